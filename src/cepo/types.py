@@ -1,0 +1,89 @@
+"""The glossary of cepo, as frozen records. No torch, no I/O.
+
+Symbols, one alphabet in code, docs and reports:
+
+===========  =====================================================================================
+P, G, B, T   problems; rollouts of one problem; rows (B = P * G); completion tokens
+K, V         wrong references of a row; vocabulary
+R            reward of a rollout; A = its group-normalised advantage
+P_S          pi(y_t | x, y_<t): the student, the policy itself with its own prompt
+P+           pi(y_t | x, r+, y_<t): the same weights, the right answer added to the prompt
+P-           pi(y_t | x, r-, y_<t): the same weights, a wrong answer added to the prompt
+logp         a log-probability, in nats
+evidence     Delta_t = log P+ - log P- (CEPO) or log P+ - log P_S (RLSD), in nats, no gradient
+weight       w_t = exp(sign(A) * Delta_t), clipped to [1 - eps_w, 1 + eps_w]
+lambda       strength of the credit: A_hat_t = A * ((1 - lambda) + lambda * w_t)
+===========  =====================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Group", "PlusSource", "MinusSource", "Problem", "References", "Rollout", "Span"]
+
+PlusSource = Literal["gold", "sibling", "none"]
+"""Where r+ came from: the data set's answer, a verified sibling rollout, or nowhere (no credit)."""
+
+MinusSource = Literal["group", "rlsd", "grpo", "unused"]
+"""Where r- came from: the group's wrong rollouts, or which fallback stands in (`unused`: no credit wanted)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters [start, end) of a worked solution; `decisive` where a value or a relation is chosen."""
+
+    start: int
+    end: int
+    decisive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One procedural problem: what is asked, its diagram, and its worked, labelled solution.
+
+    `spans` partition `solution`. `image_png` holds the diagram as PNG bytes; the numbers of the problem
+    stand in it and not in `question`. `id` is stable: equal ids mean equal numbers.
+    """
+
+    id: str
+    family: str
+    question: str
+    answer: str
+    solution: str
+    spans: tuple[Span, ...]
+    image_png: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion as its group sees it.
+
+    `answer` is what the grader extracted (None: nothing extracted); `correct` is the grader's verdict
+    against gold, or None where no gold answer exists; `reward` is the total reward.
+    """
+
+    text: str
+    answer: str | None
+    correct: bool | None
+    reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All rollouts of one problem, in the trainer's global row order."""
+
+    gold: str | None
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """What one row's teachers are told. `minus` has one entry, or K for the marginal policy, or none."""
+
+    plus: str | None
+    minus: tuple[str, ...]
+    plus_source: PlusSource
+    minus_source: MinusSource
+    minus_is_own: bool = False
