@@ -76,6 +76,7 @@ class Group:
 
     gold: str | None
     rollouts: tuple[Rollout, ...]
+    solution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,136 @@
+"""Where a reference stands in a teacher's prompt.
+
+A teacher prompt is the student's own prompt ids with one block spliced in, so that the images, their
+placeholder tokens and everything else are the student's to the bit. The block is the same for r+ and r-:
+only the ids of the reference differ. Text is tokenised here once and never again; completions never are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from transformers import PreTrainedTokenizerBase
+
+__all__ = ["ANSWER_TEMPLATE", "RATIONALE_TEMPLATE", "PromptStyle", "TeacherPrompts", "plain_ids"]
+
+PromptStyle = Literal["user", "prefill"]
+"""`user`: the block ends the last user turn. `prefill`: it opens the assistant's turn (the released form)."""
+
+ANSWER_TEMPLATE = " (The answer to this problem is {reference}. Show the steps that lead to it.)"
+RATIONALE_TEMPLATE = " (Here is a solution to this problem:\n{reference}\nWrite a solution of your own.)"
+PREFILL_TEMPLATE = "{reference}\n"
+
+# Cannot come from a data set by accident, has no white space that a chat template might strip, and is in the
+# private use area: no tokenizer holds it as a special token.
+_SLOT = "\ue000cepo-slot\ue001"
+
+Render = Callable[[Any], str]
+"""Renders a prompt (messages or a string) to the text that was tokenised, generation prompt included."""
+
+
+def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Tokenise untrusted text so that nothing in it becomes a control token.
+
+    Every occurrence of an added token's text (`<|im_end|>`, `<think>`, `<|image_pad|>`, ...) is cut after
+    its first character before tokenising, so that it is read as the characters that it is made of.
+
+    Raises:
+        ValueError: the tokenizer yields a control token even so.
+    """
+    added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.content}
+    names = sorted(added, key=len, reverse=True)
+    pattern = re.compile("|".join(re.escape(name) for name in names)) if names else None
+    pieces, start = [], 0
+    position = 0
+    while pattern is not None and (match := pattern.search(text, position)):
+        cut = match.start() + 1
+        pieces.append(text[start:cut])
+        start = position = cut
+    pieces.append(text[start:])
+    ids = [index for piece in pieces for index in tokenizer(piece, add_special_tokens=False)["input_ids"]]
+    control = sorted({index for index in ids if index in tokenizer.all_special_ids} - {tokenizer.unk_token_id})
+    if control:
+        raise ValueError(f"the reference {text!r} tokenises to control tokens {control}; remove them from it")
+    return ids
+
+
+@dataclass(frozen=True)
+class TeacherPrompts:
+    """Splices references into prompts.
+
+    Attributes:
+        tokenizer: the student's.
+        render: how a prompt became text, the chat template and its arguments included.
+        style: `user` or `prefill`.
+        template: text around `{reference}`; None takes the style's own.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    render: Render
+    style: PromptStyle = "user"
+    template: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.style not in ("user", "prefill"):
+            raise ValueError(f"unknown prompt style {self.style!r}; choose 'user' or 'prefill'")
+        if self.template is not None and self.template.count("{reference}") != 1:
+            raise ValueError(f"a reference template must hold {{reference}} exactly once, got {self.template!r}")
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        own = PREFILL_TEMPLATE if self.style == "prefill" else ANSWER_TEMPLATE
+        before, after = (self.template or own).split("{reference}")
+        return plain_ids(self.tokenizer, before), plain_ids(self.tokenizer, after)
+
+    def reference_ids(self, reference: str) -> list[int]:
+        """The block for one reference: template ids around the reference's own."""
+        before, after = self._around
+        return [*before, *plain_ids(self.tokenizer, reference), *after]
+
+    def prompt_ids(self, prompt: Any, student_ids: Sequence[int], reference: str | None) -> list[int]:
+        """A teacher's prompt ids: the student's with the reference's block; without a reference the student's.
+
+        Raises:
+            ValueError: the last turn is not the user's, or the student's ids do not end as the template does.
+        """
+        if reference is None:
+            return list(student_ids)
+        block = self.reference_ids(reference)
+        if self.style == "prefill":
+            return [*student_ids, *block]
+        tail = self._tail_ids(prompt, student_ids)
+        cut = len(student_ids) - len(tail)
+        return [*student_ids[:cut], *block, *tail]
+
+    def _tail_ids(self, prompt: Any, student_ids: Sequence[int]) -> list[int]:
+        """Ids of what follows the last user turn's text (end of turn, assistant header)."""
+        closing = self.render(_with_slot(prompt)).rpartition(_SLOT)[2]
+        tail = self.tokenizer(closing, add_special_tokens=False)["input_ids"] if closing else []
+        if tail and list(student_ids[-len(tail) :]) != tail:
+            raise ValueError(
+                f"the prompt's ids end with {list(student_ids[-len(tail) :])}, but its chat template closes a user "
+                f"turn with {closing!r} = {tail}: the reference cannot be spliced in; use prompt_style='prefill'"
+            )
+        return tail
+
+
+def _with_slot(prompt: Any) -> Any:
+    """The prompt with the slot at the end of its last user turn."""
+    if isinstance(prompt, str):
+        return prompt + _SLOT
+    if not prompt or prompt[-1].get("role") != "user":
+        role = prompt[-1].get("role") if prompt else None
+        raise ValueError(f"the last message of a prompt must be the user's, got role {role!r}")
+    *earlier, last = prompt
+    content = last["content"]
+    if isinstance(content, str):
+        content = content + _SLOT
+    elif content and content[-1].get("type") == "text":
+        content = [*content[:-1], {**content[-1], "text": content[-1]["text"] + _SLOT}]
+    else:
+        content = [*content, {"type": "text", "text": _SLOT}]
+    return [*earlier, {**last, "content": content}]

@@ -1,0 +1,193 @@
+"""How sure a measured number is: intervals, paired tests, pass@k, votes. No torch, no randomness."""
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Estimate(NamedTuple):
+    """A mean and its two-sided confidence interval, in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """A mean difference, its two-sided confidence interval, and the p-value of "no difference"."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Success rate with Wilson's score interval: inside [0, 1], and with width at 0 and n successes too.
+
+    centre = (p + z^2/2n) / (1 + z^2/n), half = z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n), p = successes / n.
+    Source: Wilson 1927. For independent trials: several samples of one problem want `clustered_interval`.
+
+    Raises:
+        ValueError: n < 1, successes outside [0, n], confidence outside (0, 1).
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"need 0 <= successes <= n and n >= 1, got successes={successes}, n={n}")
+    z = NormalDist().inv_cdf(_upper(confidence))
+    p = successes / n
+    shrink = 1 + z**2 / n
+    centre = (p + z**2 / (2 * n)) / shrink
+    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / shrink
+    # At 0 or n successes a bound is 0 or 1 exactly, up to the rounding that min and max take off.
+    return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))
+
+
+def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Estimate:
+    """Mean of independent values with Student's interval: mean +- t_{n-1} s / sqrt(n), unit of the values.
+
+    Degenerate: equal values give an interval of width 0, which says that nothing was seen to vary.
+
+    Raises:
+        ValueError: fewer than two values, a value that is not finite, confidence outside (0, 1).
+    """
+    vector = _vector("values", values)
+    mean, error = float(vector.mean()), _standard_error(vector)
+    half = t_quantile(_upper(confidence), len(vector) - 1) * error
+    return Estimate(mean, mean - half, mean + half)
+
+
+def clustered_interval(values_by_problem: Iterable[Iterable[float]], confidence: float = 0.95) -> Estimate:
+    """Mean over problems of each problem's mean, with the cluster standard error; unit of the values.
+
+    Samples of one problem are not independent, problems are: `mean_interval` of the per-problem means. Each
+    problem weighs the same however many samples it has. One sample per problem gives `mean_interval`.
+
+    Raises:
+        ValueError: fewer than two problems, a problem without samples, a value that is not finite.
+    """
+    means = [
+        float(_vector(f"samples of problem {index}", samples, at_least=1).mean())
+        for index, samples in enumerate(values_by_problem)
+    ]
+    return mean_interval(means, confidence)
+
+
+def paired_difference(a: Iterable[float], b: Iterable[float], confidence: float = 0.95) -> Difference:
+    """Mean of a_i - b_i over problems i measured under both, with Student's paired interval and p-value.
+
+    t = mean(d) / (s_d / sqrt(n)), two-sided, n - 1 degrees of freedom. Positive: `a` is larger.
+    Degenerate: differences that are all equal have no spread; then p is 1 if they are 0 and 0 otherwise.
+
+    Raises:
+        ValueError: unequal lengths, fewer than two problems, a value that is not finite.
+    """
+    first, second = _vector("a", a), _vector("b", b)
+    if len(first) != len(second):
+        raise ValueError(f"pairs need equal lengths, got {len(first)} and {len(second)}")
+    difference = first - second
+    mean, low, high = mean_interval(difference, confidence)
+    error = _standard_error(difference)
+    if error == 0.0:
+        return Difference(mean, low, high, p=1.0 if mean == 0.0 else 0.0)
+    return Difference(mean, low, high, p=2.0 * (1.0 - t_cdf(abs(mean) / error, len(difference) - 1)))
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Probability that k of n samples, drawn without replacement, hold one of the c correct ones.
+
+    1 - C(n-c, k) / C(n, k): unbiased for pass@k. Source: arXiv 2107.03374 (HumanEval), equation 1. In whole
+    numbers, so that nothing overflows or cancels. c = 0 gives 0; fewer than k wrong samples give 1.
+
+    Raises:
+        ValueError: unless 0 <= c <= n and 1 <= k <= n.
+    """
+    if not (0 <= c <= n and 1 <= k <= n):
+        raise ValueError(f"need 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
+    draws = math.comb(n, k)
+    return (draws - math.comb(n - c, k)) / draws
+
+
+def majority_vote(
+    answers: Sequence[str | None], same: Callable[[str, str], bool] = operator.eq
+) -> str | None:
+    """The answer most rollouts agree on (maj@n), as its first voter wrote it; ties go to the earliest.
+
+    `same` decides agreement (pass the grader's equivalence to let 1/2 and 0.5 vote together). None, a rollout
+    without an answer, has no vote; all None gives None.
+
+    Raises:
+        ValueError: no rollouts at all.
+    """
+    if not answers:
+        raise ValueError("a vote needs at least one rollout, got none")
+    votes: dict[str, int] = {}
+    for answer in answers:
+        if answer is not None:
+            candidate = next((seen for seen in votes if same(seen, answer)), answer)
+            votes[candidate] = votes.get(candidate, 0) + 1
+    return max(votes, key=votes.__getitem__, default=None)
+
+
+def t_cdf(t: float, df: int) -> float:
+    """P(T <= t) of Student's distribution with a whole number `df` of degrees of freedom.
+
+    Finite trigonometric series in theta = atan(t / sqrt(df)). Source: Abramowitz & Stegun 26.7.3, 26.7.4.
+
+    Raises:
+        ValueError: df < 1.
+    """
+    if df < 1:
+        raise ValueError(f"degrees of freedom must be at least 1, got {df}")
+    theta = math.atan2(t, math.sqrt(df))
+    cos2 = math.cos(theta) ** 2
+    # Ratios of successive terms: cos^2 (j-1)/j over j = 2, 4, .. < df (even df), j = 3, 5, .. < df (odd df).
+    j = np.arange(2 + df % 2, df, 2)
+    series = 1.0 + float(np.cumprod(cos2 * (j - 1) / j).sum())
+    if df % 2 == 0:
+        inside = math.sin(theta) * series
+    else:
+        tail = math.sin(theta) * math.cos(theta) * series if df > 1 else 0.0
+        inside = 2.0 / math.pi * (theta + tail)
+    return 0.5 + 0.5 * max(-1.0, min(1.0, inside))
+
+
+def t_quantile(probability: float, df: int) -> float:
+    """The t with P(T <= t) = probability, by bisection to float precision.
+
+    Raises:
+        ValueError: probability outside (0, 1), df < 1.
+    """
+    if not 0.0 < probability < 1.0:
+        raise ValueError(f"probability must lie in (0, 1), got {probability}")
+    if probability < 0.5:
+        return -t_quantile(1.0 - probability, df)
+    low, high = 0.0, 1.0
+    while t_cdf(high, df) < probability:
+        low, high = high, 2.0 * high
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if t_cdf(middle, df) < probability else (low, middle)
+    return high
+
+
+def _upper(confidence: float) -> float:
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+    return (1.0 + confidence) / 2.0
+
+
+def _vector(name: str, values: Iterable[float], at_least: int = 2) -> NDArray[np.float64]:
+    vector = np.asarray(list(values), dtype=np.float64)
+    if len(vector) < at_least:
+        raise ValueError(f"{name}: need at least {at_least}, got {len(vector)}")
+    if not np.isfinite(vector).all():
+        raise ValueError(f"{name}: must be finite, got {vector[~np.isfinite(vector)][0]}")
+    return vector
+
+
+def _standard_error(vector: NDArray[np.float64]) -> float:
+    return float(vector.std(ddof=1)) / math.sqrt(len(vector))

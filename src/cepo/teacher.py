@@ -1,0 +1,135 @@
+"""Whose weights score: the policy as it is, or an earlier self.
+
+All but `live` and `base` keep one shadow copy of the trainable parameters (for LoRA: of the adapter only)
+and swap it in while they score. Swapping storages is exact: what comes back is bit for bit what was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+__all__ = ["TEACHER_WEIGHTS", "Teacher", "TeacherWeights"]
+
+TeacherWeights = Literal["live", "frozen", "synced", "ema", "base"]
+TEACHER_WEIGHTS: tuple[TeacherWeights, ...] = ("live", "frozen", "synced", "ema", "base")
+STATE_FILE = "cepo_teacher.safetensors"
+
+
+class Teacher:
+    """The weights that score, over training.
+
+    Args:
+        weights: `live`: the policy. `frozen`: the policy at the start. `synced`: a copy taken at steps
+            1, 1 + N, 1 + 2N, ... `ema`: shadow <- (1 - rate) shadow + rate policy after each optimiser step.
+            `base`: the model under the LoRA adapter.
+        sync_every: N of `synced`, optimiser steps.
+        ema_rate: rate of `ema`, in (0, 1].
+
+    Raises:
+        ValueError: an unknown kind, N < 1 or a rate outside (0, 1].
+    """
+
+    def __init__(self, weights: TeacherWeights = "live", *, sync_every: int = 10, ema_rate: float = 0.05) -> None:
+        if weights not in TEACHER_WEIGHTS:
+            raise ValueError(f"unknown teacher weights {weights!r}; choose from {', '.join(TEACHER_WEIGHTS)}")
+        if sync_every < 1:
+            raise ValueError(f"the teacher must be synced every 1 or more steps, got {sync_every}")
+        if not 0.0 < ema_rate <= 1.0:
+            raise ValueError(f"the EMA rate must lie in (0, 1], got {ema_rate}")
+        self.weights: TeacherWeights = weights
+        self.sync_every = sync_every
+        self.ema_rate = ema_rate
+        self._shadow: dict[str, Tensor] | None = None
+
+    @property
+    def keeps_copy(self) -> bool:
+        """Whether this teacher holds a shadow copy of the trainable parameters."""
+        return self.weights in ("frozen", "synced", "ema")
+
+    def start(self, model: nn.Module) -> None:
+        """Take the first copy, unless a checkpoint has given one.
+
+        Raises:
+            ValueError: `base` without a PEFT adapter: there is nothing beneath the policy to fall back on.
+        """
+        if self.weights == "base" and not hasattr(model, "disable_adapter"):
+            raise ValueError("teacher_weights='base' needs a LoRA adapter (peft_config) to switch off; use 'frozen'")
+        if self.keeps_copy and self._shadow is None:
+            self._shadow = _copy(model)
+
+    def before_step(self, model: nn.Module, step: int) -> None:
+        """`synced` copies the policy at the first step of each period; steps count from 1."""
+        if self.weights == "synced" and (step - 1) % self.sync_every == 0:
+            self._shadow = _copy(model)
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module) -> None:
+        """`ema` moves towards the policy after an optimiser step."""
+        if self.weights == "ema":
+            shadow = self._started()
+            for name, parameter in _trainable(model):
+                shadow[name].lerp_(parameter.data, self.ema_rate)
+
+    @contextmanager
+    def in_place(self, model: nn.Module) -> Iterator[None]:
+        """Within the block the model holds the teacher's weights."""
+        if self.weights == "base":
+            with cast(Any, model).disable_adapter():
+                yield
+        elif self.keeps_copy:
+            shadow = self._started()
+            _swap(model, shadow)
+            try:
+                yield
+            finally:
+                _swap(model, shadow)
+        else:
+            with nullcontext():
+                yield
+
+    def save(self, folder: Path) -> None:
+        """Write the shadow copy beside a checkpoint; nothing for `live` and `base`."""
+        if self._shadow is not None:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in self._shadow.items()}, folder / STATE_FILE)
+
+    def load(self, folder: Path, model: nn.Module) -> None:
+        """Read the shadow copy of a checkpoint.
+
+        Raises:
+            FileNotFoundError: the checkpoint has none: it was written with other teacher weights.
+        """
+        if not self.keeps_copy:
+            return
+        file = folder / STATE_FILE
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file} is missing: the checkpoint was written without teacher_weights={self.weights!r}; "
+                "resume with the setting it was trained with"
+            )
+        devices = {name: parameter.device for name, parameter in _trainable(model)}
+        self._shadow = {name: tensor.to(devices[name]) for name, tensor in load_file(file).items()}
+
+    def _started(self) -> dict[str, Tensor]:
+        if self._shadow is None:
+            raise RuntimeError("the teacher has no weights yet: call start(model) first")
+        return self._shadow
+
+
+def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.data.clone() for name, parameter in _trainable(model)}
+
+
+def _swap(model: nn.Module, shadow: dict[str, Tensor]) -> None:
+    for name, parameter in _trainable(model):
+        parameter.data, shadow[name] = shadow[name], parameter.data

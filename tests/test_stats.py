@@ -1,0 +1,195 @@
+import itertools
+import math
+import statistics
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cepo.stats import (
+    clustered_interval,
+    majority_vote,
+    mean_interval,
+    paired_difference,
+    pass_at_k,
+    t_cdf,
+    t_quantile,
+    wilson_interval,
+)
+
+VALUES = st.lists(st.floats(-100.0, 100.0), min_size=2, max_size=12)
+
+
+@given(st.integers(1, 200), st.floats(-60.0, 60.0))
+def test_t_cdf_against_the_incomplete_beta_function(df, t):
+    tail = float(mpmath.betainc(df / 2, 0.5, 0, df / (df + t * t), regularized=True)) / 2
+    assert t_cdf(t, df) == pytest.approx(tail if t < 0 else 1 - tail, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("probability", "df", "want"),
+    [  # printed tables of Student's distribution
+        (0.975, 1, 12.7062047362),
+        (0.975, 2, 4.3026527297),
+        (0.975, 4, 2.7764451052),
+        (0.95, 9, 1.8331129327),
+        (0.995, 29, 2.7563859036),
+        (0.975, 120, 1.9799304051),
+        (0.5, 7, 0.0),
+        (0.025, 4, -2.7764451052),
+    ],
+)
+def test_t_quantile_against_tables(probability, df, want):
+    assert t_quantile(probability, df) == pytest.approx(want, abs=1e-9)
+
+
+@given(st.floats(0.001, 0.999), st.integers(1, 50))
+def test_t_quantile_inverts_the_cdf(probability, df):
+    assert t_cdf(t_quantile(probability, df), df) == pytest.approx(probability, abs=1e-12)
+
+
+def test_wilson_against_published_values():
+    """Newcombe 1998, Table I, method 3: 81/263, 15/148, 0/20, 1/29."""
+    for successes, n, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+    ]:
+        got = wilson_interval(successes, n)
+        assert (got.low, got.high) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(1, 29) == pytest.approx((1 / 29, 0.0061, 0.1718), abs=5e-5)
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilson_is_ordered_and_symmetric(n, data):
+    successes = data.draw(st.integers(0, n))
+    mean, low, high = wilson_interval(successes, n)
+    assert 0.0 <= low <= mean <= high <= 1.0
+    mirrored = wilson_interval(n - successes, n)
+    assert (mirrored.low, mirrored.high) == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, 0)])
+def test_wilson_counts(successes, n):
+    with pytest.raises(ValueError, match=f"successes={successes}, n={n}"):
+        wilson_interval(successes, n)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, math.nan])
+def test_confidence_is_a_probability(confidence):
+    for call in (lambda: wilson_interval(1, 2, confidence), lambda: mean_interval([1.0, 2.0], confidence)):
+        with pytest.raises(ValueError, match=f"got {confidence}"):
+            call()
+
+
+def test_mean_interval_by_hand():
+    """(1, 2, 3, 4): mean 2.5, s = 1.29099, t_3 = 3.18245, half width 2.05426."""
+    assert mean_interval([1, 2, 3, 4]) == pytest.approx((2.5, 0.445739744, 4.554260256), abs=1e-6)
+
+
+def test_mean_interval_covers_at_its_nominal_rate():
+    rng = np.random.default_rng(0)
+    hits = sum(
+        low <= 3.0 <= high for _, low, high in (mean_interval(rng.normal(3.0, 2.0, 5)) for _ in range(1000))
+    )
+    assert 930 <= hits <= 970
+
+
+def test_equal_values_have_no_width():
+    assert mean_interval([2.0, 2.0, 2.0]) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [([1.0], "at least 2, got 1"), ([1.0, math.nan], "finite, got nan")]
+)
+def test_mean_interval_needs_numbers(values, message):
+    with pytest.raises(ValueError, match=message):
+        mean_interval(values)
+
+
+@given(VALUES)
+def test_clusters_of_one_are_independent_values(values):
+    assert clustered_interval([[value] for value in values]) == mean_interval(values)
+
+
+def test_repeating_a_sample_adds_no_certainty():
+    problems = [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+    repeated = [samples * 50 for samples in problems]
+    assert clustered_interval(repeated) == pytest.approx(clustered_interval(problems))
+    flat = [value for samples in repeated for value in samples]
+    clustered, naive = clustered_interval(repeated), mean_interval(flat)
+    assert clustered.high - clustered.low > 5 * (naive.high - naive.low)
+
+
+def test_clusters_need_samples():
+    with pytest.raises(ValueError, match="samples of problem 1: need at least 1, got 0"):
+        clustered_interval([[1.0], [], [0.0]])
+
+
+def test_paired_difference_on_students_sleep_data():
+    """Student 1908, extra hours of sleep under two drugs: mean 1.58, interval 0.70 to 2.46, p = 0.002833."""
+    laevo = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    dextro = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    got = paired_difference(laevo, dextro)
+    assert got == pytest.approx((1.58, 0.7001142, 2.4598858, 0.00283289), rel=1e-5)
+
+
+@given(st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10)), min_size=2, max_size=10))
+def test_paired_difference_is_antisymmetric(pairs):
+    a, b = zip(*pairs, strict=True)
+    forth, back = paired_difference(a, b), paired_difference(b, a)
+    assert (back.mean, back.low, back.high) == pytest.approx((-forth.mean, -forth.high, -forth.low))
+    assert 0.0 <= forth.p <= 1.0
+    assert forth.p == pytest.approx(back.p)
+
+
+def test_p_crosses_its_level_with_the_interval():
+    a, b = [1.0, 2.0, 4.0, 3.0], [0.0, 0.5, 1.0, 4.0]
+    p = paired_difference(a, b).p
+    assert paired_difference(a, b, confidence=1 - p).low == pytest.approx(0.0, abs=1e-9)
+
+
+def test_paired_difference_without_spread():
+    assert paired_difference([1, 2], [1, 2]).p == 1.0
+    assert paired_difference([2, 3], [1, 2]) == (1.0, 1.0, 1.0, 0.0)
+
+
+def test_pairs_need_partners():
+    with pytest.raises(ValueError, match="equal lengths, got 2 and 3"):
+        paired_difference([1, 2], [1, 2, 3])
+
+
+@given(st.integers(1, 7), st.data())
+def test_pass_at_k_by_enumeration(n, data):
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
+    assert pass_at_k(n, c, k) == pytest.approx(statistics.fmean(any(draw) for draw in draws))
+
+
+def test_pass_at_k_does_not_overflow():
+    assert pass_at_k(10_000, 1, 5_000) == 0.5
+    assert pass_at_k(10_000, 0, 5_000) == 0.0
+    assert pass_at_k(10, 6, 5) == 1.0
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(4, 5, 1), (4, -1, 1), (4, 2, 5), (4, 2, 0)])
+def test_pass_at_k_counts(n, c, k):
+    with pytest.raises(ValueError, match=f"n={n}, c={c}, k={k}"):
+        pass_at_k(n, c, k)
+
+
+def test_majority_vote():
+    assert majority_vote(["4", "5", "4", None, None, None]) == "4"
+    assert majority_vote(["5", "4", "4", "5"]) == "5"
+    assert majority_vote([None, None]) is None
+    with pytest.raises(ValueError, match="at least one"):
+        majority_vote([])
+
+
+def test_majority_vote_with_the_graders_equivalence():
+    def same(one: str, other: str) -> bool:
+        return float(one) == float(other)
+
+    assert majority_vote(["2", "0.5", ".50", "2.0", "0.50"], same) == "0.5"
