@@ -1,0 +1,23 @@
+"""Token-level credit for RLVR: CEPO, RLSD and GRPO on TRL's trainer, with images."""
+
+from typing import TYPE_CHECKING, Any
+
+from cepo._version import __version__
+
+if TYPE_CHECKING:
+    from cepo.training.config import CEPOConfig
+    from cepo.training.methods import METHODS
+    from cepo.training.trainer import CEPOTrainer
+
+__all__ = ["METHODS", "CEPOConfig", "CEPOTrainer", "__version__"]
+
+_HOMES = {"CEPOConfig": "cepo.training.config", "CEPOTrainer": "cepo.training.trainer", "METHODS": "cepo.training.methods"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import cepo.traces` must not pull in torch and TRL."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cepo' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,131 @@
+"""One step of credit: references -> teacher prompts -> log-probs -> advantages. The paper's algorithm box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cepo.contexts.prompts import TeacherPrompts
+from cepo.ops.credit import finite_rows, marginal_logp
+from cepo.scoring import Images, ScoreRow, score
+from cepo.training.methods import Credit, Method, TeacherLogps
+from cepo.types import References
+
+__all__ = ["CreditedRows", "RowContext", "ScoreRequest", "assign_credit", "plan_scoring", "run_scoring"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowContext:
+    """What is needed to put one local row before its teachers."""
+
+    prompt: Any
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    images: Images | None
+    references: References
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """One sequence to score: which local row, under which prompt (`minus` k = 0..K-1), and the sequence."""
+
+    row: int
+    teacher: str
+    k: int
+    sequence: ScoreRow
+
+
+@dataclass(frozen=True, slots=True)
+class CreditedRows:
+    """Local rows that got credit, with what it was made of; tensors have one row for each of `rows`."""
+
+    rows: list[int]
+    logps: TeacherLogps
+    credit: Credit
+    nonfinite: int
+
+
+def plan_scoring(
+    contexts: Mapping[int, RowContext],
+    method: Method,
+    prompts: TeacherPrompts,
+    image_token_id: int | None,
+    *,
+    sees_images: bool = True,
+    with_student: Sequence[int] = (),
+) -> list[ScoreRequest]:
+    """Every sequence that the method needs for these rows; `with_student` adds P_S for rows to be recorded."""
+    requests: list[ScoreRequest] = []
+    for row, context in contexts.items():
+        references = context.references
+
+        def add(teacher: str, reference: str | None, k: int = 0, row: int = row, context: RowContext = context) -> None:
+            ids = prompts.prompt_ids(context.prompt, context.prompt_ids, reference)
+            images = context.images
+            if not sees_images and reference is not None:
+                ids, images = [token for token in ids if token != image_token_id], None
+            requests.append(ScoreRequest(row, teacher, k, ScoreRow(ids, context.completion_ids, images)))
+
+        add("plus", references.plus)
+        for k, wrong in enumerate(references.minus):
+            add("minus", wrong, k)
+        falls_back = "minus" in method.teachers and not references.minus and references.minus_source == "rlsd"
+        if "student" in method.teachers or falls_back or row in with_student:
+            add("student", None)
+    return requests
+
+
+def run_scoring(
+    model: nn.Module, requests: Sequence[ScoreRequest], *, width: int, **options: Any
+) -> dict[tuple[int, str, int], Tensor]:
+    """(row, teacher, k) -> log-probs (T,), in one call of `score`."""
+    logp_BT = score(model, [request.sequence for request in requests], width=width, **options)
+    return {(r.row, r.teacher, r.k): logp_T for r, logp_T in zip(requests, logp_BT, strict=True)}
+
+
+def assign_credit(
+    contexts: Mapping[int, RowContext],
+    scored: Mapping[tuple[int, str, int], Tensor],
+    advantage_B: Tensor,
+    mask_BT: Tensor,
+    method: Method,
+    strength: float,
+    clip: float,
+) -> CreditedRows | None:
+    """Credit of the rows that have one. Rows with a non-finite log-prob are dropped and counted.
+
+    Rows without r- take P- := P_S (fallback rlsd) or P- := P+ (fallback grpo: no evidence). None: no row.
+    """
+    if not contexts or method.assign is None:
+        return None
+    rows = list(contexts)
+    plus_BT = torch.stack([scored[row, "plus", 0] for row in rows])
+    student_BT = torch.stack([scored.get((row, "student", 0), scored[row, "plus", 0]) for row in rows])
+    minus_BT = torch.stack([_minus(contexts[row].references, scored, row) for row in rows])
+    kept_mask_BT = mask_BT[rows]
+    finite_B = finite_rows(plus_BT, kept_mask_BT) & finite_rows(minus_BT, kept_mask_BT)
+    finite_B &= finite_rows(student_BT, kept_mask_BT)
+    kept = [row for row, finite in zip(rows, finite_B.tolist(), strict=True) if finite]
+    if not kept:
+        return CreditedRows([], TeacherLogps(plus_BT[:0], minus_BT[:0], student_BT[:0]), _nothing(plus_BT), len(rows))
+    logps = TeacherLogps(plus_BT[finite_B], minus_BT[finite_B], student_BT[finite_B])
+    credit = method.assign(advantage_B[kept], logps, mask_BT[kept], strength, clip)
+    return CreditedRows(kept, logps, credit, len(rows) - len(kept))
+
+
+def _nothing(like_BT: Tensor) -> Credit:
+    return Credit(like_BT[:0], like_BT[:0], like_BT[:0])
+
+
+def _minus(references: References, scored: Mapping[tuple[int, str, int], Tensor], row: int) -> Tensor:
+    if references.minus:
+        logp_KT = torch.stack([scored[row, "minus", k] for k in range(len(references.minus))])
+        valid = torch.ones(len(references.minus), 1, dtype=torch.bool, device=logp_KT.device)
+        return marginal_logp(logp_KT[:, None], valid)[0]
+    if references.minus_source == "rlsd":
+        return scored[row, "student", 0]
+    return scored[row, "plus", 0]

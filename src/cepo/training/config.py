@@ -1,0 +1,100 @@
+"""`CEPOConfig`: TRL's GRPOConfig and a short flat list of fields of our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from trl import GRPOConfig
+
+from cepo.training.methods import get_method
+from cepo.training.settings import CreditSettings
+
+__all__ = ["CEPOConfig"]
+
+
+def _credit(help_text: str):
+    """A credit field: None takes the preset's value."""
+    return field(default=None, metadata={"help": f"{help_text} Default: the preset's."})
+
+
+@dataclass
+class CEPOConfig(GRPOConfig):
+    """Used as TRL's GRPOConfig. A credit field that is None takes the value of `preset`; `credit` holds the result.
+
+    Raises:
+        ValueError: an unknown method or preset, a credit value out of range, or a TRL setting that would
+            ignore or misuse one advantage per token.
+    """
+
+    method: str = field(default="cepo", metadata={"help": "grpo, rlsd or cepo: a row of cepo.METHODS."})
+    preset: str = field(default="default", metadata={"help": "default, paper or released-code."})
+    credit_strength: float | None = _credit("lambda_0 in [0, 1].")
+    credit_schedule: str | None = _credit("linear or constant.")
+    credit_decay_steps: int | None = _credit("Steps until lambda reaches 0 (linear).")
+    credit_clip: float | None = _credit("eps_w in [0, 1).")
+    reference_minus: str | None = _credit("worst, sampled, common, own or marginal.")
+    reference_form: str | None = _credit("answer or rationale.")
+    reference_fallback: str | None = _credit("Without an admissible r-: rlsd or grpo.")
+    reference_allow_self: bool | None = _credit("Whether a wrong row may be told its own answer.")
+    reference_count: int | None = _credit("K of the marginal policy.")
+    prompt_style: str | None = _credit("user or prefill.")
+    reference_template: str | None = _credit("Text around {reference}.")
+    teacher_weights: str | None = _credit("live, frozen, synced, ema or base.")
+    teacher_sync_every: int | None = _credit("Steps between copies (synced).")
+    teacher_ema_rate: float | None = _credit("Rate in (0, 1] (ema).")
+    teacher_sees_images: bool | None = _credit("False blinds the teachers, as the authors' release does.")
+
+    answer_column: str = field(default="answer", metadata={"help": "Column with the gold answer."})
+    solution_column: str = field(
+        default="solution", metadata={"help": "Column with a worked solution (reference_form=rationale), if any."}
+    )
+    wrong_reward: str | None = field(
+        default=None,
+        metadata={"help": "Name of a reward that decides what is wrong, instead of the grader (needed without answers)."},
+    )
+    wrong_below: float = field(default=0.5, metadata={"help": "With wrong_reward: rollouts below it are wrong."})
+    score_rows_per_forward: int = field(default=16, metadata={"help": "Rows of one teacher forward."})
+    reward_timeout: float = field(default=120.0, metadata={"help": "Seconds that one call of a reward may take."})
+    trace_groups: int = field(default=2, metadata={"help": "Groups per step whose credit is recorded; 0: none."})
+    trace_max_mb: int = field(default=64, metadata={"help": "Bound on the size of the credit records, MiB."})
+
+    def __post_init__(self) -> None:
+        method = get_method(self.method)
+        self.credit = CreditSettings.resolve(
+            self.preset, self.method, {entry.name: getattr(self, entry.name) for entry in fields(CreditSettings)}
+        )
+        if self.num_generations is not None and self.num_generations < 2:
+            raise ValueError(
+                f"num_generations={self.num_generations}: an advantage compares the rollouts of one problem, so a "
+                "group needs at least 2"
+            )
+        super().__post_init__()
+        if method.teachers:
+            _refuse_sequence_level(self)
+
+
+def _refuse_sequence_level(config: CEPOConfig) -> None:
+    """Settings that assume one advantage per sequence: with credit per token they would be silently wrong."""
+    per_token = f"method={config.method!r} gives every token its own advantage"
+    refused = {
+        "use_liger_kernel=True": (config.use_liger_kernel, "Liger's fused loss takes one advantage per sequence"),
+        f"importance_sampling_level={config.importance_sampling_level!r}": (
+            config.importance_sampling_level != "token",
+            "a sequence-level ratio averages it away; use 'token'",
+        ),
+        f"loss_type={config.loss_type!r}": (
+            config.loss_type in ("vespo", "luspo"),
+            "that loss is defined on sequences; use 'dapo', 'grpo', 'bnpo', 'dr_grpo' or 'cispo'",
+        ),
+        f"off_policy_mask_threshold={config.off_policy_mask_threshold}": (
+            config.off_policy_mask_threshold is not None,
+            "that mask reads one advantage per sequence",
+        ),
+        "remove_unused_columns=True": (
+            bool(config.remove_unused_columns),
+            f"it drops the column {config.answer_column!r} that r+ is read from",
+        ),
+    }
+    for setting, (is_set, why) in refused.items():
+        if is_set:
+            raise ValueError(f"{setting} cannot be used: {per_token}, but {why}")

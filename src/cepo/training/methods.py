@@ -1,0 +1,102 @@
+"""The methods, one row each. The trainer is blind to them: it scores the teachers that a row asks for and
+calls the row's one pure function.
+
+To add a credit rule: write `assign`, add a row, give it a naive twin in the tests. The invariants of
+`tests/training/test_methods.py`, the command line, logs and traces then know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from torch import Tensor
+
+from cepo.ops.credit import contrastive_evidence, modulate, privileged_gain, weights
+
+__all__ = ["METHODS", "Credit", "Method", "TeacherLogps", "get_method"]
+
+TeacherName = Literal["plus", "minus", "student"]
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherLogps:
+    """Log-probs (B, T) in nats of the credited rows, under each prompt that the method asked for."""
+
+    plus_BT: Tensor
+    minus_BT: Tensor
+    student_BT: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """What a method gives its credited rows: evidence (nats), weight and advantage, each (B, T)."""
+
+    evidence_BT: Tensor
+    weight_BT: Tensor
+    advantage_BT: Tensor
+
+
+Assign = Callable[[Tensor, TeacherLogps, Tensor, float, float], Credit]
+"""(advantage_B, logps, mask_BT, strength, clip) -> Credit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row.
+
+    Attributes:
+        name: as in `CEPOConfig.method`.
+        source: paper and formula.
+        teachers: prompts that must be scored; empty: the base advantage stays, and nothing is scored.
+        assign: evidence and credit from the log-probs; pure.
+    """
+
+    name: str
+    source: str
+    teachers: frozenset[TeacherName]
+    assign: Assign | None = None
+
+
+def _credit(advantage_B: Tensor, evidence_BT: Tensor, mask_BT: Tensor, strength: float, clip: float) -> Credit:
+    return Credit(
+        evidence_BT=evidence_BT,
+        weight_BT=weights(advantage_B, evidence_BT, mask_BT, clip),
+        advantage_BT=modulate(advantage_B, evidence_BT, mask_BT, strength, clip),
+    )
+
+
+def assign_cepo(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, strength: float, clip: float) -> Credit:
+    """Delta = log P+ - log P-."""
+    evidence_BT = contrastive_evidence(logps.plus_BT, logps.minus_BT, mask_BT)
+    return _credit(advantage_B, evidence_BT, mask_BT, strength, clip)
+
+
+def assign_rlsd(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, strength: float, clip: float) -> Credit:
+    """Delta = log P+ - log P_S."""
+    evidence_BT = privileged_gain(logps.plus_BT, logps.student_BT, mask_BT)
+    return _credit(advantage_B, evidence_BT, mask_BT, strength, clip)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("grpo", "DeepSeekMath, arXiv 2402.03300: one advantage for all tokens", frozenset()),
+        Method("rlsd", "RLSD, arXiv 2604.03128: log P+ - log P_S", frozenset({"plus", "student"}), assign_rlsd),
+        Method("cepo", "CEPO, arXiv 2605.19436: log P+ - log P-", frozenset({"plus", "minus"}), assign_cepo),
+    )
+}
+
+
+def get_method(name: str) -> Method:
+    """The row of that name.
+
+    Raises:
+        ValueError: no such method; the nearest name is suggested.
+    """
+    if name not in METHODS:
+        near = get_close_matches(name.lower(), METHODS, n=1, cutoff=0.0)
+        raise ValueError(f"unknown method {name!r}; did you mean {near[0]!r}? Known: {', '.join(METHODS)}")
+    return METHODS[name]
