@@ -11,9 +11,7 @@ def group_advantages(reward: Row, group_size: int, scale: str) -> Row:
     for start in range(0, len(reward), group_size):
         group = reward[start : start + group_size]
         mean = _mean(_scored(group))
-        divisor = {"none": 1.0, "group": _std(_scored(group)) + 1e-4, "batch": _std(_scored(reward)) + 1e-4}[
-            scale
-        ]
+        divisor = {"none": 1.0, "group": _std(_scored(group)) + 1e-4, "batch": _std(_scored(reward)) + 1e-4}[scale]
         for value in group:
             advantage.append(0.0 if math.isnan(value) else (value - mean) / divisor)
     return advantage
@@ -31,10 +29,7 @@ def evidence(logp_plus: Rows, logp_minus: Rows, mask: Rows) -> Rows:
 
 
 def finite_rows(logp: Rows, mask: Rows) -> list[bool]:
-    return [
-        all(math.isfinite(x) for x, m in zip(*rows, strict=True) if m)
-        for rows in zip(logp, mask, strict=True)
-    ]
+    return [all(math.isfinite(x) for x, m in zip(*rows, strict=True) if m) for rows in zip(logp, mask, strict=True)]
 
 
 def marginal_logp(logp: list[Rows], valid: list[list[bool]]) -> Rows:
@@ -129,6 +124,4 @@ def _mean(values: Row) -> float:
 
 def _std(values: Row) -> float:
     mean = _mean(values)
-    return (
-        math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (len(values) - 1)) if len(values) > 1 else 0.0
-    )
+    return math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (len(values) - 1)) if len(values) > 1 else 0.0

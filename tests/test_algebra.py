@@ -140,9 +140,7 @@ def fresh_worker() -> Iterator[None]:
 
 @pytest.mark.usefixtures("fresh_worker")
 @pytest.mark.parametrize("executable", ["/no/such/python", "/bin/false"])
-def test_a_worker_that_cannot_start_is_an_error_not_a_verdict(
-    executable: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_cannot_start_is_an_error_not_a_verdict(executable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_algebra.sys, "executable", executable)
     with pytest.raises(GraderUnavailable, match=executable):
         same_answer(r"\sqrt{8}", r"2\sqrt{2}")
@@ -172,9 +170,7 @@ print(_algebra._WORKER._process.pid, flush=True)
     ids=["exit", "abrupt exit", "abrupt exit at work"],
 )
 def test_no_worker_outlives_its_caller(ending: str, seconds: float) -> None:
-    caller = subprocess.run(
-        [sys.executable, "-c", ASK + ending], stdout=subprocess.PIPE, check=True, timeout=60
-    )
+    caller = subprocess.run([sys.executable, "-c", ASK + ending], stdout=subprocess.PIPE, check=True, timeout=60)
     assert dies_within(int(caller.stdout), seconds)
 
 

@@ -265,9 +265,7 @@ def test_why_an_answer_is_not_gradable(answer: object, reason: str) -> None:
     assert reason in (why_not_gradable(answer) or "gradable")
 
 
-@pytest.mark.parametrize(
-    "answer", ["5", 5, 0, -2.5, np.float64(9.42), np.int64(3), "B", "∞", "x=5", r"\{1,2\}", "no"]
-)
+@pytest.mark.parametrize("answer", ["5", 5, 0, -2.5, np.float64(9.42), np.int64(3), "B", "∞", "x=5", r"\{1,2\}", "no"])
 def test_gradable_answers(answer: object) -> None:
     assert why_not_gradable(answer) is None
     assert grade(rf"\boxed{{{answer}}}", str(answer))
@@ -284,9 +282,9 @@ PIECES = [
     r"\text{",
     r"\pi",
 ]
-LATEX = st.lists(
-    st.sampled_from([*PIECES, "cm", "and", r"\left", r"\circ", "^2", "**", "\\\\"]), max_size=25
-).map("".join)
+LATEX = st.lists(st.sampled_from([*PIECES, "cm", "and", r"\left", r"\circ", "^2", "**", "\\\\"]), max_size=25).map(
+    "".join
+)
 
 
 @given(st.text() | LATEX, st.sampled_from(["5", r"\frac{1}{2}", "B", "no", "30 cm", "x=5"]))

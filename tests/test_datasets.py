@@ -130,9 +130,7 @@ def test_an_unreachable_hub_is_one_error(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(sources, "load_dataset", refuse)
     message = fault(DataSpec("hiyouga/geometry3k"))
-    assert (
-        "cannot load hiyouga/geometry3k (split 'train') from the Hugging Face hub: ConnectionError" in message
-    )
+    assert "cannot load hiyouga/geometry3k (split 'train') from the Hugging Face hub: ConnectionError" in message
     assert "--local-dir" in message
     assert "columns" in message
 
@@ -208,9 +206,7 @@ def test_columns_are_mapped_by_any_of_our_spellings(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"question_text": "q", "label": 3, "answer": "long text", "note": "n"})
     data = load_data(DataSpec(path, columns={"problem": "question_text", "answer": "label", "id": "note"}))
     assert data[:] == {"prompt": [user_prompt("q")], "answer": ["3"], "id": ["n"]}
-    data = load_data(
-        DataSpec(path, columns={"prompt": "question_text", "answer": "label", "solution": "answer"})
-    )
+    data = load_data(DataSpec(path, columns={"prompt": "question_text", "answer": "label", "solution": "answer"}))
     assert data[0]["solution"] == "long text"
 
 
@@ -245,9 +241,7 @@ def test_every_unusable_row_is_counted_and_the_first_five_are_shown(tmp_path: Pa
     assert "and 2 more\nRepair them, or leave them out with drop_invalid: true." in message
 
 
-def test_unusable_rows_are_dropped_on_request_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unusable_rows_are_dropped_on_request_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = jsonl(tmp_path, *({"question": "q", "answer": answer} for answer in ("1", "", "3")))
     with caplog.at_level(logging.WARNING):
         data = load_data(DataSpec(path, drop_invalid=True))
@@ -272,9 +266,7 @@ def test_rows_without_images_go_along_with_rows_that_have_some(tmp_path: Path) -
 def test_image_paths_start_at_the_file_or_at_the_root_given(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"question": "q", "answer": 1, "image": "0.png"})
     assert load_data(DataSpec(path, image_root=str(MINI / "pictures")))[0]["images"][0].size == (128, 128)
-    assert f"image file '{tmp_path / '0.png'}' does not exist; relative paths start at" in fault(
-        DataSpec(path)
-    )
+    assert f"image file '{tmp_path / '0.png'}' does not exist; relative paths start at" in fault(DataSpec(path))
 
 
 def test_stored_conversations_with_parts_are_read(tmp_path: Path) -> None:

@@ -22,9 +22,7 @@ from cepo.tasks.rewards import RewardError, accuracy_reward, format_reward, guar
 
 def call(reward_func: Any, completions: list[Any], **columns: Any) -> Any:
     """As TRL calls it: keywords only, and more of them than a function reads."""
-    return reward_func(
-        prompts=["?"] * len(completions), completions=completions, completion_ids=[[1]], **columns
-    )
+    return reward_func(prompts=["?"] * len(completions), completions=completions, completion_ids=[[1]], **columns)
 
 
 TIMEOUTS = pytest.mark.parametrize("timeout_s", [None, 5.0], ids=["same thread", "own thread"])

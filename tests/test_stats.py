@@ -91,9 +91,7 @@ def test_mean_interval_by_hand():
 
 def test_mean_interval_covers_at_its_nominal_rate():
     rng = np.random.default_rng(0)
-    hits = sum(
-        low <= 3.0 <= high for _, low, high in (mean_interval(rng.normal(3.0, 2.0, 5)) for _ in range(1000))
-    )
+    hits = sum(low <= 3.0 <= high for _, low, high in (mean_interval(rng.normal(3.0, 2.0, 5)) for _ in range(1000)))
     assert 930 <= hits <= 970
 
 
@@ -101,9 +99,7 @@ def test_equal_values_have_no_width():
     assert mean_interval([2.0, 2.0, 2.0]) == (2.0, 2.0, 2.0)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"), [([1.0], "at least 2, got 1"), ([1.0, math.nan], "finite, got nan")]
-)
+@pytest.mark.parametrize(("values", "message"), [([1.0], "at least 2, got 1"), ([1.0, math.nan], "finite, got nan")])
 def test_mean_interval_needs_numbers(values, message):
     with pytest.raises(ValueError, match=message):
         mean_interval(values)

@@ -64,17 +64,13 @@ def steps_in(folder: Path) -> list[int]:
 
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
-    scalar = record(
-        2, advantage=-0.5, logp_plus=None, logp_minus=None, evidence=None, weight=None, correct=None
-    )
+    scalar = record(2, advantage=-0.5, logp_plus=None, logp_minus=None, evidence=None, weight=None, correct=None)
     nothing = {name: [] for name in PER_TOKEN}
     empty = record(3, tokens=[], token_ids=[], r_minus=(), r_plus=None, answer=None, gold=None, **nothing)
     writer = TraceWriter(tmp_path)
     for entry in (record(), scalar, empty):
         writer.write_step([entry])
-    assert (
-        list(read_traces(tmp_path)) == list(read_traces(tmp_path / TRACE_FILE)) == [record(), scalar, empty]
-    )
+    assert list(read_traces(tmp_path)) == list(read_traces(tmp_path / TRACE_FILE)) == [record(), scalar, empty]
 
 
 def is_unpaired(text: str) -> bool:
@@ -191,9 +187,7 @@ def test_images_count_against_the_bound(tmp_path: Path) -> None:
     assert not list((tmp_path / "images").iterdir())
 
 
-def test_a_full_disk_ends_the_recording_with_one_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_ends_the_recording_with_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = written(tmp_path, 1)
 
     def full(*args: object, **kwargs: object) -> None:

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "CEPOConfig", "CEPOTrainer", "__version__"]
 
-_HOMES = {"CEPOConfig": "cepo.training.config", "CEPOTrainer": "cepo.training.trainer", "METHODS": "cepo.training.methods"}
+_HOMES = {
+    "CEPOConfig": "cepo.training.config",
+    "CEPOTrainer": "cepo.training.trainer",
+    "METHODS": "cepo.training.methods",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -152,8 +152,7 @@ def _judge() -> Any:
 
     def judge(candidate: str, gold: str, rounding: float) -> bool:
         ours, theirs = (
-            parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=0)
-            for text in (candidate, gold)
+            parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=0) for text in (candidate, gold)
         )
         if not (ours and theirs):
             return False

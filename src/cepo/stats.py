@@ -112,9 +112,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return (draws - math.comb(n - c, k)) / draws
 
 
-def majority_vote(
-    answers: Sequence[str | None], same: Callable[[str, str], bool] = operator.eq
-) -> str | None:
+def majority_vote(answers: Sequence[str | None], same: Callable[[str, str], bool] = operator.eq) -> str | None:
     """The answer most rollouts agree on (maj@n), as its first voter wrote it; ties go to the earliest.
 
     `same` decides agreement (pass the grader's equivalence to let 1/2 and 0.5 vote together). None, a rollout

@@ -97,7 +97,10 @@ class Teacher:
     def save(self, folder: Path) -> None:
         """Write the shadow copy beside a checkpoint; nothing for `live` and `base`."""
         if self._shadow is not None:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in self._shadow.items()}, folder / STATE_FILE)
+            save_file(
+                {name: tensor.cpu().contiguous() for name, tensor in self._shadow.items()},
+                folder / STATE_FILE,
+            )
 
     def load(self, folder: Path, model: nn.Module) -> None:
         """Read the shadow copy of a checkpoint.

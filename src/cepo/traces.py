@@ -140,9 +140,7 @@ class TraceWriter:
         images = (file.stat().st_size for file in (self.folder / "images").iterdir())
         self._used = self.path.stat().st_size + sum(images)
 
-    def write_step(
-        self, records: Sequence[CreditRecord], images: Sequence[Image.Image | None] | None = None
-    ) -> None:
+    def write_step(self, records: Sequence[CreditRecord], images: Sequence[Image.Image | None] | None = None) -> None:
         """Append the records of one step.
 
         `images` are their problems' images: each is stored once, and its path becomes the record's `image`.

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Group", "PlusSource", "MinusSource", "Problem", "References", "Rollout", "Span"]
+__all__ = ["Group", "MinusSource", "PlusSource", "Problem", "References", "Rollout", "Span"]
 
 PlusSource = Literal["gold", "sibling", "none"]
 """Where r+ came from: the data set's answer, a verified sibling rollout, or nowhere (no credit)."""

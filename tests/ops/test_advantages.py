@@ -31,9 +31,7 @@ def test_agrees_with_trl(scale):
     """TRL's own nanstd under TRL's formula (grpo_trainer, sum_then_normalize), in float32."""
     from trl.trainer.utils import nanstd
 
-    reward_PG = torch.tensor(
-        [[0.0, 1.0, 1.0, 0.5], [NAN, 0.2, 0.9, NAN], [NAN, NAN, 1.0, NAN], [NAN] * 4, [1.0] * 4]
-    )
+    reward_PG = torch.tensor([[0.0, 1.0, 1.0, 0.5], [NAN, 0.2, 0.9, NAN], [NAN, NAN, 1.0, NAN], [NAN] * 4, [1.0] * 4])
     std = {"group": nanstd(reward_PG, dim=1)[:, None], "batch": nanstd(reward_PG), "none": None}[scale]
     want = reward_PG - torch.nanmean(reward_PG, dim=1, keepdim=True)
     want = want.nan_to_num(0.0) if std is None else (want / (std + 1e-4)).nan_to_num(0.0)

@@ -25,8 +25,7 @@ def prefix_prob(p: np.ndarray, r: int, y: tuple[int, ...], length: int) -> float
 def told_logp(p: np.ndarray, r: int) -> torch.Tensor:
     """log P(y_t | r, y_<t) of every sequence, (B, T)."""
     rows = [
-        [np.log(prefix_prob(p, r, y, t + 1)) - np.log(prefix_prob(p, r, y, t)) for t in range(T)]
-        for y in SEQUENCES
+        [np.log(prefix_prob(p, r, y, t + 1)) - np.log(prefix_prob(p, r, y, t)) for t in range(T)] for y in SEQUENCES
     ]
     return torch.tensor(rows, dtype=torch.float64)
 
@@ -37,10 +36,7 @@ def test_evidence_is_the_increment_of_the_log_posterior_odds(seed, plus, minus):
     p = joint(seed)
     evidence = contrastive_evidence(told_logp(p, plus), told_logp(p, minus), torch.ones(len(SEQUENCES), T))
     odds = torch.tensor(  # log p(r+ | y_1..y_t) / p(r- | y_1..y_t), t = 0 .. T; p(y_1..y_t) cancels
-        [
-            [np.log(prefix_prob(p, plus, y, t) / prefix_prob(p, minus, y, t)) for t in range(T + 1)]
-            for y in SEQUENCES
-        ],
+        [[np.log(prefix_prob(p, plus, y, t) / prefix_prob(p, minus, y, t)) for t in range(T + 1)] for y in SEQUENCES],
         dtype=torch.float64,
     )
     torch.testing.assert_close(evidence, odds.diff(dim=1))
@@ -51,9 +47,7 @@ def test_evidence_telescopes_to_the_likelihood_ratio(seed):
     p = joint(seed)
     evidence = contrastive_evidence(told_logp(p, 0), told_logp(p, 1), torch.ones(len(SEQUENCES), T))
     likelihood = [[p[(r, *y)] / p[r].sum() for y in SEQUENCES] for r in (0, 1)]  # P(y | r)
-    torch.testing.assert_close(
-        evidence.sum(dim=1), torch.tensor(np.log(likelihood[0]) - np.log(likelihood[1]))
-    )
+    torch.testing.assert_close(evidence.sum(dim=1), torch.tensor(np.log(likelihood[0]) - np.log(likelihood[1])))
 
 
 def test_marginal_is_the_told_distribution_of_an_unknown_wrong_answer():

@@ -73,17 +73,13 @@ def references(draw):
 @given(references())
 def test_marginal_twin(drawn):
     logp_KBT, valid_KB = drawn
-    approx_rows(
-        credit.marginal_logp(logp_KBT, valid_KB), naive.marginal_logp(logp_KBT.tolist(), valid_KB.tolist())
-    )
+    approx_rows(credit.marginal_logp(logp_KBT, valid_KB), naive.marginal_logp(logp_KBT.tolist(), valid_KB.tolist()))
 
 
 def test_marginal_does_not_underflow():
     logp = torch.tensor([[[-1000.0]], [[-1001.0]]])
     want = -1000.0 + math.log((1 + math.exp(-1)) / 2)
-    torch.testing.assert_close(
-        credit.marginal_logp(logp, torch.ones(2, 1, dtype=torch.bool)), torch.tensor([[want]])
-    )
+    torch.testing.assert_close(credit.marginal_logp(logp, torch.ones(2, 1, dtype=torch.bool)), torch.tensor([[want]]))
 
 
 def test_marginal_of_one_valid_reference_is_that_reference_bitwise():

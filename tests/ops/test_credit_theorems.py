@@ -43,9 +43,7 @@ def test_t1_bound_is_reached_by_one_sided_evidence(advantage, strength, clip):
     evidence = torch.tensor([[math.inf, -math.inf]], dtype=torch.float64) * math.copysign(1.0, advantage)
     A = torch.tensor([advantage], dtype=torch.float64)
     got = credit.modulate(A, evidence, torch.ones(1, 2), strength, clip) / advantage
-    torch.testing.assert_close(
-        got, torch.tensor([[1 + strength * clip, 1 - strength * clip]], dtype=torch.float64)
-    )
+    torch.testing.assert_close(got, torch.tensor([[1 + strength * clip, 1 - strength * clip]], dtype=torch.float64))
 
 
 def logit_gradient(logits: Tensor, sampled_BT: Tensor, old_BT: Tensor, advantage_BT: Tensor) -> Tensor:

@@ -49,9 +49,7 @@ def test_halves_add_up_to_the_whole(drawn, row, token):
     batch, credited_B = drawn
     whole = sums_of(batch, credited_B)
     by_row = sums_of(batch, credited_B, slice(None, row)) + sums_of(batch, credited_B, slice(row, None))
-    by_token = sum(
-        sums_of(batch, credited_B, tokens=half) for half in (slice(None, token), slice(token, None))
-    )
+    by_token = sum(sums_of(batch, credited_B, tokens=half) for half in (slice(None, token), slice(token, None)))
     torch.testing.assert_close(by_row, whole)
     torch.testing.assert_close(by_token, whole)
 
@@ -101,9 +99,7 @@ def test_one_sign_only_has_no_keys_for_the_other():
 def test_float32_evidence_is_summed_in_float64():
     """2^24 is where float32 stops counting: 16,777,216 + 1 = 16,777,216."""
     evidence = torch.tensor([[2.0**24, 1.0]])
-    got = summarise(
-        credit_sums(torch.ones(1), evidence, torch.ones(1, 2), torch.ones(1, dtype=torch.bool), 0.5, 0.5)
-    )
+    got = summarise(credit_sums(torch.ones(1), evidence, torch.ones(1, 2), torch.ones(1, dtype=torch.bool), 0.5, 0.5))
     assert got["credit/evidence_mean_pos"] == (2**24 + 1) / 2
 
 

@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 from cepo.ops.masked import as_bool, masked_mean, masked_std, masked_sum
 
 MASK = torch.tensor([[True, True, False, True], [False, True, False, False], [False] * 4])
-VALUES = torch.tensor(
-    [[1.0, 2.0, float("nan"), 6.0], [float("inf"), 5.0, float("nan"), -float("inf")], [7.0] * 4]
-)
+VALUES = torch.tensor([[1.0, 2.0, float("nan"), 6.0], [float("inf"), 5.0, float("nan"), -float("inf")], [7.0] * 4])
 
 
 def test_masked_out_values_never_matter():

@@ -8,9 +8,7 @@ from tests import naive
 
 @given(st.integers(1, 80), st.floats(0.0, 1.0), st.integers(1, 60))
 def test_twin(step, start, decay_steps):
-    assert linear_decay(step, start, decay_steps) == pytest.approx(
-        naive.linear_decay(step, start, decay_steps)
-    )
+    assert linear_decay(step, start, decay_steps) == pytest.approx(naive.linear_decay(step, start, decay_steps))
 
 
 def test_the_papers_schedule():

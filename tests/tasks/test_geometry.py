@@ -176,10 +176,7 @@ def test_a_wrong_solution_never_scores(many_drafts: list[Draft]) -> None:
 
 
 def test_splits_share_no_problem_whatever_the_seed() -> None:
-    keys = {
-        split: {draft.key for seed in range(4) for draft in islice(drafts(split, seed), 1000)}
-        for split in SPLITS
-    }
+    keys = {split: {draft.key for seed in range(4) for draft in islice(drafts(split, seed), 1000)} for split in SPLITS}
     assert all(len(found) > 100 for found in keys.values())
     for one, other in (("train", "validation"), ("train", "held_out"), ("validation", "held_out")):
         assert not keys[one] & keys[other]

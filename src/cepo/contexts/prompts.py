@@ -52,7 +52,7 @@ def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         start = position = cut
     pieces.append(text[start:])
     ids = [index for piece in pieces for index in tokenizer(piece, add_special_tokens=False)["input_ids"]]
-    control = sorted({index for index in ids if index in tokenizer.all_special_ids} - {tokenizer.unk_token_id})
+    control = sorted({index for index in ids if index in tokenizer.all_special_ids and index != tokenizer.unk_token_id})
     if control:
         raise ValueError(f"the reference {text!r} tokenises to control tokens {control}; remove them from it")
     return ids

@@ -14,7 +14,14 @@ from typing import Literal
 from cepo.answers import same_answer
 from cepo.types import Group, References, Rollout
 
-__all__ = ["MINUS_POLICIES", "Fallback", "MinusPolicy", "ReferenceForm", "ReferencePolicy", "choose_references"]
+__all__ = [
+    "MINUS_POLICIES",
+    "Fallback",
+    "MinusPolicy",
+    "ReferenceForm",
+    "ReferencePolicy",
+    "choose_references",
+]
 
 MinusPolicy = Literal["worst", "sampled", "common", "own", "marginal"]
 ReferenceForm = Literal["answer", "rationale"]

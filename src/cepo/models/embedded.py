@@ -1,7 +1,7 @@
 """The small model that ships with cepo: Qwen3-VL's architecture at 2.4 million parameters.
 
 It sees 128 x 128 diagrams as 64 patches, reads its own small vocabulary and was warm-started by
-`cepo.models.warm_start`. A newcomer without a GPU and without a model hub trains and audits this one.
+`cepo.warm_start`. A newcomer without a GPU and without a model hub trains and audits this one.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ def build_processor(corpus: Iterable[str], vocab_size: int = 640) -> ImageOnlyPr
 def build_model(processor: ImageOnlyProcessor, seed: int = 0) -> Qwen3VLForConditionalGeneration:
     """The architecture with random weights, fp32 (2.4 million parameters)."""
     tokenizer = processor.tokenizer
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")}
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
+        for name in ("image_pad", "video_pad", "vision_start", "vision_end")
+    }
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -116,7 +119,12 @@ def build_model(processor: ImageOnlyProcessor, seed: int = 0) -> Qwen3VLForCondi
             "num_key_value_heads": 2,
             "head_dim": 48,
             "max_position_embeddings": 1024,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 8, 8], "mrope_interleaved": True},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [8, 8, 8],
+                "mrope_interleaved": True,
+            },
             "pad_token_id": tokenizer.pad_token_id,
         },
         vision_config={

@@ -15,9 +15,7 @@ STD_EPSILON: Final = 1e-4
 """Added to the deviation, in reward units; TRL's value."""
 
 
-def group_advantages(
-    reward_B: Float[Tensor, "B"], group_size: int, scale: Scale = "group"
-) -> Float[Tensor, "B"]:
+def group_advantages(reward_B: Float[Tensor, "B"], group_size: int, scale: Scale = "group") -> Float[Tensor, "B"]:
     """How much better each rollout did than its group.
 
     A_i = (R_i - mean_group) / (std + 1e-4), Bessel-corrected std of the group, of the batch, or no division.

@@ -93,9 +93,7 @@ def summarise(sums: Float64[Tensor, "S"]) -> dict[str, float]:
     }
 
 
-def _evidence_metrics(
-    suffix: str, tokens: float, total: float, squares: float, magnitudes: float
-) -> dict[str, float]:
+def _evidence_metrics(suffix: str, tokens: float, total: float, squares: float, magnitudes: float) -> dict[str, float]:
     if not tokens:
         return {}
     mean = total / tokens

@@ -54,9 +54,7 @@ class _Card:
 _Line = list[_Run]
 
 
-def contact_sheet(
-    problems: Sequence[Problem | Mapping[str, Any]], columns: int = 3, scale: int = 2
-) -> Image.Image:
+def contact_sheet(problems: Sequence[Problem | Mapping[str, Any]], columns: int = 3, scale: int = 2) -> Image.Image:
     """Draw problems, or rows of a loaded data set, as cards in a grid, read along the rows.
 
     A small image is enlarged by a whole factor without smoothing, so that each of its pixels can be seen; a
@@ -160,9 +158,7 @@ def _fitted(image: Image.Image, side: int) -> Image.Image:
     """`image` in a square of `side`: enlarged by a whole factor, or shrunk."""
     factor = side // max(image.size)
     if factor >= 1:
-        return image.convert("RGB").resize(
-            (image.width * factor, image.height * factor), Image.Resampling.NEAREST
-        )
+        return image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     shrunk = image.convert("RGB")
     shrunk.thumbnail((side, side), Image.Resampling.LANCZOS)
     return shrunk

@@ -104,9 +104,7 @@ def _resolve_columns(source: Source, mapping: Mapping[str, str]) -> dict[str, st
     for ours in ("prompt", "answer"):
         if ours not in columns:
             near = _nearest(ours, source.columns)
-            raise DataError(
-                f"no column for the {ours}: {has}{near}. Name it: columns: {{{ours}: <its name>}}"
-            )
+            raise DataError(f"no column for the {ours}: {has}{near}. Name it: columns: {{{ours}: <its name>}}")
     return columns
 
 
@@ -154,9 +152,7 @@ def _standard_row(
     if why := why_not_gradable(answer):
         raise ValueError(f"answer {answer!r:.80}: {why}")
     if "####" in str(answer):
-        raise ValueError(
-            f"answer {answer!r:.80}: this is GSM8K's solution, the answer is what follows its ####"
-        )
+        raise ValueError(f"answer {answer!r:.80}: this is GSM8K's solution, the answer is what follows its ####")
     images = [encode_image(value, folder) for value in _listed(given.get("images"))]
     standard: dict[str, Any] = {
         "prompt": prompt_messages(given["prompt"], len(images)),

@@ -45,9 +45,7 @@ def guard_reward(reward_func: RewardFunc, timeout_s: float | None) -> RewardFunc
     return guarded
 
 
-def call_bounded(
-    reward_func: RewardFunc, inputs: Mapping[str, Any], rows: int, timeout_s: float
-) -> list[float | None]:
+def call_bounded(reward_func: RewardFunc, inputs: Mapping[str, Any], rows: int, timeout_s: float) -> list[float | None]:
     """The rewards of `rows` completions, of an `async` function too; no more than `timeout_s` seconds.
 
     Raises:
@@ -146,9 +144,7 @@ class _Check:
         except TypeError:
             values = None
         if values is None:
-            raise RewardError(
-                f"reward {self._name!r} returned {returned!r:.80}, not a list of {rows} rewards"
-            )
+            raise RewardError(f"reward {self._name!r} returned {returned!r:.80}, not a list of {rows} rewards")
         if len(values) != rows:
             raise RewardError(f"reward {self._name!r} returned {len(values)} rewards for {rows} completions")
         return values

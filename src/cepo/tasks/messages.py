@@ -33,9 +33,7 @@ def prompt_messages(prompt: Any, images: int) -> list[dict[str, str]]:
     if not asked or not (images or any(message["content"] for message in asked)):
         raise ValueError(f"the prompt asks nothing: {prompt!r:.80}")
     if marks not in (0, images):
-        raise ValueError(
-            f"the prompt marks {marks} images ({IMAGE_MARK} or image parts), the row has {images}"
-        )
+        raise ValueError(f"the prompt marks {marks} images ({IMAGE_MARK} or image parts), the row has {images}")
     if not any(_BOX in message["content"] for message in messages):
         asked[-1]["content"] = user_prompt(asked[-1]["content"])[0]["content"].strip()
     return messages
@@ -48,9 +46,7 @@ def _unmarked(text: str) -> tuple[str, int]:
 def _flattened(prompt: Any) -> tuple[list[dict[str, str]], int]:
     """Messages with string content, and the number of marks and image parts taken out."""
     if not isinstance(prompt, list) or not prompt:
-        raise ValueError(
-            f"a prompt is a string or a list of messages, got {type(prompt).__name__} {prompt!r:.80}"
-        )
+        raise ValueError(f"a prompt is a string or a list of messages, got {type(prompt).__name__} {prompt!r:.80}")
     messages, total = [], 0
     for message in prompt:
         if not isinstance(message, Mapping) or message.get("role") not in _ROLES:

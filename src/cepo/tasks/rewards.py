@@ -40,9 +40,7 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
     """
     if isinstance(completion, str):
         return completion
-    if not isinstance(completion, Sequence) or not all(
-        isinstance(message, Mapping) for message in completion
-    ):
+    if not isinstance(completion, Sequence) or not all(isinstance(message, Mapping) for message in completion):
         raise TypeError(f"a completion is a string or a list of messages, got {completion!r:.80}")
     return "\n".join(_content(message) for message in completion if message.get("role") == "assistant")
 
@@ -55,7 +53,7 @@ def _content(message: Mapping[str, Any]) -> str:
 
 
 def accuracy_reward(
-    prompts: Sequence[Any],  # noqa: ARG001 (TRL's signature)
+    prompts: Sequence[Any],
     completions: Sequence[Any],
     answer: Sequence[Any],
     **_: Any,
@@ -77,7 +75,7 @@ def accuracy_reward(
 
 
 def format_reward(
-    prompts: Sequence[Any],  # noqa: ARG001 (TRL's signature)
+    prompts: Sequence[Any],
     completions: Sequence[Any],
     **_: Any,
 ) -> list[float | None]:
@@ -173,6 +171,4 @@ def _log_nothing(name: str, values: Any) -> None:
 def _check_gold_scores(rewards: Sequence[float | None], golds: Sequence[Any]) -> None:
     for row, (reward, gold) in enumerate(zip(rewards, golds, strict=True)):
         if gold is not None and reward != 1.0:
-            raise RewardError(
-                f"accuracy_reward gives {reward} to the gold answer {gold!r} itself (row {row})"
-            )
+            raise RewardError(f"accuracy_reward gives {reward} to the gold answer {gold!r} itself (row {row})")

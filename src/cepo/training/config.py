@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import cast
 
 from trl import GRPOConfig
 
@@ -46,11 +48,14 @@ class CEPOConfig(GRPOConfig):
 
     answer_column: str = field(default="answer", metadata={"help": "Column with the gold answer."})
     solution_column: str = field(
-        default="solution", metadata={"help": "Column with a worked solution (reference_form=rationale), if any."}
+        default="solution",
+        metadata={"help": "Column with a worked solution (reference_form=rationale), if any."},
     )
     wrong_reward: str | None = field(
         default=None,
-        metadata={"help": "Name of a reward that decides what is wrong, instead of the grader (needed without answers)."},
+        metadata={
+            "help": "Name of a reward that decides what is wrong, instead of the grader (needed without answers)."
+        },
     )
     wrong_below: float = field(default=0.5, metadata={"help": "With wrong_reward: rollouts below it are wrong."})
     score_rows_per_forward: int = field(default=16, metadata={"help": "Rows of one teacher forward."})
@@ -61,7 +66,9 @@ class CEPOConfig(GRPOConfig):
     def __post_init__(self) -> None:
         method = get_method(self.method)
         self.credit = CreditSettings.resolve(
-            self.preset, self.method, {entry.name: getattr(self, entry.name) for entry in fields(CreditSettings)}
+            self.preset,
+            self.method,
+            {entry.name: getattr(self, entry.name) for entry in fields(CreditSettings)},
         )
         if self.num_generations is not None and self.num_generations < 2:
             raise ValueError(
@@ -72,12 +79,25 @@ class CEPOConfig(GRPOConfig):
         if method.teachers:
             _refuse_sequence_level(self)
 
+    @property
+    def run_folder(self) -> Path:
+        """`output_dir`; TrainingArguments has filled it in when none was given."""
+        return Path(str(self.output_dir))
+
+    @property
+    def group_size(self) -> int:
+        """G, rollouts of one problem."""
+        return cast(int, self.num_generations)
+
 
 def _refuse_sequence_level(config: CEPOConfig) -> None:
     """Settings that assume one advantage per sequence: with credit per token they would be silently wrong."""
     per_token = f"method={config.method!r} gives every token its own advantage"
     refused = {
-        "use_liger_kernel=True": (config.use_liger_kernel, "Liger's fused loss takes one advantage per sequence"),
+        "use_liger_kernel=True": (
+            config.use_liger_kernel,
+            "Liger's fused loss takes one advantage per sequence",
+        ),
         f"importance_sampling_level={config.importance_sampling_level!r}": (
             config.importance_sampling_level != "token",
             "a sequence-level ratio averages it away; use 'token'",

@@ -16,7 +16,7 @@ from cepo.tasks.rewards import preflight_rewards
 if TYPE_CHECKING:
     from cepo.training.trainer import CEPOTrainer
 
-__all__ = ["preflight"]
+__all__ = ["check_folder", "preflight"]
 
 SHOWN = 5
 LENGTH_SAMPLE = 64
@@ -24,12 +24,11 @@ FREE_BYTES = 64 * 2**20
 
 
 def preflight(trainer: CEPOTrainer) -> None:
-    """Check the run folder, the data, the rewards and the lengths.
+    """Check the data, the rewards and the lengths; the run folder has been checked before the model was touched.
 
     Raises:
-        ValueError, OSError, RewardError: the first thing found wrong, with the value and what to do.
+        ValueError, RewardError: the first thing found wrong, with the value and what to do.
     """
-    check_folder(Path(trainer.args.output_dir))
     dataset = trainer.train_dataset
     if not isinstance(dataset, Dataset):  # a stream can only be looked at by consuming it
         return
@@ -50,7 +49,9 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"cepo")
     except OSError as error:
-        raise OSError(f"cannot write to the run folder {folder} ({error.strerror}); choose another --output_dir") from error
+        raise OSError(
+            f"cannot write to the run folder {folder} ({error.strerror}); choose another --output_dir"
+        ) from error
     free = shutil.disk_usage(folder).free
     if free < FREE_BYTES:
         raise OSError(f"{free / 2**20:.0f} MiB are free at {folder}; free some space or choose another --output_dir")
@@ -67,23 +68,19 @@ def check_answers(dataset: Dataset, column: str, wrong_reward: str | None, rewar
             f"the training data has no column {column!r} for r+ (it has {dataset.column_names}); set answer_column, "
             "or wrong_reward if a reward decides what is right"
         )
-    faults: dict[Any, str | None] = {}
-    bad: list[tuple[int, str]] = []
-    for index, answer in enumerate(dataset[column]):
-        if answer is None and wrong_reward is not None:
-            continue
-        if answer not in faults:
-            faults[answer] = why_not_gradable(answer)
-        if (why := faults[answer]) is not None:
-            bad.append((index, f"row {index}: {answer!r} ({why})"))
+    answers = list(dataset[column])
+    faults = {answer: why_not_gradable(answer) for answer in set(answers)}
+    if wrong_reward is not None:
+        faults[None] = None
+    bad = [f"row {index}: {answer!r} ({faults[answer]})" for index, answer in enumerate(answers) if faults[answer]]
     if bad:
-        listed = "; ".join(text for _, text in bad[:SHOWN])
+        listed = "; ".join(bad[:SHOWN])
         raise ValueError(f"{len(bad)} of {len(dataset)} answers cannot be graded: {listed}. Fix or drop these rows.")
 
 
 def check_lengths(trainer: CEPOTrainer, dataset: Dataset) -> None:
     """Prompt, longest reference and completion fit the model's positions, on an even sample of rows."""
-    limit = cast(Any, trainer.model.config).get_text_config().max_position_embeddings
+    limit = cast(Any, trainer.model).config.get_text_config().max_position_embeddings
     count = min(LENGTH_SAMPLE, len(dataset))
     indices = [index * len(dataset) // count for index in range(count)]
     rows: list[Mapping[str, Any]] = [dataset[index] for index in indices]

@@ -37,7 +37,11 @@ class LocalGroups:
 
 
 def grade_rollouts(
-    texts: Sequence[str], golds: Sequence[str | None], rewards: Sequence[float], verdict: Sequence[float] | None, below: float
+    texts: Sequence[str],
+    golds: Sequence[str | None],
+    rewards: Sequence[float],
+    verdict: Sequence[float] | None,
+    below: float,
 ) -> list[Rollout]:
     """Local rollouts with the grader's verdict, or with the named reward's (`verdict` < `below` is wrong)."""
     rollouts = []
@@ -70,7 +74,9 @@ def gather_groups(
     return LocalGroups(groups, first, group_size)
 
 
-def row_references(groups: LocalGroups, rows: int, policy: ReferencePolicy, step: int, contrastive: bool) -> list[References]:
+def row_references(
+    groups: LocalGroups, rows: int, policy: ReferencePolicy, step: int, contrastive: bool
+) -> list[References]:
     """References of the local rows, in their order; equal for any number of processes."""
     chosen = {
         index: choose_references(group, policy, step=step, index=index, contrastive=contrastive)

@@ -22,7 +22,7 @@ from cepo.traces import TraceWriter
 from cepo.training.assign import CreditedRows, RowContext, assign_credit, plan_scoring, run_scoring
 from cepo.training.config import CEPOConfig
 from cepo.training.methods import get_method
-from cepo.training.preflight import preflight
+from cepo.training.preflight import check_folder, preflight
 from cepo.training.records import credit_records
 from cepo.training.rollouts import (
     LocalGroups,
@@ -54,6 +54,7 @@ class CEPOTrainer(GRPOTrainer):
             args = CEPOConfig(output_dir="cepo-run")
         if not isinstance(args, CEPOConfig):
             raise TypeError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
+        check_folder(args.run_folder)
         if kwargs.get("processing_class") is None and isinstance(model, str):
             kwargs["processing_class"] = load_processor(model, trust_remote_code=args.trust_remote_code)
         functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
@@ -86,7 +87,7 @@ class CEPOTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        if not self.model.training:
+        if not cast(torch.nn.Module, self.model).training:
             return batch
         step = self.state.global_step + 1
         strength = self.credit.strength(step) if self.method.teachers else 0.0
@@ -96,7 +97,11 @@ class CEPOTrainer(GRPOTrainer):
             return batch
         groups = self._groups(inputs)
         references = row_references(
-            groups, len(inputs), self.credit.reference_policy(self.args.seed), step, "minus" in self.method.teachers
+            groups,
+            len(inputs),
+            self.credit.reference_policy(self.args.seed),
+            step,
+            "minus" in self.method.teachers,
         )
         contexts = self._contexts(inputs, batch, groups, references) if wants_credit else {}
         traced = self._traced_rows(groups, step, len(inputs))
@@ -124,7 +129,7 @@ class CEPOTrainer(GRPOTrainer):
         solutions = [_text_or_none(row.get(self.args.solution_column)) for row in inputs]
         texts = [completion_text(completion) for completion in self._completions]
         local: list[Rollout] = grade_rollouts(texts, golds, total[here].tolist(), verdict, self.args.wrong_below)
-        return gather_groups(local, golds, solutions, self.num_generations, self.accelerator.process_index)
+        return gather_groups(local, golds, solutions, self.args.group_size, self.accelerator.process_index)
 
     def _contexts(
         self, inputs: Any, batch: dict[str, Any], groups: LocalGroups, references: list[References]
@@ -148,7 +153,12 @@ class CEPOTrainer(GRPOTrainer):
         return contexts
 
     def _credit(
-        self, batch: dict[str, Any], contexts: dict[int, RowContext], strength: float, step: int, traced: list[int]
+        self,
+        batch: dict[str, Any],
+        contexts: dict[int, RowContext],
+        strength: float,
+        step: int,
+        traced: list[int],
     ) -> CreditedRows | None:
         if not strength > 0.0:
             return None
@@ -259,14 +269,24 @@ class CEPOTrainer(GRPOTrainer):
     ) -> None:
         if self._traces is None:
             self._traces = TraceWriter(
-                Path(self.args.output_dir) / "traces",
+                self.args.run_folder / "traces",
                 resume_step=step - 1,
                 max_bytes=self.args.trace_max_mb * 2**20,
             )
         ids = {row: str(inputs[row].get("id") or _prompt_id(inputs[row]["prompt"])) for row in traced}
         texts = {row: completion_ids for row, completion_ids in enumerate(self._decoded_prompts(batch)) if row in ids}
         records = credit_records(
-            traced, ids, texts, batch, groups, references, credited, self._tokenizer, self.method.name, step, strength,
+            traced,
+            ids,
+            texts,
+            batch,
+            groups,
+            references,
+            credited,
+            self._tokenizer,
+            self.method.name,
+            step,
+            strength,
             self.credit.credit_clip,
         )
         self._traces.write_step(records, [_first_image(inputs[row]) for row in traced])
@@ -281,7 +301,7 @@ class CEPOTrainer(GRPOTrainer):
     @property
     def _policy(self) -> torch.nn.Module:
         """The policy without its distributed wrapper: scoring runs outside of gradient synchronisation."""
-        return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
 
     @property
     def _image_token_id(self) -> int | None:
@@ -298,7 +318,7 @@ class CEPOTrainer(GRPOTrainer):
             chat_template=self.chat_template,
             add_generation_prompt=True,
             tokenize=False,
-            **self.chat_template_kwargs,
+            **cast(dict[str, Any], self.chat_template_kwargs),
         )
 
     def _template(self) -> str | None:

@@ -28,7 +28,10 @@ def triangle_sum(rng: Random) -> Draft:
         first, second = values
         total = int(rule)
         answer = total - first - second + slip
-        return f"{opening} [{total}]. [{first}+{second}]=[{first + second}]. [{total}-{first + second}]=[{answer}].", answer
+        return (
+            f"{opening} [{total}]. [{first}+{second}]=[{first + second}]. [{total}-{first + second}]=[{answer}].",
+            answer,
+        )
 
     question = rng.choice(["Find the angle marked ? in the triangle.", "What is the third angle of the triangle?"])
     return Draft("triangle_sum", question, (a, b), ("180", "360"), "sum", canvas, solve)
@@ -52,13 +55,21 @@ def isosceles(rng: Random) -> Draft:
     def solve(values: tuple[int, ...], rule: str, slip: int) -> tuple[str, int]:
         (given,) = values
         if rule == "double":
-            return f"{opening} [2*{given}]=[{2 * given}]. [180-{2 * given}]=[{180 - 2 * given + slip}].", 180 - 2 * given + slip
+            return (
+                f"{opening} [2*{given}]=[{2 * given}]. [180-{2 * given}]=[{180 - 2 * given + slip}].",
+                180 - 2 * given + slip,
+            )
         rest = 180 - given
         if rule == "halve":
             return f"{opening} [180-{given}]=[{rest}]. [{rest}/2]=[{rest // 2 + slip}].", rest // 2 + slip
         return f"{opening} [180-{given}]=[{rest + slip}].", rest + slip
 
-    question = rng.choice(["The marked sides are equal. Find the angle marked ?.", "Find the angle marked ? in the isosceles triangle."])
+    question = rng.choice(
+        [
+            "The marked sides are equal. Find the angle marked ?.",
+            "Find the angle marked ? in the isosceles triangle.",
+        ]
+    )
     rules = ("double", "once", "halve") if find_apex else ("halve", "once", "double")
     variant = "apex" if find_apex else "base"
     return Draft("isosceles", question, (base if find_apex else apex,), rules, variant, canvas, solve)
@@ -75,7 +86,12 @@ def exterior_angle(rng: Random) -> Draft:
     canvas.label(str(a), 1.9, 6.0)
     canvas.label("?" if not find_exterior else str(b), apex, 2.5)
     canvas.label("?" if find_exterior else str(a + b), 6.8, 5.6)
-    opening = rng.choice(["The exterior angle equals the sum of the remote interior angles.", "The two remote angles add up to the exterior angle."])
+    opening = rng.choice(
+        [
+            "The exterior angle equals the sum of the remote interior angles.",
+            "The two remote angles add up to the exterior angle.",
+        ]
+    )
 
     def solve(values: tuple[int, ...], rule: str, slip: int) -> tuple[str, int]:
         first, second = values
@@ -86,7 +102,12 @@ def exterior_angle(rng: Random) -> Draft:
         rest = 180 - first - second + slip
         return f"{opening} [{first}+{second}]=[{first + second}]. [180-{first + second}]=[{rest}].", rest
 
-    question = rng.choice(["One side is extended. Find the angle marked ?.", "Find the angle marked ? at the triangle with an extended side."])
+    question = rng.choice(
+        [
+            "One side is extended. Find the angle marked ?.",
+            "Find the angle marked ? at the triangle with an extended side.",
+        ]
+    )
     values = (a, b) if find_exterior else (a, a + b)
     rules = ("add", "supplement") if find_exterior else ("subtract", "add")
     return Draft("exterior_angle", question, values, rules, "outer" if find_exterior else "inner", canvas, solve)
@@ -123,7 +144,12 @@ def parallel_lines(rng: Random) -> Draft:
         rest = 180 - angle + slip
         return f"On parallel lines these angles [add up to 180]. [180-{angle}]=[{rest}].", rest
 
-    question = rng.choice(["The two horizontal lines are parallel. Find the angle marked ?.", "Find the angle marked ? between the parallel lines."])
+    question = rng.choice(
+        [
+            "The two horizontal lines are parallel. Find the angle marked ?.",
+            "Find the angle marked ? between the parallel lines.",
+        ]
+    )
     rules = ("equal", "supplement") if equal else ("supplement", "equal")
     return Draft("parallel_lines", question, (given,), rules, rules[0], canvas, solve)
 
@@ -144,14 +170,27 @@ def circle_angles(rng: Random) -> Draft:
     canvas.arc(centre, 0.12)
     canvas.label("?" if find_central else str(2 * inscribed), 4.0, 5.5)
     canvas.label(str(inscribed) if find_central else "?", top[0], 2.5)
-    opening = rng.choice(["The angle at the centre is [twice] the angle at the circle.", "Over the same arc the central angle is [double] the inscribed angle."])
+    opening = rng.choice(
+        [
+            "The angle at the centre is [twice] the angle at the circle.",
+            "Over the same arc the central angle is [double] the inscribed angle.",
+        ]
+    )
 
     def solve(values: tuple[int, ...], rule: str, slip: int) -> tuple[str, int]:
         (given,) = values
         answer = (2 * given if rule == "double" else given // 2) + slip
-        return f"{opening} [{'2*' + str(given) if rule == 'double' else str(given) + '/2'}]=[{answer}].", answer
+        return (
+            f"{opening} [{'2*' + str(given) if rule == 'double' else str(given) + '/2'}]=[{answer}].",
+            answer,
+        )
 
-    question = rng.choice(["The dot is the centre of the circle. Find the angle marked ?.", "Find the angle marked ? in the circle."])
+    question = rng.choice(
+        [
+            "The dot is the centre of the circle. Find the angle marked ?.",
+            "Find the angle marked ? in the circle.",
+        ]
+    )
     rules = ("double", "halve") if find_central else ("halve", "double")
     value = inscribed if find_central else 2 * inscribed
     return Draft("circle_angles", question, (value,), rules, "central" if find_central else "inscribed", canvas, solve)

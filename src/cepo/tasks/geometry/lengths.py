@@ -25,7 +25,12 @@ def parallelogram(rng: Random) -> Draft:
     rng.shuffle(sides)
     canvas.label(sides[0], 4.4, 1.5)
     canvas.label(sides[1], 3.6, 6.5)
-    opening = rng.choice(["Opposite sides of a parallelogram are equal.", "In a parallelogram opposite sides have equal length."])
+    opening = rng.choice(
+        [
+            "Opposite sides of a parallelogram are equal.",
+            "In a parallelogram opposite sides have equal length.",
+        ]
+    )
 
     def solve(values: tuple[int, ...], rule: str, slip: int) -> tuple[str, int]:
         plus, times, minus = values
@@ -50,7 +55,9 @@ def pythagoras(rng: Random) -> Draft:
     canvas.label(legs[0], 0.9, 3.5)
     canvas.label(legs[1], 4.5, 7.4)
     canvas.label("?" if find_hypotenuse else str(large), 5.9, 2.5)
-    opening = rng.choice(["By Pythagoras the squares of the legs [add up to] the square of the long side.", "Use Pythagoras."])
+    opening = rng.choice(
+        ["By Pythagoras the squares of the legs [add up to] the square of the long side.", "Use Pythagoras."]
+    )
 
     def solve(values: tuple[int, ...], rule: str, slip: int) -> tuple[str, int]:
         one, two = values
@@ -60,7 +67,12 @@ def pythagoras(rng: Random) -> Draft:
         answer = two**2 - one**2 + slip
         return f"{opening} [{two}^2-{one}^2]=[{two**2}-{one**2}]=[{answer}].", answer
 
-    question = rng.choice(["Find the square of the side marked ? in the right triangle.", "What is the square of the length marked ?, by Pythagoras?"])
+    question = rng.choice(
+        [
+            "Find the square of the side marked ? in the right triangle.",
+            "What is the square of the length marked ?, by Pythagoras?",
+        ]
+    )
     rules = ("add", "subtract") if find_hypotenuse else ("subtract", "add")
     return Draft("pythagoras", question, (small, large), rules, "long" if find_hypotenuse else "leg", canvas, solve)
 
@@ -79,7 +91,10 @@ def rectangle(rng: Random) -> Draft:
         if rule == "area":
             return f"Area is side [times] side. [{one}*{two}]=[{one * two + slip}].", one * two + slip
         both = one + two
-        return f"Add the sides and [double]. [{one}+{two}]=[{both}]. [2*{both}]=[{2 * both + slip}].", 2 * both + slip
+        return (
+            f"Add the sides and [double]. [{one}+{two}]=[{both}]. [2*{both}]=[{2 * both + slip}].",
+            2 * both + slip,
+        )
 
     goal = "area" if area else "perimeter"
     question = rng.choice([f"Find the {goal} of the rectangle.", f"What is the {goal} of this rectangle?"])
@@ -102,10 +117,15 @@ def triangle_area(rng: Random) -> Draft:
         one, two = values
         product = one * two
         if rule == "half":
-            return f"{opening} [{one}*{two}]=[{product}]. [{product}/2]=[{product // 2 + slip}].", product // 2 + slip
+            return (
+                f"{opening} [{one}*{two}]=[{product}]. [{product}/2]=[{product // 2 + slip}].",
+                product // 2 + slip,
+            )
         return f"The area is base [times] height. [{one}*{two}]=[{product + slip}].", product + slip
 
-    question = rng.choice(["The dashed line is the height. Find the area of the triangle.", "What is the area of the triangle?"])
+    question = rng.choice(
+        ["The dashed line is the height. Find the area of the triangle.", "What is the area of the triangle?"]
+    )
     return Draft("triangle_area", question, (base, height), ("half", "product"), "area", canvas, solve)
 
 
@@ -130,5 +150,10 @@ def similar_triangles(rng: Random) -> Draft:
         answer = other + big - small + slip
         return f"{opening} [{big}-{small}]=[{big - small}]. [{other}+{big - small}]=[{answer}].", answer
 
-    question = rng.choice(["The triangles are similar. Find the side marked ?.", "Find the length marked ? in the similar triangles."])
+    question = rng.choice(
+        [
+            "The triangles are similar. Find the side marked ?.",
+            "Find the length marked ? in the similar triangles.",
+        ]
+    )
     return Draft("similar_triangles", question, (base, side, base * scale), ("scale", "shift"), "scale", canvas, solve)

@@ -1,4 +1,4 @@
-"""Warm-starts the embedded model by supervised training: `python -m cepo.models.warm_start --out FOLDER`.
+"""Warm-starts the embedded model by supervised training: `python -m cepo.warm_start --out FOLDER`.
 
 Two phases. First the vision tower alone learns to name the character in each cell through a linear probe:
 a small model trained on solutions straight away learns the arithmetic and never looks at the picture. Then
@@ -13,7 +13,6 @@ The weights in the package came from the default arguments; the log stands besid
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import json
 import math
@@ -26,20 +25,21 @@ from random import Random
 from typing import Any
 
 import torch
+from datasets import Dataset
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import Qwen3VLForConditionalGeneration
 
-from cepo.answers import grade
 from cepo.contexts.prompts import ANSWER_TEMPLATE, TeacherPrompts
+from cepo.evaluate import generate_answers
 from cepo.models.embedded import build_model, build_processor
 from cepo.models.processor import ImageOnlyProcessor
 from cepo.tasks.geometry.glyphs import GLYPHS
-from cepo.tasks.geometry.problems import FAMILIES, drafts, render, work_wrongly
+from cepo.tasks.geometry.problems import drafts, generate, work_wrongly
 from cepo.tasks.geometry.worked import Draft
-from cepo.tasks.rows import INSTRUCTION, user_prompt
+from cepo.tasks.rows import INSTRUCTION, problem_row, user_prompt
 
 PAD_LABEL = -100
 
@@ -102,7 +102,9 @@ def _student_ids(processor: ImageOnlyProcessor, draft: Draft, image: Image.Image
     text = user_prompt(draft.question)[0]["content"]
     prompt = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": text}]}]
     rendered = _render(processor, prompt)
-    patches = (image.width // processor.image_processor.patch_size) * (image.height // processor.image_processor.patch_size)
+    patches = (image.width // processor.image_processor.patch_size) * (
+        image.height // processor.image_processor.patch_size
+    )
     rendered = rendered.replace(processor.image_token, processor.image_token * patches)
     return processor.tokenizer(rendered, add_special_tokens=False)["input_ids"], prompt
 
@@ -132,7 +134,7 @@ def collate(rows: list[Example], processor: ImageOnlyProcessor) -> dict[str, Ten
 def train_probe(model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, settings: Settings) -> float:
     """Teach the vision tower to name each cell's character; returns the last batch's accuracy on characters."""
     names = ["", *GLYPHS]
-    probe = nn.Linear(model.config.vision_config.out_hidden_size, len(names))
+    probe = nn.Linear(model.config.get_text_config().hidden_size, len(names))
     visual = model.model.visual
     optimizer = torch.optim.AdamW([*visual.parameters(), *probe.parameters()], lr=settings.learning_rate)
     weight = torch.tensor([0.05] + [1.0] * len(GLYPHS))
@@ -140,7 +142,9 @@ def train_probe(model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProc
     accuracy = 0.0
     for _ in tqdm(range(settings.probe_steps), desc="naming characters", disable=None):
         batch = list(itertools.islice(stream, settings.batch))
-        pictures = processor.image_processor(images=[d.canvas.image().convert("RGB") for d in batch], return_tensors="pt")
+        pictures = processor.image_processor(
+            images=[d.canvas.image().convert("RGB") for d in batch], return_tensors="pt"
+        )
         target = torch.tensor([_cell_labels(draft, names) for draft in batch]).flatten()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             features = visual(pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]).pooler_output
@@ -159,36 +163,20 @@ def _cell_labels(draft: Draft, names: list[str]) -> list[int]:
     return [names.index(draft.canvas.cells.get((row, column), "")) for row in range(side) for column in range(side)]
 
 
-@torch.no_grad()
 def pass_rates(
     model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, count: int, *, blank: bool = False
 ) -> dict[str, float]:
-    """Pass rate at temperature 1 on `count` validation problems, by family and over `all`."""
-    stream = drafts("validation", seed=0)
-    problems = [render(next(stream), layout) for layout in range(count)]
+    """Pass rate at temperature 1 on `count` validation problems, by family and over `all`; `blank` hides the images."""
+    rows = [problem_row(problem) for problem in generate("validation", count)]
+    if blank:
+        rows = [row | {"images": [Image.new("RGB", image.size, "white") for image in row["images"]]} for row in rows]
+    generations = generate_answers(
+        model, processor, Dataset.from_list(rows), max_new_tokens=64, autocast_bf16=True, progress=False
+    )
     right: dict[str, list[bool]] = defaultdict(list)
-    model.eval()
-    for start in range(0, count, 100):
-        part = problems[start : start + 100]
-        images = [Image.open(io.BytesIO(problem.image_png)).convert("RGB") for problem in part]
-        if blank:
-            images = [Image.new("RGB", image.size, "white") for image in images]
-        messages = [
-            [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": user_prompt(problem.question)[0]["content"]}]}]
-            for image, problem in zip(images, part, strict=True)
-        ]
-        inputs = processor.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=True,
-            processor_kwargs={"padding": True, "return_tensors": "pt"},
-        )
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            output = model.generate(**inputs, max_new_tokens=64, do_sample=True, temperature=1.0, top_k=0)
-        texts = processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        for problem, text in zip(part, texts, strict=True):
-            right[problem.family].append(grade(text, problem.answer))
-    model.train()
-    rates = {family: sum(right[family]) / len(right[family]) for family in FAMILIES if right[family]}
-    return {"all": sum(map(sum, right.values())) / count, **rates}
+    for generation in generations:
+        right[generation.family or ""].append(generation.correct)
+    return {"all": sum(map(sum, right.values())) / count} | {name: sum(r) / len(r) for name, r in right.items()}
 
 
 def learning_rate(step: int, settings: Settings) -> float:
@@ -223,16 +211,33 @@ def warm_start(settings: Settings, out: Path) -> None:
         bar.set_postfix(loss=f"{loss.item():.3f}")
         if (step + 1) % settings.evaluate_every == 0:
             rates = pass_rates(model, processor, settings.evaluate_problems)
-            log.append({"step": step + 1, "loss": loss.item(), "seconds": round(time.time() - started), "pass_rate": rates})
+            log.append(
+                {
+                    "step": step + 1,
+                    "loss": loss.item(),
+                    "seconds": round(time.time() - started),
+                    "pass_rate": rates,
+                }
+            )
             tqdm.write(json.dumps(log[-1]))
             save(model, processor, log, out)
             if rates["all"] >= settings.stop_at:
                 break
-    log.append({"phase": "blank images", "pass_rate": pass_rates(model, processor, settings.evaluate_problems, blank=True)})
+    log.append(
+        {
+            "phase": "blank images",
+            "pass_rate": pass_rates(model, processor, settings.evaluate_problems, blank=True),
+        }
+    )
     save(model, processor, log, out)
 
 
-def save(model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, log: list[dict[str, Any]], out: Path) -> None:
+def save(
+    model: Qwen3VLForConditionalGeneration,
+    processor: ImageOnlyProcessor,
+    log: list[dict[str, Any]],
+    out: Path,
+) -> None:
     """Write weights (safetensors, fp32), processor and log."""
     model.save_pretrained(out)
     processor.save_pretrained(out)

@@ -1,0 +1,131 @@
+"""Recipes: YAML files and `--field value` overrides, checked name by name, to configs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from cepo.training.config import CEPOConfig
+
+__all__ = ["RecipeError", "RunConfig", "load_recipe", "parse_overrides", "resolve_recipe"]
+
+_EXTENDS, _DIFFERS = "extends", "differs"
+
+
+class RecipeError(ValueError):
+    """A recipe or an override that cannot be used; the message says where it stands and what to write."""
+
+
+@dataclass
+class RunConfig:
+    """What a run needs beside the trainer's own fields."""
+
+    model: str = field(default="tiny", metadata={"help": "`tiny`, a local folder or a hub id."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa or flash_attention_2."})
+    dtype: str = field(default="auto", metadata={"help": "Weights' dtype: auto, float32 or bfloat16."})
+    data: str = field(default="geometry", metadata={"help": "`geometry`, a local file or folder, or a hub id."})
+    data_split: str = field(default="train", metadata={"help": "Split to train on."})
+    data_limit: int | None = field(default=None, metadata={"help": "Rows to use; needed for `geometry`."})
+    data_columns: str | None = field(default=None, metadata={"help": "JSON: our column name -> the data's."})
+    drop_invalid: bool = field(default=False, metadata={"help": "Drop rows that cannot be graded, and say how many."})
+    eval_data: str | None = field(
+        default=None, metadata={"help": "Data to evaluate on before and after; none: no evaluation."}
+    )
+    eval_split: str = field(default="held_out", metadata={"help": "Split to evaluate on."})
+    eval_limit: int | None = field(default=None, metadata={"help": "Problems to evaluate on."})
+    eval_samples: int = field(default=1, metadata={"help": "Completions per problem in the evaluation."})
+    rewards: list[str] = field(default_factory=lambda: ["accuracy"], metadata={"help": "Names in cepo.tasks.rewards."})
+    lora_rank: int | None = field(default=None, metadata={"help": "LoRA rank; none: all weights are trained."})
+    lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """Read a recipe, with the one it `extends` beneath it; `differs` (a stated reason) is kept out.
+
+    Raises:
+        RecipeError: no such file, not a mapping, or recipes that extend each other.
+    """
+    return _load(path, ())
+
+
+def _load(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path in above:
+        raise RecipeError(f"recipes extend each other: {' -> '.join(map(str, (*above, path)))}")
+    if not path.is_file():
+        raise RecipeError(f"there is no recipe {path}; recipes lie in recipes/")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} must hold `field: value` lines, got {type(content).__name__}")
+    base = _load(path.parent / content.pop(_EXTENDS), (*above, path)) if _EXTENDS in content else {}
+    content.pop(_DIFFERS, None)
+    return base | content
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """`--field value` and `--field=value` pairs, read as YAML scalars.
+
+    Raises:
+        RecipeError: a word that is no option, or an option without a value.
+    """
+    overrides: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise RecipeError(f"expected --field value, got {word!r}")
+        name, given, value = word[2:].partition("=")
+        if not given:
+            if not rest or rest[0].startswith("--"):
+                raise RecipeError(f"--{name} needs a value (for a switch: --{name} true)")
+            value = rest.pop(0)
+        overrides[name.replace("-", "_")] = yaml.safe_load(value)
+    return overrides
+
+
+def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
+    """Configs of a recipe.
+
+    Raises:
+        RecipeError: an unknown field (the nearest name is suggested) or a value of the wrong kind.
+        ValueError: what `CEPOConfig` refuses.
+    """
+    known = {entry.name for kind in (RunConfig, CEPOConfig) for entry in fields(kind) if entry.init}
+    for name in values:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.0)
+            raise RecipeError(f"unknown field {name!r}; did you mean {near[0]!r}?")
+    parser = HfArgumentParser([RunConfig, CEPOConfig])  # pyright: ignore[reportArgumentType]
+    parser.exit_on_error = False
+
+    def fail(message: str) -> None:
+        raise RecipeError(message)
+
+    parser.error = fail  # pyright: ignore[reportAttributeAccessIssue]
+    run, config = parser.parse_args_into_dataclasses(args=_argv(values))
+    return run, config
+
+
+def _argv(values: Mapping[str, Any]) -> list[str]:
+    """As command-line words: argparse converts to each field's type (YAML reads 1e-6 as text)."""
+    words: list[str] = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        words.append(f"--{name}")
+        if isinstance(value, list):
+            words.extend(str(item) for item in value)
+        elif isinstance(value, dict):
+            words.append(json.dumps(value))
+        else:
+            words.append(str(value).lower() if isinstance(value, bool) else str(value))
+    return words
