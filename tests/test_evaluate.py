@@ -23,7 +23,7 @@ from cepo.stats import mean_interval, paired_difference
 from cepo.tasks.geometry import generate
 from cepo.tasks.rows import problem_row
 
-PROBLEMS = generate("test", 6, seed=3)
+PROBLEMS = generate("validation", 6, seed=3)
 
 
 @pytest.fixture(scope="module")

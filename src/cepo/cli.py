@@ -80,7 +80,7 @@ def _print_summary(summary: dict[str, Any], folder: Path) -> None:
     if "difference" in summary:
         before, after, change = summary["before"], summary["after"], summary["difference"]
         for when, result in (("before", before), ("after", after)):
-            rate = result["pass_at_1"]
+            rate = result["overall"]
             print(f"  accuracy {when:<7} {_percent(rate)}")
         print(f"  change          {_percent(change)}, p = {change['p']:.2g} (paired over problems)")
     credit = summary["credit"]

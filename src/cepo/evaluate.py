@@ -347,9 +347,9 @@ def _complete(
 
 
 def _inputs(processor: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
-    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
+    options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
     # Completions follow the prompts' last column, so that padding stands on the left.
-    padding = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+    padding: dict[str, Any] = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
     if isinstance(processor, ProcessorMixin):
         messages = [_with_images(row) for row in rows]
         return processor.apply_chat_template(messages, **options, processor_kwargs=padding)

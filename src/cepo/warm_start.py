@@ -46,19 +46,19 @@ PAD_LABEL = -100
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that the weights depend on."""
+    """Everything that the weights depend on; `steps` is the length of the learning-rate schedule."""
 
     seed: int = 0
     probe_steps: int = 80
-    steps: int = 2400
+    steps: int = 2000
+    stop_after: int = 1050
     batch: int = 64
     learning_rate: float = 1e-3
     warm_up: int = 50
     plain_share: float = 0.4
     gold_share: float = 0.3
-    evaluate_every: int = 200
+    evaluate_every: int = 150
     evaluate_problems: int = 200
-    stop_at: float = 0.45
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def warm_start(settings: Settings, out: Path) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     stream = examples(settings, processor)
     started = time.time()
-    for step in (bar := tqdm(range(settings.steps), desc="worked solutions", disable=None)):
+    for step in (bar := tqdm(range(min(settings.steps, settings.stop_after)), desc="worked solutions", disable=None)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
         inputs = collate(list(itertools.islice(stream, settings.batch)), processor)
@@ -221,8 +221,6 @@ def warm_start(settings: Settings, out: Path) -> None:
             )
             tqdm.write(json.dumps(log[-1]))
             save(model, processor, log, out)
-            if rates["all"] >= settings.stop_at:
-                break
     log.append(
         {
             "phase": "blank images",
