@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and options.command != "train":
         parser.error(f"unknown arguments: {' '.join(rest)}")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of our hosts' own deprecations
     try:
         return options.run(options, rest)
     except KeyboardInterrupt:

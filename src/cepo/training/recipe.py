@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from transformers import HfArgumentParser
 
@@ -41,7 +42,9 @@ class RunConfig:
     eval_split: str = field(default="held_out", metadata={"help": "Split to evaluate on."})
     eval_limit: int | None = field(default=None, metadata={"help": "Problems to evaluate on."})
     eval_samples: int = field(default=1, metadata={"help": "Completions per problem in the evaluation."})
-    rewards: list[str] = field(default_factory=lambda: ["accuracy"], metadata={"help": "Names in cepo.tasks.rewards."})
+    rewards: list[str] = field(
+        default_factory=lambda: ["accuracy_reward"], metadata={"help": "Names in cepo.tasks.rewards."}
+    )
     lora_rank: int | None = field(default=None, metadata={"help": "LoRA rank; none: all weights are trained."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
 
@@ -111,7 +114,9 @@ def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
         raise RecipeError(message)
 
     parser.error = fail  # pyright: ignore[reportAttributeAccessIssue]
-    run, config = parser.parse_args_into_dataclasses(args=_argv(values))
+    # transformers refuses bf16 on a machine without an accelerator unless it is told that this is meant.
+    here = {"use_cpu": not torch.accelerator.is_available()}
+    run, config = parser.parse_args_into_dataclasses(args=_argv(here | dict(values)))
     return run, config
 
 

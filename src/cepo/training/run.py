@@ -134,7 +134,9 @@ def _evaluate(
         seed=0,
         autocast_bf16=bool(trainer.args.bf16),
     )
-    save_generations(generations, trainer.args.run_folder / "eval" / f"{when}.jsonl")
+    folder = trainer.args.run_folder / "eval"
+    folder.mkdir(exist_ok=True)
+    save_generations(generations, folder / f"{when}.jsonl")
     return report(generations, run.eval_samples)
 
 
