@@ -38,7 +38,7 @@ class ReferencePolicy:
     Attributes:
         minus: `worst`: of the wrong rollouts with the lowest reward one is drawn; `sampled`: any wrong
             rollout, drawn for each row; `common`: the most frequent wrong answer; `own`: a wrong row's own
-            answer, for a right row `sampled`; `marginal`: up to `count` distinct wrong answers, the most
+            answer; where it has none, and for a right row, `sampled`; `marginal`: up to `count` distinct wrong answers, the most
             frequent first.
         form: `answer`, or `rationale`: whole rollouts (r+ the data set's solution, else a right sibling's).
         fallback: what stands in when no r- is admissible: `rlsd` (P- := P_S) or `grpo` (no evidence).
@@ -120,9 +120,8 @@ def _choose_minus(
     rng: Random,
 ) -> References:
     own = group.rollouts[row]
-    if policy.minus == "own" and own.correct is False:
-        admissible = [candidate for candidate in wrong if candidate.row == row]
-    else:
+    admissible = [candidate for candidate in wrong if policy.minus == "own" and candidate.row == row]
+    if not admissible:
         admissible = [candidate for candidate in wrong if policy.allow_self or not _is_own(candidate, row, own)]
     if not admissible:
         return replace(references, minus_source=policy.fallback)
