@@ -38,8 +38,8 @@ class ReferencePolicy:
     Attributes:
         minus: `worst`: of the wrong rollouts with the lowest reward one is drawn; `sampled`: any wrong
             rollout, drawn for each row; `common`: the most frequent wrong answer; `own`: a wrong row's own
-            answer; where it has none, and for a right row, `sampled`; `marginal`: up to `count` distinct wrong answers, the most
-            frequent first.
+            answer; where it has none, and for a right row, `sampled`; `marginal`: up to `count` distinct
+            wrong answers, the most frequent first.
         form: `answer`, or `rationale`: whole rollouts (r+ the data set's solution, else a right sibling's).
         fallback: what stands in when no r- is admissible: `rlsd` (P- := P_S) or `grpo` (no evidence).
         allow_self: whether a wrong row may be told its own answer. The released code does so.

@@ -64,7 +64,7 @@ def _load(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if not path.is_file():
         raise RecipeError(f"there is no recipe {path}; recipes lie in recipes/")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = _read_yaml(path.read_text())
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from None
     if not isinstance(content, dict):
@@ -75,7 +75,7 @@ def _load(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """`--field value` and `--field=value` pairs, read as YAML scalars.
+    """`--field value` and `--field=value` pairs; a value may be a YAML list.
 
     Raises:
         RecipeError: a word that is no option, or an option without a value.
@@ -91,8 +91,13 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             if not rest or rest[0].startswith("--"):
                 raise RecipeError(f"--{name} needs a value (for a switch: --{name} true)")
             value = rest.pop(0)
-        overrides[name.replace("-", "_")] = yaml.safe_load(value)
+        overrides[name.replace("-", "_")] = _read_yaml(value)
     return overrides
+
+
+def _read_yaml(text: str) -> Any:
+    """YAML with every scalar as text: a field's own type decides, so that `no` and 1e-6 are what they look like."""
+    return yaml.load(text, Loader=yaml.BaseLoader)
 
 
 def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
@@ -121,10 +126,10 @@ def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
 
 
 def _argv(values: Mapping[str, Any]) -> list[str]:
-    """As command-line words: argparse converts to each field's type (YAML reads 1e-6 as text)."""
+    """As command-line words: argparse converts to each field's type."""
     words: list[str] = []
     for name, value in values.items():
-        if value is None:
+        if value in (None, "", "null"):
             continue
         words.append(f"--{name}")
         if isinstance(value, list):
