@@ -1,0 +1,35 @@
+"""`cepo data preview`: look at problems."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    kinds = commands.add_parser("data", help="look at data").add_subparsers(dest="what", required=True)
+    preview = kinds.add_parser("preview", help="a sheet of problems as PNG")
+    preview.add_argument("--data", default="geometry")
+    preview.add_argument("--split", default="train")
+    preview.add_argument("--limit", type=int, default=12)
+    preview.add_argument("--seed", type=int, default=0)
+    preview.add_argument("--out", type=Path, default=Path("preview.png"))
+    preview.set_defaults(run=run_preview)
+
+
+def run_preview(options: argparse.Namespace) -> int:
+    from cepo.reports.sheet import contact_sheet
+    from cepo.tasks.datasets import DataSpec, load_data
+    from cepo.tasks.geometry import generate
+
+    if options.data == "geometry":
+        problems: Any = generate(options.split, options.limit, options.seed)
+    else:
+        spec = DataSpec(options.data, split=options.split, limit=options.limit, seed=options.seed)
+        problems = list(load_data(spec))
+    contact_sheet(problems).save(options.out)
+    print(f"wrote {options.out}: {len(problems)} problems")
+    return 0

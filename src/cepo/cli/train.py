@@ -1,0 +1,61 @@
+"""`cepo train`: train from a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("train", help="train from a recipe; --field value overrides any of its fields")
+    parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
+    parser.set_defaults(run=run, takes_fields=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    from cepo.training.recipe import load_recipe, parse_overrides, resolve_recipe
+
+    values = load_recipe(options.config) | parse_overrides(options.fields)
+    run, config = resolve_recipe(values)
+    from cepo.training.run import run_training
+
+    summary = run_training(run, config, say=_say)
+    print_summary(summary, config.run_folder)
+    return 0
+
+
+def print_summary(summary: dict[str, Any], folder: Path) -> None:
+    """What a newcomer wants to know when a run ends."""
+    print(f"\n{summary['method']}: {summary['steps']} steps in {summary['train_seconds']:.0f} s")
+    if "difference" in summary:
+        before, after, change = summary["before"], summary["after"], summary["difference"]
+        problems = f"{before['problems']} held-out problems x {before['samples']}"
+        print(f"  accuracy before {_percent(before['overall'])}   ({problems}, 95% intervals)")
+        print(f"  accuracy after  {_percent(after['overall'])}")
+        print(f"  change          {_percent(change)}, p = {change['p']:.2g} (paired over problems)")
+    credit = summary["credit"]
+    if credit:
+        size = _shown(credit, "credit/evidence_abs_mean_pos"), _shown(credit, "credit/evidence_abs_mean_neg")
+        print(f"  evidence        mean |Delta| {size[0]} nats on right rollouts, {size[1]} on wrong ones")
+        low, high = credit.get("credit/clip_low", 0.0), credit.get("credit/clip_high", 0.0)
+        print(f"  weights clipped {100 * low:.1f}% of tokens at the lower bound, {100 * high:.1f}% at the upper")
+        skipped = credit.get("credit/groups_undecided", 0.0)
+        print(f"  groups skipped  {100 * skipped:.0f}% (all right or all wrong: nothing to tell apart)")
+    print(f"  run folder      {folder}")
+    print(f"\nNext: cepo eval {folder}/model --samples 4\n      cepo train --config recipes/tiny/grpo.yaml")
+
+
+def _percent(estimate: dict[str, float]) -> str:
+    return f"{100 * estimate['mean']:5.1f}%  [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
+
+
+def _shown(values: dict[str, float], name: str) -> str:
+    return f"{values[name]:.3f}" if name in values else "n/a"
+
+
+def _say(text: str) -> None:
+    print(f"cepo: {text}", file=sys.stderr, flush=True)
