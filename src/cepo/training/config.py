@@ -58,6 +58,10 @@ class CEPOConfig(GRPOConfig):
         },
     )
     wrong_below: float = field(default=0.5, metadata={"help": "With wrong_reward: rollouts below it are wrong."})
+    skip_dead_groups: bool = field(
+        default=False,
+        metadata={"help": "Leave rows with advantage 0 out of the update: the same gradient, less work."},
+    )
     score_rows_per_forward: int = field(default=16, metadata={"help": "Rows of one teacher forward."})
     reward_timeout: float = field(default=120.0, metadata={"help": "Seconds that one call of a reward may take."})
     trace_groups: int = field(default=2, metadata={"help": "Groups per step whose credit is recorded; 0: none."})
@@ -78,6 +82,8 @@ class CEPOConfig(GRPOConfig):
         super().__post_init__()
         if method.teachers:
             _refuse_sequence_level(self)
+        if self.skip_dead_groups:
+            _refuse_dead_row_terms(self)
 
     @property
     def run_folder(self) -> Path:
@@ -118,3 +124,25 @@ def _refuse_sequence_level(config: CEPOConfig) -> None:
     for setting, (is_set, why) in refused.items():
         if is_set:
             raise ValueError(f"{setting} cannot be used: {per_token}, but {why}")
+
+
+def _refuse_dead_row_terms(config: CEPOConfig) -> None:
+    """Settings under which a row with advantage 0 has a gradient, or changes that of the others."""
+    refused = {
+        f"loss_type={config.loss_type!r}": (
+            config.loss_type not in ("dapo", "cispo"),
+            "divides by the rows or tokens that are there; use 'dapo' or 'cispo'",
+        ),
+        f"beta={config.beta}": (config.beta != 0.0, "pulls every row towards the reference model"),
+        f"entropy_coef={config.entropy_coef}": (
+            config.entropy_coef != 0.0 or config.use_adaptive_entropy,
+            "rewards the entropy of every row",
+        ),
+        f"top_entropy_quantile={config.top_entropy_quantile}": (
+            config.top_entropy_quantile < 1.0,
+            "ranks the tokens of every row",
+        ),
+    }
+    for setting, (is_set, why) in refused.items():
+        if is_set:
+            raise ValueError(f"skip_dead_groups=True must not change the gradient, but {setting} {why}")

@@ -1,19 +1,92 @@
-"""Credit records of the traced rows of one step."""
+"""Credit records of a few groups of each step."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from cepo.traces import CreditRecord
+from cepo.traces import CreditRecord, TraceWriter
 from cepo.training.assign import CreditedRows
-from cepo.training.rollouts import LocalGroups, unpadded
+from cepo.training.config import CEPOConfig
+from cepo.training.rollouts import LocalGroups, is_decided, unpadded
 from cepo.types import References
 
-__all__ = ["credit_records"]
+__all__ = ["StepRecorder", "credit_records"]
+
+
+class StepRecorder:
+    """Chooses the rows of a step to record, and writes their records to `traces/` in the run folder.
+
+    Args:
+        config: `trace_groups` groups per step, `trace_max_mb` in all.
+        tokenizer: decodes prompts and tokens.
+        image_token_id: left out of the prompts' texts.
+    """
+
+    def __init__(self, config: CEPOConfig, tokenizer: PreTrainedTokenizerBase, image_token_id: int | None) -> None:
+        self.config = config
+        self._tokenizer = tokenizer
+        self._image_token_id = image_token_id
+        self._writer: TraceWriter | None = None
+
+    @property
+    def wanted(self) -> bool:
+        return self.config.trace_groups > 0
+
+    def choose(self, groups: LocalGroups, step: int, rows: int) -> list[int]:
+        """Local rows of a few groups, decided ones first; drawn by step."""
+        if not self.wanted:
+            return []
+        indices = sorted(groups.groups)
+        Random(f"traces/{self.config.seed}/{step}").shuffle(indices)
+        indices.sort(key=lambda index: not is_decided(groups.groups[index]))
+        chosen = set(indices[: self.config.trace_groups])
+        return [row for row in range(rows) if groups.group_of(row) in chosen]
+
+    def write(
+        self,
+        inputs: Sequence[Mapping[str, Any]],
+        batch: Mapping[str, Any],
+        groups: LocalGroups,
+        references: Sequence[References],
+        credited: CreditedRows | None,
+        traced: Sequence[int],
+        step: int,
+        strength: float,
+    ) -> None:
+        """Append the records of the traced rows with their images."""
+        if self._writer is None:
+            self._writer = TraceWriter(
+                self.config.run_folder / "traces",
+                resume_step=step - 1,
+                max_bytes=self.config.trace_max_mb * 2**20,
+            )
+        prompts = self._prompts(batch)
+        records = credit_records(
+            traced,
+            {row: str(inputs[row].get("id") or _prompt_id(inputs[row]["prompt"])) for row in traced},
+            {row: prompts[row] for row in traced},
+            batch,
+            groups,
+            references,
+            credited,
+            self._tokenizer,
+            self.config.method,
+            step,
+            strength,
+            self.config.credit.credit_clip,
+        )
+        self._writer.write_step(records, [_first_image(inputs[row]) for row in traced])
+
+    def _prompts(self, batch: Mapping[str, Any]) -> list[str]:
+        rows = unpadded(batch["prompt_ids"], batch["prompt_mask"])
+        kept = [[token for token in row if token != self._image_token_id] for row in rows]
+        return [str(text) for text in self._tokenizer.batch_decode(kept)]
 
 
 def credit_records(
@@ -82,3 +155,12 @@ def _streams(credited: CreditedRows, place: int, length: int, references: Refere
         "weight": values(credited.credit.weight_BT),
         "advantage": values(credited.credit.advantage_BT),
     }
+
+
+def _prompt_id(prompt: Any) -> str:
+    return hashlib.sha256(repr(prompt).encode()).hexdigest()[:16]
+
+
+def _first_image(row: Mapping[str, Any]) -> Any:
+    images = row.get("images") or ([row["image"]] if row.get("image") is not None else [])
+    return images[0] if images else None

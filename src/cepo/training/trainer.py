@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from random import Random
 from typing import Any, cast
 
 import torch
@@ -15,15 +13,16 @@ from trl.data_utils import prepare_multimodal_messages
 
 from cepo.contexts.prompts import RATIONALE_TEMPLATE, TeacherPrompts
 from cepo.models.processor import load_processor
-from cepo.ops.diagnostics import credit_sums, summarise
 from cepo.tasks.guards import guard_reward
 from cepo.tasks.rewards import completion_text
-from cepo.traces import TraceWriter
 from cepo.training.assign import CreditedRows, RowContext, assign_credit, plan_scoring, run_scoring
 from cepo.training.config import CEPOConfig
 from cepo.training.methods import get_method
+from cepo.training.metrics import CreditCount, credit_metrics, loss_mask
+from cepo.training.micro_batch import without_dead_rows
+from cepo.training.phases import PhaseClock
 from cepo.training.preflight import check_folder, preflight
-from cepo.training.records import credit_records
+from cepo.training.records import StepRecorder
 from cepo.training.rollouts import (
     LocalGroups,
     gather_groups,
@@ -65,13 +64,14 @@ class CEPOTrainer(GRPOTrainer):
         self.teacher = args.credit.teacher()
         self._rewards: Tensor | None = None
         self._completions: list[Any] = []
-        self._traces: TraceWriter | None = None
         self._prompts = TeacherPrompts(
             tokenizer=cast(PreTrainedTokenizerBase, self._tokenizer),
             render=self._render,
             style=self.credit.prompt_style,
             template=self._template(),
         )
+        self._clock = PhaseClock()
+        self._recorder = StepRecorder(args, cast(PreTrainedTokenizerBase, self._tokenizer), self._image_token_id)
         preflight(self)
         if self.method.teachers:
             self.teacher.start(self._policy)
@@ -86,14 +86,20 @@ class CEPOTrainer(GRPOTrainer):
         return rewards
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        with self._clock.phase("generation"):
+            batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if not cast(torch.nn.Module, self.model).training:
             return batch
+        with self._clock.phase("credit"):
+            return self._with_credit(inputs, batch)
+
+    def _with_credit(self, inputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        """The paper's algorithm box: advantages (B,) of a generated batch become (B, T)."""
         step = self.state.global_step + 1
         strength = self.credit.strength(step) if self.method.teachers else 0.0
         self._metrics["train"]["credit/lambda"].append(strength)
         wants_credit = strength > 0.0
-        if not wants_credit and not self._records_step():
+        if not wants_credit and not self._recorder.wanted:
             return batch
         groups = self._groups(inputs)
         references = row_references(
@@ -104,17 +110,32 @@ class CEPOTrainer(GRPOTrainer):
             "minus" in self.method.teachers,
         )
         contexts = self._contexts(inputs, batch, groups, references) if wants_credit else {}
-        traced = self._traced_rows(groups, step, len(inputs))
+        traced = self._recorder.choose(groups, step, len(inputs)) if self.accelerator.is_main_process else []
         credited = self._credit(batch, contexts, strength, step, traced)
         if wants_credit:
-            self._log_credit(batch, groups, references, contexts, credited, strength)
+            self._log_credit(
+                CreditCount(batch, groups, references, len(contexts), credited, strength, self.credit.credit_clip)
+            )
         if traced:
-            self._record(inputs, batch, groups, references, credited, traced, step, strength)
+            self._recorder.write(inputs, batch, groups, references, credited, traced, step, strength)
         if credited is not None and credited.rows:
             advantage_BT = batch["advantages"][:, None].repeat(1, batch["completion_ids"].shape[1])
             advantage_BT[credited.rows] = credited.credit.advantage_BT.to(advantage_BT.dtype)
             batch["advantages"] = advantage_BT
         return batch
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        with self._clock.phase("update"):
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            for name, seconds in self._clock.collect().items():
+                self._metrics["train"][name].append(seconds)
+        return loss
+
+    def _compute_loss(self, model: Any, inputs: Any) -> Tensor:
+        if self.args.skip_dead_groups:
+            inputs = without_dead_rows(inputs, self.accelerator)
+        return super()._compute_loss(model, inputs)
 
     # --- its parts ------------------------------------------------------------------------------------------
 
@@ -182,119 +203,16 @@ class CEPOTrainer(GRPOTrainer):
                     rows_per_forward=self.args.score_rows_per_forward,
                     image_token_id=self._image_token_id,
                 )
-        mask = _loss_mask(batch)
+        mask = loss_mask(batch)
         return assign_credit(
             contexts, scored, batch["advantages"], mask, self.method, strength, self.credit.credit_clip
         )
 
-    def _log_credit(
-        self,
-        batch: dict[str, Any],
-        groups: LocalGroups,
-        references: list[References],
-        contexts: dict[int, RowContext],
-        credited: CreditedRows | None,
-        strength: float,
-    ) -> None:
+    def _log_credit(self, counted: CreditCount) -> None:
         """The metrics of the credit, summed over processes, beside TRL's own."""
-        mask, width = _loss_mask(batch), batch["completion_ids"].shape[1]
-        evidence_BT = torch.zeros(len(references), width, device=mask.device)
-        credited_B = torch.zeros(len(references), dtype=torch.bool, device=mask.device)
-        if credited is not None and credited.rows:
-            evidence_BT[credited.rows] = credited.credit.evidence_BT
-            credited_B[credited.rows] = True
-        sums = credit_sums(
-            batch["advantages"].float(), evidence_BT, mask, credited_B, strength, self.credit.credit_clip
-        )
-        owned = {groups.group_of(row) for row in range(len(references)) if groups.place_in_group(row) == 0}
-        counts = torch.tensor(
-            [
-                len(references),
-                len(contexts),
-                credited.nonfinite if credited else 0,
-                sum(reference.minus_source in ("rlsd", "grpo") for reference in references),
-                sum(reference.minus_is_own for reference in references),
-                sum(reference.plus_source == "sibling" for reference in references),
-                sum(reference.plus_source == "none" for reference in references),
-                len(owned),
-                sum(not is_decided(groups.groups[index]) for index in owned),
-                sum(_has_no_wrong(groups.groups[index].rollouts) for index in owned),
-            ],
-            dtype=torch.float64,
-            device=mask.device,
-        )
-        totals = self.accelerator.reduce(torch.cat([sums, counts]), reduction="sum")
-        metrics = summarise(totals[: len(sums)])
-        rows, scored, nonfinite, fallback, own, sibling, no_plus, all_groups, undecided, no_wrong = totals[
-            len(sums) :
-        ].tolist()
-        metrics |= {
-            "credit/rows_scored": scored / rows,
-            "credit/rows_nonfinite": nonfinite / rows,
-            "credit/rows_fallback": fallback / rows,
-            "credit/rows_minus_own": own / rows,
-            "credit/rows_plus_sibling": sibling / rows,
-            "credit/rows_no_plus": no_plus / rows,
-            "credit/groups_undecided": undecided / max(all_groups, 1),
-            "credit/groups_no_minus": no_wrong / max(all_groups, 1),
-        }
-        for name, value in metrics.items():
+        totals = self.accelerator.reduce(counted.sums(), reduction="sum")
+        for name, value in credit_metrics(cast(Tensor, totals)).items():
             self._metrics["train"][name].append(value)
-
-    # --- records --------------------------------------------------------------------------------------------
-
-    def _records_step(self) -> bool:
-        return self.args.trace_groups > 0
-
-    def _traced_rows(self, groups: LocalGroups, step: int, rows: int) -> list[int]:
-        """Rows of a few of this process's groups, decided ones first; drawn by step, on the main process only."""
-        if not self.accelerator.is_main_process or not self._records_step():
-            return []
-        indices = sorted(groups.groups)
-        Random(f"traces/{self.args.seed}/{step}").shuffle(indices)
-        indices.sort(key=lambda index: not is_decided(groups.groups[index]))
-        chosen = set(indices[: self.args.trace_groups])
-        return [row for row in range(rows) if groups.group_of(row) in chosen]
-
-    def _record(
-        self,
-        inputs: Any,
-        batch: dict[str, Any],
-        groups: LocalGroups,
-        references: list[References],
-        credited: CreditedRows | None,
-        traced: list[int],
-        step: int,
-        strength: float,
-    ) -> None:
-        if self._traces is None:
-            self._traces = TraceWriter(
-                self.args.run_folder / "traces",
-                resume_step=step - 1,
-                max_bytes=self.args.trace_max_mb * 2**20,
-            )
-        ids = {row: str(inputs[row].get("id") or _prompt_id(inputs[row]["prompt"])) for row in traced}
-        texts = {row: completion_ids for row, completion_ids in enumerate(self._decoded_prompts(batch)) if row in ids}
-        records = credit_records(
-            traced,
-            ids,
-            texts,
-            batch,
-            groups,
-            references,
-            credited,
-            self._tokenizer,
-            self.method.name,
-            step,
-            strength,
-            self.credit.credit_clip,
-        )
-        self._traces.write_step(records, [_first_image(inputs[row]) for row in traced])
-
-    def _decoded_prompts(self, batch: dict[str, Any]) -> list[str]:
-        rows = unpadded(batch["prompt_ids"], batch["prompt_mask"])
-        kept = [[token for token in row if token != self._image_token_id] for row in rows]
-        return [str(text) for text in self._tokenizer.batch_decode(kept)]
 
     # --- small things ---------------------------------------------------------------------------------------
 
@@ -363,23 +281,5 @@ def _is_live(rollouts: tuple[Rollout, ...]) -> bool:
     return len({rollout.reward for rollout in rollouts}) > 1
 
 
-def _has_no_wrong(rollouts: tuple[Rollout, ...]) -> bool:
-    return not any(rollout.correct is False and rollout.answer is not None for rollout in rollouts)
-
-
-def _loss_mask(batch: dict[str, Any]) -> Tensor:
-    mask = batch["completion_mask"]
-    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
-
-
 def _text_or_none(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _prompt_id(prompt: Any) -> str:
-    return hashlib.sha256(repr(prompt).encode()).hexdigest()[:16]
-
-
-def _first_image(row: dict[str, Any]) -> Any:
-    images = row.get("images") or ([row["image"]] if row.get("image") is not None else [])
-    return images[0] if images else None
