@@ -17,15 +17,18 @@ import torch
 import yaml
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, TrainerCallback
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils.logging import disable_progress_bar
 
 from cepo.evaluate import EvalReport, generate_answers, report, save_generations
-from cepo.models.embedded import resolve
+from cepo.models.embedded import EMBEDDED, resolve
 from cepo.models.processor import load_processor
 from cepo.stats import paired_difference
 from cepo.tasks.datasets import DataSpec, load_data
 from cepo.tasks.rewards import get_reward
+from cepo.training.callbacks import MetricsFile, Progress
 from cepo.training.config import CEPOConfig
 from cepo.training.preflight import check_folder
 from cepo.training.recipe import RunConfig
@@ -63,8 +66,10 @@ def run_training(run: RunConfig, config: CEPOConfig, say: Callable[[str], None])
         train_dataset=data,
         processing_class=processor,
         peft_config=peft_config,
-        callbacks=[_MetricsFile(folder / "metrics.jsonl")],
+        callbacks=[MetricsFile(folder / "metrics.jsonl"), Progress()],
     )
+    for theirs in (ProgressCallback, PrinterCallback):  # they print every metric of every step
+        trainer.remove_callback(theirs)
     if trainer.accelerator.is_main_process:
         write_provenance(folder, run, config)
     before = _evaluate(trainer, held_out, run, "before", say)
@@ -92,6 +97,8 @@ def load_model(name: str, dtype: str, attention: str | None, trust_remote_code: 
         OSError: one sentence on what could not be loaded and how to give a local path.
     """
     path = resolve(name)
+    if path == str(EMBEDDED):
+        disable_progress_bar()  # loading and saving 10 MB: nothing to watch
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options)
@@ -217,15 +224,3 @@ def write_atomically(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     os.replace(part, path)
-
-
-class _MetricsFile(TrainerCallback):
-    """Appends everything that TRL logs to a JSONL file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if state.is_world_process_zero and logs:
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": state.global_step, **cast(dict[str, Any], logs)}, default=str) + "\n")

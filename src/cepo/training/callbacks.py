@@ -1,0 +1,50 @@
+"""What a run shows and keeps while it trains: one progress bar, and every logged number as JSONL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+__all__ = ["MetricsFile", "Progress"]
+
+
+SHOWN = {"reward": "reward", "entropy": "entropy", "credit/lambda": "lambda"}
+
+
+class MetricsFile(TrainerCallback):
+    """Appends everything that TRL logs to a JSONL file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and logs:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": state.global_step, **logs}, default=str) + "\n")
+
+
+class Progress(TrainerCallback):
+    """One bar over the optimiser steps, with the numbers to watch: reward, entropy, lambda."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if self._bar is not None and logs:
+            self._bar.set_postfix({short: f"{logs[name]:.3f}" for name, short in SHOWN.items() if name in logs})
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
