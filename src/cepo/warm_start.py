@@ -46,7 +46,11 @@ PAD_LABEL = -100
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that the weights depend on; `steps` is the length of the learning-rate schedule."""
+    """Everything that the weights depend on.
+
+    `steps` is the length of the learning-rate schedule. `bf16`: autocast; turn it off on a CPU without bf16
+    instructions, where it is 50 times slower than fp32.
+    """
 
     seed: int = 0
     probe_steps: int = 80
@@ -59,6 +63,7 @@ class Settings:
     gold_share: float = 0.3
     evaluate_every: int = 150
     evaluate_problems: int = 200
+    bf16: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def train_probe(model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProc
             images=[d.canvas.image().convert("RGB") for d in batch], return_tensors="pt"
         )
         target = torch.tensor([_cell_labels(draft, names) for draft in batch]).flatten()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.bf16):
             features = visual(pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]).pooler_output
         logits = probe(features.float())
         loss = F.cross_entropy(logits, target, weight=weight)
@@ -164,14 +169,15 @@ def _cell_labels(draft: Draft, names: list[str]) -> list[int]:
 
 
 def pass_rates(
-    model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, count: int, *, blank: bool = False
+    model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, settings: Settings, *, blank: bool = False
 ) -> dict[str, float]:
-    """Pass rate at temperature 1 on `count` validation problems, by family and over `all`; `blank` hides the images."""
+    """Pass rate at temperature 1 on validation problems, by family and over `all`; `blank` hides the images."""
+    count = settings.evaluate_problems
     rows = [problem_row(problem) for problem in generate("validation", count)]
     if blank:
         rows = [row | {"images": [Image.new("RGB", image.size, "white") for image in row["images"]]} for row in rows]
     generations = generate_answers(
-        model, processor, Dataset.from_list(rows), max_new_tokens=64, autocast_bf16=True, progress=False
+        model, processor, Dataset.from_list(rows), max_new_tokens=64, autocast_bf16=settings.bf16, progress=False
     )
     right: dict[str, list[bool]] = defaultdict(list)
     for generation in generations:
@@ -202,7 +208,7 @@ def warm_start(settings: Settings, out: Path) -> None:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
         inputs = collate(list(itertools.islice(stream, settings.batch)), processor)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.bf16):
             loss = model(**inputs).loss
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -210,7 +216,7 @@ def warm_start(settings: Settings, out: Path) -> None:
         optimizer.zero_grad()
         bar.set_postfix(loss=f"{loss.item():.3f}")
         if (step + 1) % settings.evaluate_every == 0:
-            rates = pass_rates(model, processor, settings.evaluate_problems)
+            rates = pass_rates(model, processor, settings)
             log.append(
                 {
                     "step": step + 1,
@@ -224,7 +230,7 @@ def warm_start(settings: Settings, out: Path) -> None:
     log.append(
         {
             "phase": "blank images",
-            "pass_rate": pass_rates(model, processor, settings.evaluate_problems, blank=True),
+            "pass_rate": pass_rates(model, processor, settings, blank=True),
         }
     )
     save(model, processor, log, out)
@@ -242,11 +248,16 @@ def save(
     (out / "warm_start_log.json").write_text(json.dumps(log, indent=1) + "\n")
 
 
+def _read(default: Any) -> Any:
+    """How a setting's text becomes its value."""
+    return (lambda text: text.lower() in ("1", "true", "yes")) if isinstance(default, bool) else type(default)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Warm-start the embedded model.")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, processor and log")
     for name, value in asdict(Settings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_read(value), default=value)
     arguments = vars(parser.parse_args())
     warm_start(out=arguments.pop("out"), settings=Settings(**arguments))
 

@@ -16,10 +16,19 @@ SHOWN = {"reward": "reward", "entropy": "entropy", "credit/lambda": "lambda"}
 
 
 class MetricsFile(TrainerCallback):
-    """Appends everything that TRL logs to a JSONL file."""
+    """Appends everything that TRL logs to a JSONL file; a resumed run first drops what it will log again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero and self.path.exists():
+            kept = [
+                line for line in self.path.read_text().splitlines(keepends=True) if _step(line) <= state.global_step
+            ]
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_text("".join(kept))
+            part.replace(self.path)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and logs:
@@ -48,3 +57,11 @@ class Progress(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _step(line: str) -> float:
+    """The step of a logged line; a line cut short by a kill counts as not yet logged."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError):
+        return float("inf")

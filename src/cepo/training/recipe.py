@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -14,10 +15,19 @@ import yaml
 from transformers import HfArgumentParser
 
 from cepo.training.config import CEPOConfig
+from cepo.training.settings import CreditSettings
 
-__all__ = ["RecipeError", "RunConfig", "load_recipe", "parse_overrides", "resolve_recipe"]
+__all__ = [
+    "CREDIT_FIELDS", "RecipeError", "RunConfig", "load_recipe", "load_with_reasons", "parse_overrides",
+    "resolve_recipe", "unexplained_differences",
+]  # fmt: skip
 
 _EXTENDS, _DIFFERS = "extends", "differs"
+
+CREDIT_FIELDS = frozenset(entry.name for entry in fields(CreditSettings)) | {
+    "method", "preset", "output_dir", "run_name", "seed",
+}  # fmt: skip
+"""What runs that are compared may differ in: the credit, the seed, and where they lie."""
 
 
 class RecipeError(ValueError):
@@ -50,12 +60,41 @@ class RunConfig:
 
 
 def load_recipe(path: Path) -> dict[str, Any]:
-    """Read a recipe, with the one it `extends` beneath it; `differs` (a stated reason) is kept out.
+    """Read a recipe, with the one it `extends` beneath it; `differs` (field: reason) is kept out.
 
     Raises:
         RecipeError: no such file, not a mapping, or recipes that extend each other.
     """
+    return {name: value for name, value in _load(path, ()).items() if name != _DIFFERS}
+
+
+def load_with_reasons(path: Path) -> dict[str, Any]:
+    """A recipe as `load_recipe` reads it, with its `differs` block."""
     return _load(path, ())
+
+
+def unexplained_differences(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where recipes that are to be compared differ outside of the credit fields without a stated reason.
+
+    Args:
+        recipes: name -> fields, with `differs: {field: reason}` where one must stand apart.
+
+    Returns:
+        One sentence for each field that is unequal and unexplained, or explained and equal.
+    """
+    found = []
+    reasons = {name: dict(recipe.get(_DIFFERS) or {}) for name, recipe in recipes.items()}
+    explained = {field for given in reasons.values() for field in given}
+    every = {field for recipe in recipes.values() for field in recipe} - {_DIFFERS} - CREDIT_FIELDS
+    for name in sorted(every | explained):
+        values = {recipe: fields.get(name) for recipe, fields in recipes.items()}
+        equal = len({json.dumps(value, sort_keys=True) for value in values.values()}) == 1
+        if equal and name in explained:
+            found.append(f"{name} is said to differ, but is {next(iter(values.values()))!r} everywhere")
+        kept = {json.dumps(value, sort_keys=True) for recipe, value in values.items() if name not in reasons[recipe]}
+        if not equal and len(kept) > 1:
+            found.append(f"{name} differs without a reason: {values}")
+    return found
 
 
 def _load(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
@@ -70,7 +109,6 @@ def _load(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RecipeError(f"{path} must hold `field: value` lines, got {type(content).__name__}")
     base = _load(path.parent / content.pop(_EXTENDS), (*above, path)) if _EXTENDS in content else {}
-    content.pop(_DIFFERS, None)
     return base | content
 
 
@@ -121,7 +159,11 @@ def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
     parser.error = fail  # pyright: ignore[reportAttributeAccessIssue]
     # transformers refuses bf16 on a machine without an accelerator unless it is told that this is meant.
     here = {"use_cpu": not torch.accelerator.is_available()}
-    run, config = parser.parse_args_into_dataclasses(args=_argv(here | dict(values)))
+    try:
+        run, config = parser.parse_args_into_dataclasses(args=_argv(here | dict(values)))
+    except ArgumentError as error:
+        name = (error.argument_name or "").partition("/")[0]
+        raise RecipeError(f"field {name.lstrip('-')}: {error.message}") from None
     return run, config
 
 

@@ -19,7 +19,6 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils.logging import disable_progress_bar
 
 from cepo.evaluate import EvalReport, generate_answers, report, save_generations
@@ -32,7 +31,7 @@ from cepo.training.callbacks import MetricsFile, Progress
 from cepo.training.config import CEPOConfig
 from cepo.training.preflight import check_folder
 from cepo.training.recipe import RunConfig
-from cepo.training.trainer import CEPOTrainer
+from cepo.training.trainer import CEPOTrainer, last_checkpoint
 
 __all__ = ["load_model", "run_training"]
 
@@ -114,9 +113,9 @@ def load_model(name: str, dtype: str, attention: str | None, trust_remote_code: 
 
 
 def _train(trainer: CEPOTrainer, folder: Path) -> None:
-    checkpoint = get_last_checkpoint(str(folder))
+    checkpoint = last_checkpoint(folder)
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except (Exception, KeyboardInterrupt):
         saved = folder / f"checkpoint-{trainer.state.global_step}"
         if trainer.state.global_step > 0 and trainer.accelerator.num_processes == 1 and not saved.exists():

@@ -34,7 +34,10 @@ from cepo.training.rollouts import (
 )
 from cepo.types import References, Rollout
 
-__all__ = ["CEPOTrainer"]
+__all__ = ["CEPOTrainer", "last_checkpoint"]
+
+COMPLETE = "cepo_complete"
+"""Written last into a checkpoint: without it a kill came in between, and the checkpoint is not resumed from."""
 
 
 class CEPOTrainer(GRPOTrainer):
@@ -249,9 +252,11 @@ class CEPOTrainer(GRPOTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        if self.args.should_save and self.method.teachers:
+        if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            self.teacher.save(folder)
+            if self.method.teachers:
+                self.teacher.save(folder)
+            (folder / COMPLETE).touch()
 
     def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -267,6 +272,12 @@ class _MoveTeacher(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.teacher.after_step(self.trainer._policy)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The latest whole checkpoint of a run folder; None: there is none."""
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
 
 
 def _guarded(function: Any, timeout_s: float) -> Any:
