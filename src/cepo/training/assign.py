@@ -20,8 +20,9 @@ __all__ = ["CreditedRows", "RowContext", "ScoreRequest", "assign_credit", "plan_
 
 @dataclass(frozen=True, slots=True)
 class RowContext:
-    """What is needed to put one local row before its teachers."""
+    """What is needed to put one local row before its teachers; rows of one `group` are of one problem."""
 
+    group: int
     prompt: Any
     prompt_ids: list[int]
     completion_ids: list[int]
@@ -68,7 +69,8 @@ def plan_scoring(
             images = context.images
             if not sees_images and reference is not None:
                 ids, images = [token for token in ids if token != image_token_id], None
-            requests.append(ScoreRequest(row, teacher, k, ScoreRow(ids, context.completion_ids, images)))
+            group = (context.group, images is None)
+            requests.append(ScoreRequest(row, teacher, k, ScoreRow(ids, context.completion_ids, images, group)))
 
         add("plus", references.plus)
         for k, wrong in enumerate(references.minus):

@@ -46,6 +46,8 @@ class CEPOConfig(GRPOConfig):
     teacher_ema_rate: float | None = _credit("Rate in (0, 1] (ema).")
     teacher_sees_images: bool | None = _credit("False blinds the teachers, as the authors' release does.")
 
+    credit_precision: str | None = _credit("Precision of the evidence: tf32, float32 or bfloat16.")
+
     answer_column: str = field(default="answer", metadata={"help": "Column with the gold answer."})
     solution_column: str = field(
         default="solution",
@@ -62,7 +64,9 @@ class CEPOConfig(GRPOConfig):
         default=False,
         metadata={"help": "Leave rows with advantage 0 out of the update: the same gradient, less work."},
     )
-    score_rows_per_forward: int = field(default=16, metadata={"help": "Rows of one teacher forward."})
+    score_tokens_per_forward: int = field(
+        default=8192, metadata={"help": "Padded tokens of one teacher forward: bounds the memory of scoring."}
+    )
     reward_timeout: float = field(default=120.0, metadata={"help": "Seconds that one call of a reward may take."})
     trace_groups: int = field(default=2, metadata={"help": "Groups per step whose credit is recorded; 0: none."})
     trace_max_mb: int = field(default=64, metadata={"help": "Bound on the size of the credit records, MiB."})

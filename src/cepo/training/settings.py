@@ -10,6 +10,7 @@ from cepo.contexts.prompts import PromptStyle
 from cepo.contexts.references import Fallback, MinusPolicy, ReferenceForm, ReferencePolicy
 from cepo.ops.credit import clip_bounds
 from cepo.ops.schedule import constant, linear_decay
+from cepo.scoring import PRECISIONS, Precision
 from cepo.teacher import Teacher, TeacherWeights
 
 __all__ = ["PRESETS", "CreditSettings"]
@@ -30,6 +31,7 @@ class CreditSettings:
         teacher_weights, teacher_sync_every, teacher_ema_rate: see `cepo.teacher.Teacher`.
         teacher_sees_images: False takes the images out of the teachers' prompts, as the authors' release does;
             it is there so that what this costs can be measured.
+        credit_precision: of the evidence, see `cepo.scoring.precision.Precision`.
     """
 
     credit_strength: float = 0.5
@@ -47,6 +49,7 @@ class CreditSettings:
     teacher_sync_every: int = 10
     teacher_ema_rate: float = 0.05
     teacher_sees_images: bool = True
+    credit_precision: Precision = "tf32"
 
     def __post_init__(self) -> None:
         """Raise ValueError on any value that a later part would refuse: now, not at the first step."""
@@ -56,6 +59,8 @@ class CreditSettings:
         clip_bounds(self.credit_clip)
         self.reference_policy(seed=0)
         self.teacher()
+        if self.credit_precision not in PRECISIONS:
+            raise ValueError(f"unknown credit_precision {self.credit_precision!r}; choose from {', '.join(PRECISIONS)}")
         if self.prompt_style not in ("user", "prefill"):
             raise ValueError(f"unknown prompt_style {self.prompt_style!r}; choose 'user' or 'prefill'")
 

@@ -168,6 +168,7 @@ class CEPOTrainer(GRPOTrainer):
             told = reference.plus is not None and reference.minus_source != "grpo"
             if batch["advantages"][row] != 0 and told and _is_live(group.rollouts) and is_decided(group):
                 contexts[row] = RowContext(
+                    group=groups.group_of(row),
                     prompt=inputs[row]["prompt"],
                     prompt_ids=prompt_ids[row],
                     completion_ids=completion_ids[row],
@@ -203,8 +204,9 @@ class CEPOTrainer(GRPOTrainer):
                     requests,
                     width=batch["completion_ids"].shape[1],
                     temperature=self.temperature,
-                    rows_per_forward=self.args.score_rows_per_forward,
+                    tokens_per_forward=self.args.score_tokens_per_forward,
                     image_token_id=self._image_token_id,
+                    precision=self.credit.credit_precision,
                 )
         mask = loss_mask(batch)
         return assign_credit(

@@ -1,0 +1,251 @@
+"""`score` against the plain forward: one row at a time, whole, unpadded, with all logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+import cepo.scoring as scoring
+from cepo.models.embedded import EMBEDDED, build_model
+from cepo.models.processor import load_processor
+from cepo.scoring import Images, ScoreRow, count_forwards, score
+from cepo.scoring.plan import common_prefix, make_plan
+
+VOCAB = 300
+SIZES: dict[str, Any] = {
+    "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512,
+}  # fmt: skip
+
+
+def text_model(kind: str) -> Any:
+    torch.manual_seed(0)
+    if kind == "llama":
+        return LlamaForCausalLM(LlamaConfig(**SIZES)).eval()
+    if kind == "mistral-sliding":
+        return MistralForCausalLM(MistralConfig(**SIZES, sliding_window=16)).eval()
+    return Qwen3ForCausalLM(Qwen3Config(**SIZES)).eval()
+
+
+def vision_model() -> tuple[Any, Any]:
+    processor: Any = load_processor(str(EMBEDDED))
+    model = build_model(processor, seed=1).eval()
+    with torch.no_grad():  # random weights of the default size hardly react to anything
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model, processor
+
+
+def plain(
+    model: Any, rows: Sequence[ScoreRow], width: int, image_token: int | None, temperature: float = 1.0
+) -> Tensor:
+    """The oracle. `rope_deltas` is forgotten before each row, so that nothing of the last one is reused."""
+    out = torch.zeros(len(rows), width)
+    for index, row in enumerate(rows):
+        ids = torch.tensor([[*row.prompt_ids, *row.completion_ids]])
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if row.images is not None:
+            inputs |= {"pixel_values": row.images.pixel_values, "image_grid_thw": row.images.grid_thw}
+            inputs["mm_token_type_ids"] = (ids == image_token).long()
+        for module in model.modules():
+            if hasattr(module, "rope_deltas"):
+                module.rope_deltas = None
+        with torch.no_grad():
+            logp = (model(**inputs).logits.float() / temperature).log_softmax(-1)
+        start = len(row.prompt_ids)
+        for t, token in enumerate(row.completion_ids):
+            out[index, t] = logp[0, start + t - 1, token]
+    return out
+
+
+def text_rows(groups: int = 3, size: int = 4) -> list[ScoreRow]:
+    """Groups of rows: a shared prompt, references of different lengths (some none), a closing turn, completions."""
+    rng = Random(0)
+    ids = lambda n: [rng.randrange(5, VOCAB) for _ in range(n)]
+    rows = []
+    for group in range(groups):
+        prompt, tail = ids(20 + 13 * group), ids(3)
+        for _ in range(size):
+            completion = ids(rng.randrange(1, 30))
+            rows += [ScoreRow([*prompt, *block, *tail], completion, None, group) for block in (ids(4), ids(7), [])]
+    return rows
+
+
+def image_rows(processor: Any, images_per_prompt: int, groups: int = 3, size: int = 3) -> list[ScoreRow]:
+    """The same with images of different sizes at the start of the prompt; one group has none."""
+    rng = Random(1)
+    ids = lambda n: [rng.randrange(10, VOCAB) for _ in range(n)]
+    start, pad, end = (processor.tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
+                       ("vision_start", "image_pad", "vision_end"))  # fmt: skip
+    rows = []
+    for group in range(groups):
+        grids = [(1, 2 + group, 4), (1, 4, 2)][:images_per_prompt] if group else []
+        prompt = ids(4)
+        for _, height, width in grids:
+            prompt += [start, *[pad] * (height * width), end]
+        prompt += ids(18)
+        patches = sum(height * width for _, height, width in grids)
+        images = Images(torch.randn(patches, 3 * 2 * 16 * 16), torch.tensor(grids)) if grids else None
+        for _ in range(size):
+            completion = ids(rng.randrange(2, 20))
+            rows += [ScoreRow([*prompt, *block, 7, 8], completion, images, group) for block in (ids(3), ids(6), [])]
+    return rows
+
+
+def assert_exact(model: Any, rows: list[ScoreRow], image_token: int | None = None, **options: Any) -> None:
+    width = max(len(row.completion_ids) for row in rows) + 2
+    temperature = options.get("temperature", 1.0)
+    expected = plain(model, rows, width, image_token, temperature)
+    found = score(model, rows, width=width, image_token_id=image_token, **options)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "mistral-sliding"])
+@pytest.mark.parametrize("budget", [60, 400, 100_000])
+def test_text_models(kind: str, budget: int) -> None:
+    assert_exact(text_model(kind), text_rows(), tokens_per_forward=budget)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("budget", [60, 100_000])
+def test_qwen3_vl_with_images_of_several_sizes(images: int, budget: int) -> None:
+    model, processor = vision_model()
+    rows = image_rows(processor, images)
+    assert make_plan(rows, budget, processor.image_token_id).shared
+    assert_exact(model, rows, processor.image_token_id, tokens_per_forward=budget)
+
+
+def test_the_last_prompts_offset_is_not_reused() -> None:
+    model, processor = vision_model()
+    model.model.rope_deltas = torch.tensor([[-40]])
+    assert_exact(model, image_rows(processor, 1), processor.image_token_id)
+
+
+def test_an_image_after_the_reference_is_scored_whole() -> None:
+    model, processor = vision_model()
+    rows = [
+        ScoreRow([9, 10 + i, *row.prompt_ids], row.completion_ids, row.images, row.group)
+        for i, row in enumerate(image_rows(processor, 1)[9:])
+    ]
+    assert not make_plan(rows, 1000, processor.image_token_id).shared
+    assert_exact(model, rows, processor.image_token_id)
+
+
+def test_lora_and_temperature_and_train_mode() -> None:
+    model = get_peft_model(
+        text_model("llama"), LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    ).eval()
+    assert_exact(model, text_rows(), temperature=0.7)
+    model.train()
+    found = score(model, text_rows(), width=32)
+    assert model.training
+    model.eval()
+    torch.testing.assert_close(found, plain(model, text_rows(), 32, None), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("vision", [False, True])
+def test_bf16_weights_are_scored_in_fp32_and_left_as_they_were(vision: bool) -> None:
+    if vision:
+        model, processor = vision_model()
+        rows, token = image_rows(processor, 1), processor.image_token_id
+    else:
+        model, rows, token = text_model("qwen3"), text_rows(), None
+    model = model.to(torch.bfloat16)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = score(model, rows, width=40, image_token_id=token)
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == torch.bfloat16
+        assert torch.equal(parameter, before[name])
+    coarse = score(model, rows, width=40, image_token_id=token, precision="bfloat16")
+    expected = plain(model.float(), rows, 40, token)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert (coarse - expected).abs().max() > 1e-3
+
+
+def test_equal_references_give_exactly_equal_log_probs() -> None:
+    rows = text_rows()
+    twice = [row for row in rows for _ in range(2)]
+    logp_BT = score(text_model("llama"), twice, width=32)
+    assert torch.equal(logp_BT[::2], logp_BT[1::2])
+
+
+def test_prefixes_are_encoded_once() -> None:
+    model, processor = vision_model()
+    rows = image_rows(processor, 1)
+    encoded: list[int] = []
+    model.model.visual.register_forward_hook(lambda module, args, out: encoded.append(len(args[0])))
+    score(model, rows, width=40, image_token_id=processor.image_token_id)
+    once = {row.group: len(row.images.pixel_values) for row in rows if row.images is not None}
+    assert sum(encoded) == sum(once.values())
+
+
+class Largest(TorchDispatchMode):
+    """The largest tensor that any operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return out
+
+
+def test_no_logits_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SIZES | {"vocab_size": 20_000})).eval()
+    rows = text_rows(groups=2)
+    tokens = sum(len(row.completion_ids) for row in rows)
+    monkeypatch.setattr(scoring, "LOGITS_PER_CHUNK", 20_000 * 16)
+    with Largest() as largest:
+        score(model, rows, width=32)
+    assert 20_000 * 16 <= largest.numel < 20_000 * tokens / 4
+    assert largest.numel <= max(20_000 * 32, 20_000 * 16)  # the chunk, or the weights
+
+
+def test_forwards_are_counted_and_filled_up() -> None:
+    model, rows = text_model("llama"), text_rows()
+    ran: list[int] = []
+    model.model.register_forward_hook(lambda *_: ran.append(1))
+    expected = score(model, rows, width=32, tokens_per_forward=200)
+    assert len(ran) == count_forwards(rows, tokens_per_forward=200)
+    ran.clear()
+    again = score(model, rows, width=32, tokens_per_forward=200, forwards=40)
+    assert len(ran) == 40
+    assert torch.equal(again, expected)
+
+
+def test_common_prefix() -> None:
+    assert common_prefix([[1, 2, 3], [1, 2, 4, 5], [1, 2]]) == 2
+    assert common_prefix([[1, 2], [1, 2, 3]]) == 2
+    assert common_prefix([[1], [2]]) == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (ScoreRow([], [1]), "row 0 to score has an empty prompt"),
+        (ScoreRow([1], [1] * 9), "9 completion tokens, but width is 8"),
+        (ScoreRow([1], [1], Images(torch.zeros(1, 1), torch.ones(1, 3))), "image_token_id"),
+    ],
+)
+def test_bad_rows_are_named(row: ScoreRow, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        score(text_model("llama"), [row], width=8)
+
+
+def test_unknown_precision_is_refused() -> None:
+    precision: Any = "fp8"
+    with pytest.raises(ValueError, match="'fp8'"):
+        score(text_model("llama"), text_rows(), width=32, precision=precision)
