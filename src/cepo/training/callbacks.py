@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step")
+            pace = {} if sys.stderr.isatty() else {"mininterval": 60.0}  # a log file wants few lines
+            self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", **pace)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._bar is not None:
@@ -52,7 +54,8 @@ class Progress(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if self._bar is not None and logs:
-            self._bar.set_postfix({short: f"{logs[name]:.3f}" for name, short in SHOWN.items() if name in logs})
+            shown = {short: f"{logs[name]:.3f}" for name, short in SHOWN.items() if name in logs}
+            self._bar.set_postfix(shown, refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._bar is not None:
