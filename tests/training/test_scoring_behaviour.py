@@ -20,6 +20,14 @@ from tests.training.conftest import MakeTrainer
 BLOCK = (0, 0, 64, 128)  # the left half of the diagram
 
 
+def by_turns(completions: Any, **_: Any) -> list[float]:
+    """Right, wrong, right, ...: every group is decided, whatever the model says."""
+    return [float(index % 2) for index in range(len(completions))]
+
+
+DECIDED: dict[str, Any] = {"reward_funcs": [by_turns], "wrong_reward": "by_turns"}
+
+
 def generated(trainer: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The trainer's first rows, and TRL's own batch of them, before any credit."""
     inputs = next(iter(trainer.get_train_dataloader()))
@@ -32,8 +40,8 @@ def credited(trainer: Any, inputs: Any, batch: dict[str, Any], monkeypatch: pyte
     seen: list[CreditedRows] = []
     real = hook.assign_credit
 
-    def keeping(*arguments: Any) -> CreditedRows | None:
-        result = real(*arguments)
+    def keeping(*arguments: Any, **options: Any) -> CreditedRows | None:
+        result = real(*arguments, **options)
         assert result is not None
         seen.append(result)
         return result
@@ -62,9 +70,10 @@ def trl_logps(trainer: Any, batch: dict[str, Any]) -> Tensor:
 
 
 def error(result: CreditedRows, logp_BT: Tensor, batch: dict[str, Any]) -> float:
-    """Largest difference between the scored student and `logp_BT` on tokens that count, nats."""
+    """Largest difference between the scored student and `logp_BT` on tokens that count, nats (relative above 1)."""
     mask_BT = batch["completion_mask"][result.rows].bool()
-    return (result.logps.student_BT - logp_BT[result.rows])[mask_BT].abs().max().item()
+    expected_N = logp_BT[result.rows][mask_BT]
+    return ((result.logps.student_BT[mask_BT] - expected_N).abs() / expected_N.abs().clamp(min=1.0)).max().item()
 
 
 def change(before: CreditedRows, after: CreditedRows) -> Tensor:
@@ -101,7 +110,7 @@ def test_without_a_reference_the_teacher_is_the_student_of_trl(
                 for problem in generate("train", 8, seed=2, families=[family])]  # fmt: skip
     data = Dataset.from_list([problem_row(problem) for problem in problems])
     trainer = make_trainer(
-        method="rlsd", temperature=temperature, train_dataset=data, per_device_train_batch_size=24, bf16=False
+        method="rlsd", temperature=temperature, train_dataset=data, per_device_train_batch_size=24, **DECIDED
     )
     inputs, batch = generated(trainer)
     lengths = batch["prompt_mask"].sum(dim=1)
@@ -116,35 +125,35 @@ def test_without_a_reference_the_teacher_is_the_student_of_trl(
 
 
 def test_the_teachers_see_the_image(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make_trainer()
+    trainer = make_trainer(**DECIDED)
     inputs, batch = generated(trainer)
     before = credited(trainer, inputs, batch, monkeypatch)
     again = credited(trainer, inputs, batch, monkeypatch)
     after = credited(trainer, inputs, repainted(trainer, inputs, batch, 0), monkeypatch)
-    assert torch.equal(before.credit.evidence_BT, again.credit.evidence_BT)
+    assert (change(before, again) < 1e-5).all()
     changed_B = change(before, after)
     assert (changed_B > 1e-4).all()
     assert changed_B.max() > 0.1
 
 
 def test_a_blind_teacher_does_not(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make_trainer(teacher_sees_images=False)
+    trainer = make_trainer(teacher_sees_images=False, reference_fallback="grpo")
     inputs, batch = generated(trainer)
     before = credited(trainer, inputs, batch, monkeypatch)
     after = credited(trainer, inputs, repainted(trainer, inputs, batch, 0), monkeypatch)
-    assert (before.credit.evidence_BT != 0).any()
-    assert torch.equal(before.credit.evidence_BT, after.credit.evidence_BT)
+    assert (before.credit.evidence_BT.abs().amax(dim=1) > 1e-3).any()
+    assert (change(before, after) < 1e-5).all()
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_every_image_of_a_row_counts(
     which: int, make_trainer: MakeTrainer, pairs: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make_trainer(method="rlsd", train_dataset=pairs)
+    trainer = make_trainer(method="rlsd", train_dataset=pairs, **DECIDED)
     inputs, batch = generated(trainer)
     assert batch["num_images"] == [2] * 8
     before = credited(trainer, inputs, batch, monkeypatch)
-    assert error(before, trl_logps(trainer, batch), batch) <= 1e-5
+    assert error(before, trl_logps(trainer, batch), batch) <= 2e-5  # either is within 1e-5 of float64
     after = credited(trainer, inputs, repainted(trainer, inputs, batch, which), monkeypatch)
     assert (change(before, after) > 1e-4).all()
 
@@ -153,7 +162,7 @@ def test_every_image_of_a_row_counts(
 def test_it_trains_with_several_images(counts: tuple[int, int], make_trainer: MakeTrainer, pairs: Dataset) -> None:
     """Rows of one data set may have two images, one, or none."""
     data = Dataset.from_list([row | {"images": row["images"][: counts[index % 2]]} for index, row in enumerate(pairs)])
-    trainer = make_trainer(train_dataset=data, max_steps=1, per_device_train_batch_size=16)
+    trainer = make_trainer(train_dataset=data, max_steps=1, per_device_train_batch_size=16, **DECIDED)
     start = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     trainer.train()
     assert trainer.state.log_history[0]["credit/rows_scored"] > 0
@@ -167,7 +176,7 @@ def test_a_row_is_scored_alike_beside_rows_with_other_images(
     make_trainer: MakeTrainer, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image belongs to its row: repainting one problem's image leaves the other problems' evidence."""
-    trainer = make_trainer(per_device_train_batch_size=16)
+    trainer = make_trainer(per_device_train_batch_size=16, **DECIDED)
     inputs, batch = generated(trainer)
     before = credited(trainer, inputs, batch, monkeypatch)
     target = inputs[before.rows[0]]["id"]

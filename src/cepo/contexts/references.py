@@ -1,12 +1,12 @@
 """Which answers a row's teachers are told: r+ and r-, chosen within one group. No model, no tensors.
 
 A rollout is wrong when the grader says so (`Rollout.correct is False`), never because its advantage is
-negative. An admissible r- also parses: an answer was extracted from it.
+negative. An admissible r- also parses, an answer was extracted from it, and does not say what r+ says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
@@ -21,6 +21,7 @@ __all__ = [
     "ReferenceForm",
     "ReferencePolicy",
     "choose_references",
+    "irrelevant_references",
 ]
 
 MinusPolicy = Literal["worst", "sampled", "common", "own", "marginal"]
@@ -100,6 +101,27 @@ def choose_references(
     return tuple(chosen)
 
 
+NEUTRAL = ("unknown", "unclear")
+"""A null contrast's references where the batch offers no two other answers."""
+
+
+def irrelevant_references(group: Group, others: Sequence[str], rng: Random) -> tuple[str, str]:
+    """Two different references that have nothing to do with the group: a null contrast.
+
+    They are drawn from `others` (gold answers of other problems) such that neither is the group's gold answer
+    or any answer that it gave. Where there are no two, two neutral words. Their evidence is the noise floor.
+    """
+    own = [group.gold, *(rollout.answer for rollout in group.rollouts)]
+    told = {answer for answer in own if answer is not None}
+    free: list[str] = []
+    for other in rng.sample(sorted(set(others)), len(set(others))):
+        if not any(_same(answer, other) for answer in (*told, *free)):
+            free.append(other)
+        if len(free) == 2:
+            return free[0], free[1]
+    return NEUTRAL
+
+
 def _choose_plus(group: Group, row: int, policy: ReferencePolicy) -> References:
     own = group.gold if policy.form == "answer" else group.solution
     if own is not None:
@@ -123,6 +145,8 @@ def _choose_minus(
     admissible = [candidate for candidate in wrong if policy.minus == "own" and candidate.row == row]
     if not admissible:
         admissible = [candidate for candidate in wrong if policy.allow_self or not _is_own(candidate, row, own)]
+    if policy.form == "answer":  # a named reward may find a rollout wrong whose answer is right
+        admissible = [candidate for candidate in admissible if not _same(candidate.text, references.plus or "")]
     if not admissible:
         return replace(references, minus_source=policy.fallback)
     picked = _PICK[policy.minus](admissible, policy, rng)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cepo.contexts.prompts import TeacherPrompts
 from cepo.ops.credit import finite_rows, marginal_logp
 from cepo.scoring import Images, ScoreRow, score
-from cepo.training.methods import Credit, Method, TeacherLogps
+from cepo.training.methods import Credit, Knobs, Method, TeacherLogps
 from cepo.types import References
 
 __all__ = ["CreditedRows", "RowContext", "ScoreRequest", "assign_credit", "plan_scoring", "run_scoring"]
@@ -95,8 +95,7 @@ def assign_credit(
     advantage_B: Tensor,
     mask_BT: Tensor,
     method: Method,
-    strength: float,
-    clip: float,
+    knobs: Knobs,
 ) -> CreditedRows | None:
     """Credit of the rows that have one. Rows with a non-finite log-prob are dropped and counted.
 
@@ -115,7 +114,7 @@ def assign_credit(
     if not kept:
         return CreditedRows([], TeacherLogps(plus_BT[:0], minus_BT[:0], student_BT[:0]), _nothing(plus_BT), len(rows))
     logps = TeacherLogps(plus_BT[finite_B], minus_BT[finite_B], student_BT[finite_B])
-    credit = method.assign(advantage_B[kept], logps, mask_BT[kept], strength, clip)
+    credit = method.assign(advantage_B[kept], logps, mask_BT[kept], knobs)
     return CreditedRows(kept, logps, credit, len(rows) - len(kept))
 
 

@@ -45,8 +45,10 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            pace = {} if sys.stderr.isatty() else {"mininterval": 60.0}  # a log file wants few lines
-            self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", **pace)
+            pace = 0.1 if sys.stderr.isatty() else 60.0  # a log file wants few lines
+            self._bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc="training", unit="step", mininterval=pace
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._bar is not None:

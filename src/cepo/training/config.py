@@ -47,6 +47,7 @@ class CEPOConfig(GRPOConfig):
     teacher_sees_images: bool | None = _credit("False blinds the teachers, as the authors' release does.")
 
     credit_precision: str | None = _credit("Precision of the evidence: tf32, float32 or bfloat16.")
+    evidence_dead_zone: str | None = _credit("off, auto or nats: evidence below it is nothing.")
 
     answer_column: str = field(default="answer", metadata={"help": "Column with the gold answer."})
     solution_column: str = field(
@@ -64,6 +65,14 @@ class CEPOConfig(GRPOConfig):
         default=False,
         metadata={"help": "Leave rows with advantage 0 out of the update: the same gradient, less work."},
     )
+    resample_dead_groups: int = field(
+        default=0,
+        metadata={"help": "Tries to replace groups of equal rewards by fresh problems (dynamic sampling); 0: never."},
+    )
+    null_control_every: int = field(
+        default=10, metadata={"help": "Steps between null controls (the noise floor of the evidence); 0: never."}
+    )
+    null_control_rows: int = field(default=4, metadata={"help": "Rows of one null control."})
     score_tokens_per_forward: int = field(
         default=8192, metadata={"help": "Padded tokens of one teacher forward: bounds the memory of scoring."}
     )

@@ -14,9 +14,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from cepo.ops.credit import contrastive_evidence, modulate, privileged_gain, weights
+from cepo.ops.credit import contrastive_evidence, dead_zone, modulate, privileged_gain, weights
 
-__all__ = ["METHODS", "Credit", "Method", "TeacherLogps", "get_method"]
+__all__ = ["METHODS", "Credit", "Knobs", "Method", "TeacherLogps", "credit_from", "get_method"]
 
 TeacherName = Literal["plus", "minus", "student"]
 
@@ -39,8 +39,17 @@ class Credit:
     advantage_BT: Tensor
 
 
-Assign = Callable[[Tensor, TeacherLogps, Tensor, float, float], Credit]
-"""(advantage_B, logps, mask_BT, strength, clip) -> Credit."""
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What turns evidence into advantages at one step: lambda, eps_w, and the dead zone in nats."""
+
+    strength: float
+    clip: float
+    dead_zone: float = 0.0
+
+
+Assign = Callable[[Tensor, TeacherLogps, Tensor, Knobs], Credit]
+"""(advantage_B, logps, mask_BT, knobs) -> Credit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +69,26 @@ class Method:
     assign: Assign | None = None
 
 
-def _credit(advantage_B: Tensor, evidence_BT: Tensor, mask_BT: Tensor, strength: float, clip: float) -> Credit:
+def credit_from(advantage_B: Tensor, evidence_BT: Tensor, mask_BT: Tensor, knobs: Knobs) -> Credit:
+    """Evidence of any rule, less its dead zone, to weights and advantages."""
+    evidence_BT = dead_zone(evidence_BT, knobs.dead_zone)
     return Credit(
         evidence_BT=evidence_BT,
-        weight_BT=weights(advantage_B, evidence_BT, mask_BT, clip),
-        advantage_BT=modulate(advantage_B, evidence_BT, mask_BT, strength, clip),
+        weight_BT=weights(advantage_B, evidence_BT, mask_BT, knobs.clip),
+        advantage_BT=modulate(advantage_B, evidence_BT, mask_BT, knobs.strength, knobs.clip),
     )
 
 
-def assign_cepo(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, strength: float, clip: float) -> Credit:
+def assign_cepo(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, knobs: Knobs) -> Credit:
     """Delta = log P+ - log P-."""
     evidence_BT = contrastive_evidence(logps.plus_BT, logps.minus_BT, mask_BT)
-    return _credit(advantage_B, evidence_BT, mask_BT, strength, clip)
+    return credit_from(advantage_B, evidence_BT, mask_BT, knobs)
 
 
-def assign_rlsd(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, strength: float, clip: float) -> Credit:
+def assign_rlsd(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, knobs: Knobs) -> Credit:
     """Delta = log P+ - log P_S."""
     evidence_BT = privileged_gain(logps.plus_BT, logps.student_BT, mask_BT)
-    return _credit(advantage_B, evidence_BT, mask_BT, strength, clip)
+    return credit_from(advantage_B, evidence_BT, mask_BT, knobs)
 
 
 METHODS: dict[str, Method] = {

@@ -16,7 +16,7 @@ from cepo.tasks.rewards import preflight_rewards
 if TYPE_CHECKING:
     from cepo.training.trainer import CEPOTrainer
 
-__all__ = ["check_folder", "preflight"]
+__all__ = ["check_folder", "check_resampling", "preflight"]
 
 SHOWN = 5
 LENGTH_SAMPLE = 64
@@ -55,6 +55,23 @@ def check_folder(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < FREE_BYTES:
         raise OSError(f"{free / 2**20:.0f} MiB are free at {folder}; free some space or choose another --output_dir")
+
+
+def check_resampling(trainer: CEPOTrainer) -> None:
+    """Groups can be replaced where they lie: whole on one process, advantages of the group alone."""
+    args = trainer.args
+    rows = args.per_device_train_batch_size * cast(int, args.steps_per_generation)
+    if rows % args.group_size:
+        raise ValueError(
+            f"resample_dead_groups needs whole groups on each process: per_device_train_batch_size x "
+            f"steps_per_generation = {rows} is no multiple of num_generations={args.group_size}"
+        )
+    if args.scale_rewards == "batch":
+        raise ValueError(
+            "resample_dead_groups mixes batches, but scale_rewards='batch' divides by one's deviation; use 'group'"
+        )
+    if not isinstance(trainer.train_dataset, Dataset):
+        raise ValueError("resample_dead_groups draws fresh problems by index: it needs a data set, not a stream")
 
 
 def check_answers(dataset: Dataset, column: str, wrong_reward: str | None, reward_names: Sequence[str]) -> None:

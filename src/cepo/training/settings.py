@@ -32,6 +32,8 @@ class CreditSettings:
         teacher_sees_images: False takes the images out of the teachers' prompts, as the authors' release does;
             it is there so that what this costs can be measured.
         credit_precision: of the evidence, see `cepo.scoring.precision.Precision`.
+        evidence_dead_zone: `off`; a number of nats taken off |Delta|; or `auto`: the 90th percentile of |Delta|
+            between two irrelevant references, measured at each step.
     """
 
     credit_strength: float = 0.5
@@ -50,6 +52,7 @@ class CreditSettings:
     teacher_ema_rate: float = 0.05
     teacher_sees_images: bool = True
     credit_precision: Precision = "tf32"
+    evidence_dead_zone: str = "off"
 
     def __post_init__(self) -> None:
         """Raise ValueError on any value that a later part would refuse: now, not at the first step."""
@@ -59,6 +62,7 @@ class CreditSettings:
         clip_bounds(self.credit_clip)
         self.reference_policy(seed=0)
         self.teacher()
+        self.dead_zone(measured=0.0)
         if self.credit_precision not in PRECISIONS:
             raise ValueError(f"unknown credit_precision {self.credit_precision!r}; choose from {', '.join(PRECISIONS)}")
         if self.prompt_style not in ("user", "prefill"):
@@ -69,6 +73,20 @@ class CreditSettings:
         if self.credit_schedule == "constant":
             return constant(step, self.credit_strength)
         return linear_decay(step, self.credit_strength, self.credit_decay_steps)
+
+    def dead_zone(self, measured: float | None) -> float:
+        """The soft threshold in nats; `measured`: this step's null level, None where there was nothing to measure."""
+        if self.evidence_dead_zone == "off":
+            return 0.0
+        if self.evidence_dead_zone == "auto":
+            return measured or 0.0
+        try:
+            threshold = float(self.evidence_dead_zone)
+        except ValueError:
+            threshold = -1.0
+        if not 0.0 <= threshold < float("inf"):
+            raise ValueError(f"evidence_dead_zone must be off, auto or nats >= 0, got {self.evidence_dead_zone!r}")
+        return threshold
 
     def reference_policy(self, seed: int) -> ReferencePolicy:
         return ReferencePolicy(

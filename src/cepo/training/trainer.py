@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import DistributedType
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin, TrainerCallback
 from trl import GRPOTrainer
@@ -13,16 +15,20 @@ from trl.data_utils import prepare_multimodal_messages
 
 from cepo.contexts.prompts import RATIONALE_TEMPLATE, TeacherPrompts
 from cepo.models.processor import load_processor
+from cepo.scoring import ScoreRow, count_forwards
 from cepo.tasks.guards import guard_reward
 from cepo.tasks.rewards import completion_text
-from cepo.training.assign import CreditedRows, RowContext, assign_credit, plan_scoring, run_scoring
+from cepo.training.assign import CreditedRows, RowContext, ScoreRequest, assign_credit, plan_scoring, run_scoring
 from cepo.training.config import CEPOConfig
-from cepo.training.methods import get_method
+from cepo.training.generation import never_sample_an_image
+from cepo.training.methods import Knobs, get_method
 from cepo.training.metrics import CreditCount, credit_metrics, loss_mask
 from cepo.training.micro_batch import without_dead_rows
+from cepo.training.null import null_contexts, null_level
 from cepo.training.phases import PhaseClock
-from cepo.training.preflight import check_folder, preflight
+from cepo.training.preflight import check_folder, check_resampling, preflight
 from cepo.training.records import StepRecorder
+from cepo.training.resample import dead_groups, fresh_problems, replace_rows
 from cepo.training.rollouts import (
     LocalGroups,
     gather_groups,
@@ -62,6 +68,7 @@ class CEPOTrainer(GRPOTrainer):
         functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
         guarded = [_guarded(function, args.reward_timeout) for function in functions]
         super().__init__(model, cast(Any, guarded), args, **kwargs)
+        never_sample_an_image(self, self._image_token_id)
         self.method = get_method(args.method)
         self.credit = args.credit
         self.teacher = args.credit.teacher()
@@ -74,11 +81,18 @@ class CEPOTrainer(GRPOTrainer):
             template=self._template(),
         )
         self._clock = PhaseClock()
+        if args.resample_dead_groups:
+            check_resampling(self)
         self._recorder = StepRecorder(args, cast(PreTrainedTokenizerBase, self._tokenizer), self._image_token_id)
         preflight(self)
         if self.method.teachers:
             self.teacher.start(self._policy)
             self.add_callback(_MoveTeacher(self))
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        """TRL's, with [] where a prompt has no image and another has: the processor takes no None among images."""
+        prompt_ids, images, fields = super()._tokenize_prompts(prompts)
+        return prompt_ids, images and [own or [] for own in images], fields
 
     # --- the hook -------------------------------------------------------------------------------------------
 
@@ -91,8 +105,12 @@ class CEPOTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         with self._clock.phase("generation"):
             batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        if not cast(torch.nn.Module, self.model).training:
-            return batch
+            if not cast(torch.nn.Module, self.model).training:
+                return batch
+            for attempt in range(self.args.resample_dead_groups):
+                inputs, batch, done = self._resample(inputs, batch, attempt)
+                if done:
+                    break
         with self._clock.phase("credit"):
             return self._with_credit(inputs, batch)
 
@@ -114,7 +132,7 @@ class CEPOTrainer(GRPOTrainer):
         )
         contexts = self._contexts(inputs, batch, groups, references) if wants_credit else {}
         traced = self._recorder.choose(groups, step, len(inputs)) if self.accelerator.is_main_process else []
-        credited = self._credit(batch, contexts, strength, step, traced)
+        credited = self._credit(batch, groups, contexts, strength, step, traced)
         if wants_credit:
             self._log_credit(
                 CreditCount(batch, groups, references, len(contexts), credited, strength, self.credit.credit_clip)
@@ -140,11 +158,54 @@ class CEPOTrainer(GRPOTrainer):
             inputs = without_dead_rows(inputs, self.accelerator)
         return super()._compute_loss(model, inputs)
 
+    def _resample(self, inputs: Any, batch: dict[str, Any], attempt: int) -> tuple[Any, dict[str, Any], bool]:
+        """Replace this process's dead groups by live ones among as many fresh problems; True: none is dead now."""
+        size, start = self.args.group_size, self.accelerator.process_index * len(inputs)
+        rewards, completions = cast(Tensor, self._rewards), self._completions
+        own = rewards[start : start + len(inputs)]
+        total_B = self._total(own)
+        dead = dead_groups(total_B, size)
+        counts = self.accelerator.gather(torch.tensor([len(dead)], device=total_B.device))
+        most = int(cast(Tensor, counts).max())
+        if most == 0:
+            return inputs, batch, True
+        seed = f"{self.args.seed}/{self.state.global_step}/{attempt}"
+        places = (self.accelerator.process_index, self.accelerator.num_processes)
+        fresh_inputs = fresh_problems(self.train_dataset, most, size, seed, *places)
+        fresh = super()._generate_and_score_completions(fresh_inputs)
+        here = self.accelerator.process_index * len(fresh_inputs)
+        fresh_own = cast(Tensor, self._rewards)[here : here + len(fresh_inputs)]
+        still_dead = dead_groups(self._total(fresh_own), size)
+        live = [group for group in range(most) if group not in still_dead]
+        taken = {
+            old * size + place: new * size + place
+            for old, new in zip(dead, live, strict=False)
+            for place in range(size)
+        }
+        own = own.clone()
+        own[list(taken)] = fresh_own[list(taken.values())]
+        fresh_completions = self._completions
+        self._completions = [
+            fresh_completions[taken[row]] if row in taken else completions[row] for row in range(len(inputs))
+        ]
+        self._rewards = cast(Tensor, self.accelerator.gather(own))
+        inputs = [fresh_inputs[taken[row]] if row in taken else inputs[row] for row in range(len(inputs))]
+        batch = replace_rows(batch, fresh, taken, cast(int, self._tokenizer.pad_token_id))
+        items = self.accelerator.gather(loss_mask(batch).sum())
+        batch["num_items_in_batch"] = cast(Tensor, items).sum()
+        self._metrics["train"]["resample/rows_generated"].append(float(len(fresh_inputs)))
+        self._metrics["train"]["resample/groups_replaced"].append(len(taken) / size)
+        return inputs, batch, False
+
+    def _total(self, rewards: Tensor) -> Tensor:
+        """Rewards (B, R) by function, weighted and added, (B,)."""
+        return (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+
     # --- its parts ------------------------------------------------------------------------------------------
 
     def _groups(self, inputs: list[dict[str, Any]]) -> LocalGroups:
         rewards = cast(Tensor, self._rewards)
-        total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+        total = self._total(rewards)
         here = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
         verdict = None
         if self.args.wrong_reward is not None:
@@ -180,6 +241,7 @@ class CEPOTrainer(GRPOTrainer):
     def _credit(
         self,
         batch: dict[str, Any],
+        groups: LocalGroups,
         contexts: dict[int, RowContext],
         strength: float,
         step: int,
@@ -187,31 +249,54 @@ class CEPOTrainer(GRPOTrainer):
     ) -> CreditedRows | None:
         if not strength > 0.0:
             return None
-        requests = plan_scoring(
-            contexts,
-            self.method,
-            self._prompts,
-            self._image_token_id,
+        null = null_contexts(
+            contexts, groups.groups, self._null_rows(step), f"{self.args.seed}/{step}/{self.accelerator.process_index}"
+        )
+        plan = partial(
+            plan_scoring,
+            method=self.method,
+            prompts=self._prompts,
+            image_token_id=self._image_token_id,
             sees_images=self.credit.teacher_sees_images,
-            with_student=traced,
         )
+        requests = plan(contexts, with_student=traced) + plan(null)
         self.teacher.before_step(self._policy, step)
-        scored = {}
-        if requests:
-            with self.teacher.in_place(self._policy):
-                scored = run_scoring(
-                    self._policy,
-                    requests,
-                    width=batch["completion_ids"].shape[1],
-                    temperature=self.temperature,
-                    tokens_per_forward=self.args.score_tokens_per_forward,
-                    image_token_id=self._image_token_id,
-                    precision=self.credit.credit_precision,
-                )
-        mask = loss_mask(batch)
-        return assign_credit(
-            contexts, scored, batch["advantages"], mask, self.method, strength, self.credit.credit_clip
-        )
+        scored = self._score(requests, batch)
+        level = null_level(null, scored)
+        if level is not None:
+            for name, value in level.metrics().items():
+                self._metrics["train"][name].append(value)
+        knobs = Knobs(strength, self.credit.credit_clip, self.credit.dead_zone(level.p90 if level else None))
+        return assign_credit(contexts, scored, batch["advantages"], loss_mask(batch), self.method, knobs)
+
+    def _null_rows(self, step: int) -> int:
+        every = 1 if self.credit.evidence_dead_zone == "auto" else self.args.null_control_every
+        return self.args.null_control_rows if every and (step - 1) % every == 0 else 0
+
+    def _score(self, requests: list[ScoreRequest], batch: dict[str, Any]) -> dict[tuple[int, str, int], Tensor]:
+        """The teachers' log-probs; where weights are sharded, every process runs equally many forwards."""
+        budget = self.args.score_tokens_per_forward
+        forwards = None
+        if self._weights_are_sharded:
+            own = count_forwards(
+                [r.sequence for r in requests], tokens_per_forward=budget, image_token_id=self._image_token_id
+            )
+            everyone = self.accelerator.gather(torch.tensor([own], device=self.accelerator.device))
+            forwards = int(cast(Tensor, everyone).max())
+        if not requests and not forwards:
+            return {}
+        spare = ScoreRow(unpadded(batch["prompt_ids"], batch["prompt_mask"])[0][:1], [])
+        with self.teacher.in_place(self._policy):
+            return run_scoring(
+                self._policy,
+                requests or [ScoreRequest(-1, "spare", 0, spare)],
+                width=batch["completion_ids"].shape[1],
+                temperature=self.temperature,
+                tokens_per_forward=budget,
+                image_token_id=self._image_token_id,
+                precision=self.credit.credit_precision,
+                forwards=forwards,
+            )
 
     def _log_credit(self, counted: CreditCount) -> None:
         """The metrics of the credit, summed over processes, beside TRL's own."""
@@ -225,6 +310,12 @@ class CEPOTrainer(GRPOTrainer):
     def _policy(self) -> torch.nn.Module:
         """The policy without its distributed wrapper: scoring runs outside of gradient synchronisation."""
         return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
+
+    @property
+    def _weights_are_sharded(self) -> bool:
+        """Whether a forward is collective, as under ZeRO-3 and FSDP."""
+        kind, plugin = self.accelerator.distributed_type, self.accelerator.state.deepspeed_plugin
+        return kind == DistributedType.FSDP or (plugin is not None and plugin.zero_stage == 3)
 
     @property
     def _image_token_id(self) -> int | None:
