@@ -22,6 +22,7 @@ __all__ = [
     "ReferencePolicy",
     "choose_references",
     "irrelevant_references",
+    "right_peer",
 ]
 
 MinusPolicy = Literal["worst", "sampled", "common", "own", "marginal"]
@@ -99,6 +100,12 @@ def choose_references(
             references = _choose_minus(references, group, row, wrong, policy, rng)
         chosen.append(references)
     return tuple(chosen)
+
+
+def right_peer(group: Group, row: int) -> str | None:
+    """The text of the group's first right rollout other than the row itself; None: there is none (SDPO)."""
+    peers = (rollout.text.strip() for i, rollout in enumerate(group.rollouts) if i != row and rollout.correct)
+    return next((text for text in peers if text), None)
 
 
 NEUTRAL = ("unknown", "unclear")

@@ -28,7 +28,7 @@ class CEPOConfig(GRPOConfig):
             ignore or misuse one advantage per token.
     """
 
-    method: str = field(default="cepo", metadata={"help": "grpo, rlsd or cepo: a row of cepo.METHODS."})
+    method: str = field(default="cepo", metadata={"help": "grpo, rlsd, cepo, opsd or sdpo: a row of cepo.METHODS."})
     preset: str = field(default="default", metadata={"help": "default, paper or released-code."})
     credit_strength: float | None = _credit("lambda_0 in [0, 1].")
     credit_schedule: str | None = _credit("linear or constant.")
@@ -48,6 +48,9 @@ class CEPOConfig(GRPOConfig):
 
     credit_precision: str | None = _credit("Precision of the evidence: tf32, float32 or bfloat16.")
     evidence_dead_zone: str | None = _credit("off, auto or nats: evidence below it is nothing.")
+    distill_beta: float | None = _credit("b of the generalised JSD in [0, 1] (opsd, sdpo).")
+    distill_top_k: int | None = _credit("Tokens compared (opsd: 0, the vocabulary; sdpo: 100 and a tail).")
+    distill_ratio_clip: float | None = _credit("Bound of the importance weight (sdpo: 2); 0: none.")
 
     answer_column: str = field(default="answer", metadata={"help": "Column with the gold answer."})
     solution_column: str = field(
@@ -63,7 +66,7 @@ class CEPOConfig(GRPOConfig):
     wrong_below: float = field(default=0.5, metadata={"help": "With wrong_reward: rollouts below it are wrong."})
     skip_dead_groups: bool = field(
         default=False,
-        metadata={"help": "Leave rows with advantage 0 out of the update: the same gradient, less work."},
+        metadata={"help": "Leave rows with advantage 0 out of the policy's update: the same gradient, less work."},
     )
     resample_dead_groups: int = field(
         default=0,
@@ -95,6 +98,8 @@ class CEPOConfig(GRPOConfig):
         super().__post_init__()
         if method.teachers:
             _refuse_sequence_level(self)
+        if method.support == "student_tail" and self.credit.distill_top_k < 1:
+            raise ValueError(f"method={self.method!r} compares the student's top k: distill_top_k must be at least 1")
         if self.skip_dead_groups:
             _refuse_dead_row_terms(self)
 

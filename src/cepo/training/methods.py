@@ -19,6 +19,7 @@ from cepo.ops.credit import contrastive_evidence, dead_zone, modulate, privilege
 __all__ = ["METHODS", "Credit", "Knobs", "Method", "TeacherLogps", "credit_from", "get_method"]
 
 TeacherName = Literal["plus", "minus", "student"]
+Support = Literal["full", "student_tail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,20 @@ class Method:
         source: paper and formula.
         teachers: prompts that must be scored; empty: the base advantage stays, and nothing is scored.
         assign: evidence and credit from the log-probs; pure.
+        objective: `policy`: credit in the PPO-clip surrogate; `distillation`: distribution matching replaces it.
+        support: of the distillation: the vocabulary or (with distill_top_k) the teacher's top k renormalised
+            (`full`); the student's top k and a tail (`student_tail`).
+        told: what the distillation's teacher reads: the data's solution, else its answer (`solution`); the first
+            right rollout of the group other than oneself (`peer`).
     """
 
     name: str
     source: str
     teachers: frozenset[TeacherName]
     assign: Assign | None = None
+    objective: Literal["policy", "distillation"] = "policy"
+    support: Support = "full"
+    told: Literal["solution", "peer"] = "solution"
 
 
 def credit_from(advantage_B: Tensor, evidence_BT: Tensor, mask_BT: Tensor, knobs: Knobs) -> Credit:
@@ -97,6 +106,20 @@ METHODS: dict[str, Method] = {
         Method("grpo", "DeepSeekMath, arXiv 2402.03300: one advantage for all tokens", frozenset()),
         Method("rlsd", "RLSD, arXiv 2604.03128: log P+ - log P_S", frozenset({"plus", "student"}), assign_rlsd),
         Method("cepo", "CEPO, arXiv 2605.19436: log P+ - log P-", frozenset({"plus", "minus"}), assign_cepo),
+        Method(
+            "opsd",
+            "OPSD, arXiv 2601.18734: generalised JSD to the base weights that read the solution; no reward",
+            frozenset({"plus"}),
+            objective="distillation",
+        ),
+        Method(
+            "sdpo",
+            "SDPO, arXiv 2601.20802: generalised JSD to an EMA teacher that reads a right sibling",
+            frozenset({"plus"}),
+            objective="distillation",
+            support="student_tail",
+            told="peer",
+        ),
     )
 }
 

@@ -34,6 +34,9 @@ class CreditSettings:
         credit_precision: of the evidence, see `cepo.scoring.precision.Precision`.
         evidence_dead_zone: `off`; a number of nats taken off |Delta|; or `auto`: the 90th percentile of |Delta|
             between two irrelevant references, measured at each step.
+        distill_beta: b of the generalised JSD (OPSD, SDPO), see `cepo.ops.distill`; 0 forward, 1 reverse KL.
+        distill_top_k: tokens that are compared; 0: the vocabulary (OPSD only).
+        distill_ratio_clip: bound of the importance weight off policy; 0: none (weight 1).
     """
 
     credit_strength: float = 0.5
@@ -53,6 +56,9 @@ class CreditSettings:
     teacher_sees_images: bool = True
     credit_precision: Precision = "tf32"
     evidence_dead_zone: str = "off"
+    distill_beta: float = 0.5
+    distill_top_k: int = 0
+    distill_ratio_clip: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError on any value that a later part would refuse: now, not at the first step."""
@@ -63,6 +69,13 @@ class CreditSettings:
         self.reference_policy(seed=0)
         self.teacher()
         self.dead_zone(measured=0.0)
+        if not 0.0 <= self.distill_beta <= 1.0:
+            raise ValueError(f"distill_beta must lie in [0, 1], got {self.distill_beta}")
+        if self.distill_top_k < 0 or self.distill_ratio_clip < 0:
+            raise ValueError(
+                f"distill_top_k and distill_ratio_clip must be 0 or more, got {self.distill_top_k} and "
+                f"{self.distill_ratio_clip}"
+            )
         if self.credit_precision not in PRECISIONS:
             raise ValueError(f"unknown credit_precision {self.credit_precision!r}; choose from {', '.join(PRECISIONS)}")
         if self.prompt_style not in ("user", "prefill"):
@@ -110,11 +123,24 @@ class CreditSettings:
         """
         if preset not in PRESETS:
             raise ValueError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
-        values = dict(PRESETS[preset].get(method, {}))
+        values = _OWN.get(method, {}) | PRESETS[preset].get(method, {})
         names = {field.name for field in fields(cls)}
         values |= {name: value for name, value in explicit.items() if name in names and value is not None}
         return cls(**values)
 
+
+_OWN: dict[str, dict[str, Any]] = {
+    # The weights before training: OPSD's base model, with LoRA and without.
+    "opsd": {"teacher_weights": "frozen", "distill_beta": 0.5},
+    "sdpo": {
+        "teacher_weights": "ema",
+        "teacher_ema_rate": 0.05,
+        "distill_beta": 0.5,
+        "distill_top_k": 100,
+        "distill_ratio_clip": 2.0,
+    },
+}
+"""Method -> its own paper's settings where one set of defaults cannot fit all; every preset stands on them."""
 
 _PAPER_CEPO: dict[str, Any] = {
     "credit_strength": 0.5,

@@ -20,6 +20,7 @@ from cepo.tasks.guards import guard_reward
 from cepo.tasks.rewards import completion_text
 from cepo.training.assign import CreditedRows, RowContext, ScoreRequest, assign_credit, plan_scoring, run_scoring
 from cepo.training.config import CEPOConfig
+from cepo.training.distillation import Distillation
 from cepo.training.generation import never_sample_an_image
 from cepo.training.methods import Knobs, get_method
 from cepo.training.metrics import CreditCount, credit_metrics, loss_mask
@@ -83,6 +84,7 @@ class CEPOTrainer(GRPOTrainer):
         self._clock = PhaseClock()
         if args.resample_dead_groups:
             check_resampling(self)
+        self._distillation = self._distill() if self.method.objective == "distillation" else None
         self._recorder = StepRecorder(args, cast(PreTrainedTokenizerBase, self._tokenizer), self._image_token_id)
         preflight(self)
         if self.method.teachers:
@@ -117,12 +119,17 @@ class CEPOTrainer(GRPOTrainer):
     def _with_credit(self, inputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
         """The paper's algorithm box: advantages (B,) of a generated batch become (B, T)."""
         step = self.state.global_step + 1
-        strength = self.credit.strength(step) if self.method.teachers else 0.0
-        self._metrics["train"]["credit/lambda"].append(strength)
+        strength = self.credit.strength(step) if self.method.assign else 0.0
+        if self._distillation is None:
+            self._metrics["train"]["credit/lambda"].append(strength)
         wants_credit = strength > 0.0
-        if not wants_credit and not self._recorder.wanted:
+        if not wants_credit and not self._recorder.wanted and self._distillation is None:
             return batch
         groups = self._groups(inputs)
+        if self._distillation is not None:
+            self._distillation.with_teachers(inputs, batch, groups)
+            taught = cast(Tensor, self.accelerator.gather(batch["taught"]))
+            self._metrics["train"]["distill/rows_taught"].append(taught.mean().item())
         references = row_references(
             groups,
             len(inputs),
@@ -154,6 +161,12 @@ class CEPOTrainer(GRPOTrainer):
         return loss
 
     def _compute_loss(self, model: Any, inputs: Any) -> Tensor:
+        if self._distillation is not None:
+            windows = cast(int, self.args.steps_per_generation) / self.current_gradient_accumulation_steps
+            loss = self._distillation.loss(model, self._policy, inputs, self.accelerator.num_processes * windows)
+            everywhere = cast(Tensor, self.accelerator.gather(loss.detach()))
+            self._metrics["train"]["distill/loss"].append(everywhere.mean().item())
+            return loss
         if self.args.skip_dead_groups:
             inputs = without_dead_rows(inputs, self.accelerator)
         return super()._compute_loss(model, inputs)
@@ -303,6 +316,22 @@ class CEPOTrainer(GRPOTrainer):
         totals = self.accelerator.reduce(counted.sums(), reduction="sum")
         for name, value in credit_metrics(cast(Tensor, totals)).items():
             self._metrics["train"][name].append(value)
+
+    def _distill(self) -> Distillation:
+        if self._weights_are_sharded:
+            raise ValueError(f"method={self.method.name!r} reads the output layer apart: use DDP or ZeRO-2, not shards")
+        tokenizer = cast(PreTrainedTokenizerBase, self._tokenizer)
+        prompts = partial(TeacherPrompts, tokenizer=tokenizer, render=self._render, style=self.credit.prompt_style)
+        return Distillation(
+            method=self.method,
+            settings=self.credit,
+            teacher=self.teacher,
+            answers=prompts(template=self.credit.reference_template),
+            solutions=prompts(template=RATIONALE_TEMPLATE if self.credit.prompt_style == "user" else None),
+            accelerator=self.accelerator,
+            image_token_id=self._image_token_id,
+            temperature=self.temperature,
+        )
 
     # --- small things ---------------------------------------------------------------------------------------
 
