@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install clean
+.PHONY: demo test test-browser lint install bench clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,12 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-browser: install
+	$(BIN)/python -m pytest -m browser tests/reports
+
+bench: install
+	$(BIN)/python benchmarks/scoring.py
 
 clean:
 	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cepo.stats import (
+    cluster_values,
     clustered_interval,
+    crossed_difference,
+    holm,
     majority_vote,
     mean_interval,
     paired_difference,
@@ -191,3 +194,78 @@ def test_majority_vote_with_the_graders_equivalence():
         return float(one) == float(other)
 
     assert majority_vote(["2", "0.5", ".50", "2.0", "0.50"], same) == "0.5"
+
+
+def test_cluster_values_by_hand():
+    """Mean 3/4; three clusters of four values; cluster a is 1/2 below its share, b and c 1/4 above, times 3/4."""
+    assert cluster_values([1, 0, 1, 1], "aabc") == pytest.approx([0.375, 0.9375, 0.9375])
+
+
+@given(VALUES, st.integers(1, 4))
+def test_cluster_values_keep_the_mean(values, clusters):
+    labels = [index % clusters for index in range(len(values))]
+    assert statistics.fmean(cluster_values(values, labels)) == pytest.approx(statistics.fmean(values), abs=1e-9)
+    assert cluster_values(values, range(len(values))) == pytest.approx(values)
+
+
+def test_every_value_needs_its_cluster():
+    with pytest.raises(ValueError, match="2 values and 1 clusters"):
+        cluster_values([1, 2], ["a"])
+
+
+def test_crossed_difference_by_hand():
+    """Mean squares 1.5 (seeds), 1.5 (problems), 0.5 (rest): variance 2.5 / 6, 6.25 / 3.5 = 1.79 -> 1 degree."""
+    error = math.sqrt(2.5 / 6)
+    got = crossed_difference([[1, 2, 3], [2, 4, 3]])
+    assert (got.low, got.mean, got.high) == pytest.approx((2.5 - 12.7062 * error, 2.5, 2.5 + 12.7062 * error), rel=1e-5)
+    assert got.p == pytest.approx(1 - 2 / math.pi * math.atan(2.5 / error))
+
+
+@pytest.mark.parametrize(("seed_sd", "problem_sd", "too_narrow"), [(0.0, 0.5, "seeds"), (0.03, 0.1, "problems")])
+def test_crossed_difference_covers_where_one_source_alone_does_not(seed_sd, problem_sd, too_narrow):
+    rng = np.random.default_rng(0)
+    crossed = alone = 0
+    for _ in range(400):
+        table = rng.normal(0, 0.3, (3, 250)) + rng.normal(0, seed_sd, (3, 1)) + rng.normal(0, problem_sd, (1, 250))
+        low, high = crossed_difference(table)[1:3]
+        crossed += low <= 0 <= high
+        low, high = mean_interval(table.mean(axis=1 if too_narrow == "seeds" else 0))[1:]
+        alone += low <= 0 <= high
+    assert crossed >= 0.93 * 400
+    assert alone <= 0.85 * 400
+
+
+@given(st.lists(st.tuples(*[st.floats(-10, 10)] * 3), min_size=2, max_size=5))
+def test_crossed_difference_is_antisymmetric(rows):
+    forth, back = crossed_difference(rows), crossed_difference([[-value for value in row] for row in rows])
+    assert (back.mean, back.low, back.high) == pytest.approx((-forth.mean, -forth.high, -forth.low))
+    assert forth.low <= forth.mean <= forth.high
+    assert 0.0 <= forth.p <= 1.0
+
+
+def test_crossed_difference_without_spread():
+    assert crossed_difference([[0, 0], [0, 0]]) == (0.0, 0.0, 0.0, 1.0)
+    assert crossed_difference([[0.1, 0.1, 0.1], [0.1, 0.1, 0.1]]) == pytest.approx((0.1, 0.1, 0.1, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[1, 2]], "at least 2 seeds, got 1"),
+        ([[1, 2], [1]], "seed 1: need at least 2, got 1"),
+        ([[1, 2], [1, 2, 3]], "same problems"),
+    ],
+)
+def test_crossed_difference_needs_a_full_table(rows, message):
+    with pytest.raises(ValueError, match=message):
+        crossed_difference(rows)
+
+
+def test_holm_by_hand():
+    """0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1 which may not be below the one before."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.2]) == [0.2]
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+    with pytest.raises(ValueError, match=r"got 1\.5"):
+        holm([1.5])

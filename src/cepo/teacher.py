@@ -107,6 +107,7 @@ class Teacher:
 
         Raises:
             FileNotFoundError: the checkpoint has none: it was written with other teacher weights.
+            ValueError: it holds other parameters than the model trains.
         """
         if not self.keeps_copy:
             return
@@ -117,7 +118,13 @@ class Teacher:
                 "resume with the setting it was trained with"
             )
         devices = {name: parameter.device for name, parameter in _trainable(model)}
-        self._shadow = {name: tensor.to(devices[name]) for name, tensor in load_file(file).items()}
+        stored = load_file(file)
+        if unlike := sorted(stored.keys() ^ devices.keys()):
+            raise ValueError(
+                f"{file} holds a teacher of other parameters than are trained now (such as {unlike[0]}); resume with "
+                "the adapter settings it was trained with"
+            )
+        self._shadow = {name: tensor.to(devices[name]) for name, tensor in stored.items()}
 
     def _started(self) -> dict[str, Tensor]:
         if self._shadow is None:

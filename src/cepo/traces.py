@@ -14,7 +14,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -192,21 +192,30 @@ class TraceWriter:
         warnings.warn(f"credit traces end here, {self.path} cannot be written: {error}", stacklevel=3)
 
 
-def read_traces(path: str | Path) -> Iterator[CreditRecord]:
+def read_traces(path: str | Path, *, damaged: Callable[[str], None] | None = None) -> Iterator[CreditRecord]:
     """The records of a trace (its folder or its file), in the order of writing.
 
     Warns of a last line that a killed run left unfinished, which is skipped, and of a recording that stopped.
+
+    Args:
+        path: of the trace.
+        damaged: takes the description of a damaged line, which is then skipped; None: such a line is an error.
 
     Raises:
         FileNotFoundError: no such trace.
         ValueError: not a trace, a trace of a newer cepo, or a damaged line.
     """
     file = Path(path) / TRACE_FILE if Path(path).is_dir() else Path(path)
-    for number, line, content in _parsed(file):
+    for number, line, content in _parsed(file, damaged):
         if content["kind"] == _NOTE:
             warnings.warn(f"{file}: {content['text']}", stacklevel=2)
         elif content["kind"] == _RECORD:
-            yield _decoded(content, f"{file}, line {number}: {line:.60}")
+            try:
+                yield _decoded(content, f"{file}, line {number}: {line:.60}")
+            except ValueError as error:
+                if damaged is None:
+                    raise
+                damaged(str(error))
 
 
 def _lines_until(path: Path, step: int) -> list[str]:
@@ -218,7 +227,7 @@ def _lines_until(path: Path, step: int) -> list[str]:
     ]
 
 
-def _parsed(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _parsed(path: Path, damaged: Callable[[str], None] | None = None) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Line number, line and content of every whole line; the header is checked first."""
     with path.open(encoding="ascii", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, start=1):
@@ -228,7 +237,10 @@ def _parsed(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
             if content is None and not line.endswith("\n"):
                 warnings.warn(f"{path}: the unfinished last line {number} is left out", stacklevel=3)
             elif content is None:
-                raise ValueError(f"{path}, line {number} is damaged: {line:.80}")
+                what = f"{path}, line {number} is damaged: {line:.80}"
+                if damaged is None:
+                    raise ValueError(what)
+                damaged(what)
             else:
                 yield number, line if line.endswith("\n") else f"{line}\n", content
 

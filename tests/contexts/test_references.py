@@ -74,6 +74,19 @@ def test_wrong_is_the_grader_s_word_and_not_the_reward_s() -> None:
     assert choose(group, minus="worst")[0].minus == ("60",)
 
 
+@pytest.mark.parametrize("minus", MINUS_POLICIES)
+def test_a_wrong_rollout_with_the_right_answer_is_no_r_minus(minus: Any) -> None:
+    """A named reward may find a solution wrong that ends in r+ itself: told as r- it would say nothing."""
+    judged = Group("1/2", (rollout("1/2", True), rollout("0.5", False), rollout("3", False)))
+    chosen = choose(judged, minus=minus)
+    assert [references.minus for references in chosen[:2]] == [("3",), ("3",)]
+    alone = Group("1/2", (rollout("1/2", True), rollout("0.5", False)))
+    assert all(references.minus_source == "rlsd" for references in choose(alone, minus=minus, allow_self=True))
+    assert choose(alone, minus=minus, form="rationale")[0].plus is None
+    whole = replace(alone, solution="worked")
+    assert choose(whole, minus=minus, form="rationale")[0].minus == (alone.rollouts[1].text,)
+
+
 def test_equivalent_answers_are_one() -> None:
     halves = replace(MIXED, rollouts=(rollout("70", True), rollout("1/2", False), rollout("0.5", False)))
     assert choose(halves, minus="marginal")[0].minus == ("1/2",)

@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-import cepo.scoring as scoring
+import cepo.scoring.head as head
 from cepo.models.embedded import EMBEDDED, build_model
 from cepo.models.processor import load_processor
-from cepo.scoring import Images, ScoreRow, count_forwards, score
+from cepo.scoring import Forwards, Images, ScoreRow, count_forwards, score
 from cepo.scoring.plan import common_prefix, make_plan
+from cepo.scoring.precision import scoring_in
 
 VOCAB = 300
 SIZES: dict[str, Any] = {
@@ -204,26 +206,39 @@ class Largest(TorchDispatchMode):
 
 def test_no_logits_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**SIZES | {"vocab_size": 20_000})).eval()
+    sizes: dict[str, Any] = SIZES | {"vocab_size": 20_000}
+    model = LlamaForCausalLM(LlamaConfig(**sizes)).eval()
     rows = text_rows(groups=2)
     tokens = sum(len(row.completion_ids) for row in rows)
-    monkeypatch.setattr(scoring, "LOGITS_PER_CHUNK", 20_000 * 16)
+    monkeypatch.setattr(head, "LOGITS_PER_CHUNK_CPU", 20_000 * 16)
     with Largest() as largest:
         score(model, rows, width=32)
     assert 20_000 * 16 <= largest.numel < 20_000 * tokens / 4
     assert largest.numel <= max(20_000 * 32, 20_000 * 16)  # the chunk, or the weights
 
 
-def test_forwards_are_counted_and_filled_up() -> None:
-    model, rows = text_model("llama"), text_rows()
-    ran: list[int] = []
-    model.model.register_forward_hook(lambda *_: ran.append(1))
-    expected = score(model, rows, width=32, tokens_per_forward=200)
-    assert len(ran) == count_forwards(rows, tokens_per_forward=200)
-    ran.clear()
-    again = score(model, rows, width=32, tokens_per_forward=200, forwards=40)
-    assert len(ran) == 40
-    assert torch.equal(again, expected)
+@pytest.mark.parametrize("vision", [False, True])
+def test_forwards_are_counted_and_filled_up(vision: bool) -> None:
+    if vision:
+        model, processor = vision_model()
+        rows, token = image_rows(processor, 1), processor.image_token_id
+    else:
+        model, rows, token = text_model("llama"), text_rows(), None
+    ran: list[str] = []
+    model.model.register_forward_hook(lambda *_: ran.append("text"))
+    if vision:
+        model.model.visual.register_forward_hook(lambda *_: ran.append("images"))
+    options: Any = {"width": 40, "tokens_per_forward": 200, "image_token_id": token}
+    counted = count_forwards(model, rows, tokens_per_forward=200, image_token_id=token)
+    expected = score(model, rows, **options)
+    assert (ran.count("images"), len(ran) - 2 * ran.count("images")) == counted
+    assert (counted.with_images > 0) == vision
+    wanted = Forwards(counted.with_images + 2 * vision, counted.without + 3)
+    for given in (rows, []):
+        ran.clear()
+        again = score(model, given, forwards=wanted, **options)
+        assert ran == ["images", "text"] * wanted.with_images + ["text"] * wanted.without
+        assert torch.equal(again, expected[: len(given)])
 
 
 def test_common_prefix() -> None:
@@ -249,3 +264,59 @@ def test_unknown_precision_is_refused() -> None:
     precision: Any = "fp8"
     with pytest.raises(ValueError, match="'fp8'"):
         score(text_model("llama"), text_rows(), width=32, precision=precision)
+
+
+def test_an_output_layer_with_a_bias_under_lora() -> None:
+    model = text_model("llama")
+    model.lm_head = torch.nn.Linear(SIZES["hidden_size"], VOCAB, bias=True)
+    adapter = LoraConfig(r=4, target_modules=["v_proj", "lm_head"], init_lora_weights=False)
+    model = get_peft_model(model, adapter).eval()
+    assert_exact(model, text_rows())
+    model = model.to(torch.bfloat16)
+    found = score(model, text_rows(), width=32)
+    torch.testing.assert_close(found, plain(model.float(), text_rows(), 32, None), atol=1e-5, rtol=0)
+
+
+def test_autocast_of_a_prepared_model_is_taken_off_and_put_back() -> None:
+    prepared: Any = Accelerator(cpu=True, mixed_precision="bf16").prepare_model(text_model("llama"))
+    forward = prepared.forward
+    found = score(prepared, text_rows(), width=32)
+    assert prepared.forward == forward
+    torch.testing.assert_close(found, plain(text_model("llama"), text_rows(), 32, None), atol=1e-5, rtol=0)
+
+
+def test_an_autocast_within_the_model_is_refused() -> None:
+    model = text_model("llama")
+    model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)
+    with pytest.raises(ValueError, match="autocast"):
+        score(model, text_rows(), width=32)
+
+
+@pytest.mark.parametrize(("precision", "switch"), [("float32", "ieee"), ("tf32", "tf32")])
+def test_tf32_is_switched_for_the_block_only(precision: Any, switch: str) -> None:
+    matmul: Any = torch.backends.cuda.matmul
+    original = matmul.fp32_precision
+    try:
+        for before in ("ieee", "tf32"):
+            matmul.fp32_precision = before
+            with scoring_in(text_model("llama"), precision):
+                assert matmul.fp32_precision == switch
+            assert matmul.fp32_precision == before
+    finally:
+        matmul.fp32_precision = original
+
+
+def test_flash_attention_gives_way_to_sdpa() -> None:
+    model = text_model("llama")
+    model.config._attn_implementation = "flash_attention_2"  # not installed here: running it would fail
+    found = score(model, text_rows(), width=32)
+    assert model.config._attn_implementation == "flash_attention_2"
+    torch.testing.assert_close(found, plain(text_model("llama"), text_rows(), 32, None), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["final_logit_softcapping", "logits_scaling", "logit_scale"])
+def test_logits_changed_after_the_output_layer_are_refused(name: str) -> None:
+    model = text_model("llama")
+    setattr(model.config, name, 30.0)
+    with pytest.raises(ValueError, match=f"{name}=30.0"):
+        score(model, text_rows(), width=32)

@@ -96,10 +96,10 @@ def repainted(trainer: Any, inputs: Any, batch: dict[str, Any], which: int) -> d
 
 
 @pytest.fixture(scope="module")
-def pairs(rows: list[dict[str, Any]]) -> Dataset:
+def pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Problems with two images each: the diagram, and another one."""
-    return Dataset.from_list([row | {"images": [row["images"][0], other["images"][0]]}
-                              for row, other in zip(rows, rows[1:] + rows[:1], strict=True)])  # fmt: skip
+    shifted = [*rows[1:], rows[0]]
+    return [row | {"images": [*row["images"], *other["images"]]} for row, other in zip(rows, shifted, strict=True)]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
@@ -147,9 +147,9 @@ def test_a_blind_teacher_does_not(make_trainer: MakeTrainer, monkeypatch: pytest
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_every_image_of_a_row_counts(
-    which: int, make_trainer: MakeTrainer, pairs: Dataset, monkeypatch: pytest.MonkeyPatch
+    which: int, make_trainer: MakeTrainer, pairs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make_trainer(method="rlsd", train_dataset=pairs, **DECIDED)
+    trainer = make_trainer(method="rlsd", train_dataset=Dataset.from_list(pairs), **DECIDED)
     inputs, batch = generated(trainer)
     assert batch["num_images"] == [2] * 8
     before = credited(trainer, inputs, batch, monkeypatch)
@@ -159,10 +159,12 @@ def test_every_image_of_a_row_counts(
 
 
 @pytest.mark.parametrize("counts", [(2, 2), (2, 1), (1, 0)], ids=str)
-def test_it_trains_with_several_images(counts: tuple[int, int], make_trainer: MakeTrainer, pairs: Dataset) -> None:
+def test_it_trains_with_several_images(
+    counts: tuple[int, int], make_trainer: MakeTrainer, pairs: list[dict[str, Any]]
+) -> None:
     """Rows of one data set may have two images, one, or none."""
     data = Dataset.from_list([row | {"images": row["images"][: counts[index % 2]]} for index, row in enumerate(pairs)])
-    trainer = make_trainer(train_dataset=data, max_steps=1, per_device_train_batch_size=16, **DECIDED)
+    trainer: Any = make_trainer(train_dataset=data, max_steps=1, per_device_train_batch_size=16, **DECIDED)
     start = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     trainer.train()
     assert trainer.state.log_history[0]["credit/rows_scored"] > 0
@@ -176,7 +178,7 @@ def test_a_row_is_scored_alike_beside_rows_with_other_images(
     make_trainer: MakeTrainer, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image belongs to its row: repainting one problem's image leaves the other problems' evidence."""
-    trainer = make_trainer(per_device_train_batch_size=16, **DECIDED)
+    trainer: Any = make_trainer(per_device_train_batch_size=16, **DECIDED)
     inputs, batch = generated(trainer)
     before = credited(trainer, inputs, batch, monkeypatch)
     target = inputs[before.rows[0]]["id"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cepo.training.config import CEPOConfig
 from cepo.training.settings import CreditSettings
 
 
@@ -39,6 +42,35 @@ def test_the_released_code_is_the_paper_with_its_faults(method: str) -> None:
 def test_what_is_given_stands_above_the_preset_and_none_does_not() -> None:
     settings = resolve("paper", "cepo", credit_clip=0.1, credit_strength=None)
     assert (settings.credit_clip, settings.credit_strength) == (0.1, 0.5)
+
+
+def test_the_config_has_a_field_of_each_name_and_resolves_it(tmp_path: Path) -> None:
+    known = {entry.name: entry.default for entry in fields(CEPOConfig)}
+    assert {known[entry.name] for entry in fields(CreditSettings)} == {None}
+    config = CEPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, preset="paper", credit_clip=0.1)
+    assert config.credit == resolve("paper", "cepo", credit_clip=0.1)
+    assert config.credit != resolve("paper", "cepo")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 0.0),
+        ("max_steps", 0),
+        ("max_steps", -5),
+        ("learning_rate", float("nan")),
+        ("per_device_train_batch_size", 0),
+        ("num_iterations", 0),
+        ("trace_groups", -1),
+        ("trace_max_mb", 0),
+        ("score_tokens_per_forward", 0),
+        ("null_control_every", -1),
+        ("reward_timeout", 0.0),
+    ],
+)
+def test_numbers_that_would_fail_after_the_first_generation(field: str, value: float, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"^{field}={value} must be"):
+        CEPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **{field: value})
 
 
 def test_a_constant_schedule_never_decays() -> None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from urllib.parse import urlparse
 
-from cepo.cli import data, evaluate, train
+from cepo.cli import audit, compare, data, doctor, evaluate, export, launch, report, show, train
 
 __all__ = ["main"]
 
-COMMANDS = (train, evaluate, data)
+COMMANDS = (train, evaluate, audit, compare, data, report, show, doctor, launch, export)
 """Modules with `add(commands)`: it adds a parser whose default `run` takes the options and returns an exit code.
 
 A module imports nothing heavy at its top: `cepo --help` answers at once.
 """
 
-EXPECTED = (ValueError, OSError, RuntimeError, TypeError)
+EXPECTED = (ValueError, OSError, RuntimeError, TypeError, ImportError)
 """Errors with a message for the user: printed as one line. `CEPO_TRACEBACK=1` shows where they came from."""
 
 
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.fields = rest
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    _offline_without_a_hub()
     warnings.filterwarnings("ignore", category=FutureWarning)  # of our hosts' own deprecations
     try:
         return options.run(options)
@@ -46,3 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"cepo: error: {error}", file=sys.stderr)
         return 2
+
+
+def _offline_without_a_hub() -> None:
+    """Where the hub's name does not resolve, use what is cached at once: the hub's client retries for minutes."""
+    host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")

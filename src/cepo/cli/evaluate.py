@@ -28,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
     from cepo.tasks.datasets import DataSpec, load_data
     from cepo.training.run import load_model
 
+    if options.out is not None:
+        _check_out(options.out)
     limit = 500 if options.limit is None and options.data == "geometry" else options.limit
     data = load_data(DataSpec(options.data, split=options.split, limit=limit))
     model, processor = load_model(options.model, "auto", None, trust_remote_code=False)
@@ -45,3 +47,10 @@ def run(options: argparse.Namespace) -> int:
         save_generations(generations, options.out)
     print(format_report(report(generations, options.samples)))
     return 0
+
+
+def _check_out(path: Path) -> None:
+    """Raise OSError unless the generations can be saved: before they are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a"):
+        pass

@@ -149,11 +149,11 @@ def _choose_minus(
     rng: Random,
 ) -> References:
     own = group.rollouts[row]
+    if policy.form == "answer":  # a named reward may find a rollout wrong whose answer is right
+        wrong = [candidate for candidate in wrong if not _same(candidate.text, references.plus or "")]
     admissible = [candidate for candidate in wrong if policy.minus == "own" and candidate.row == row]
     if not admissible:
         admissible = [candidate for candidate in wrong if policy.allow_self or not _is_own(candidate, row, own)]
-    if policy.form == "answer":  # a named reward may find a rollout wrong whose answer is right
-        admissible = [candidate for candidate in admissible if not _same(candidate.text, references.plus or "")]
     if not admissible:
         return replace(references, minus_source=policy.fallback)
     picked = _PICK[policy.minus](admissible, policy, rng)

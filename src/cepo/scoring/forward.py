@@ -1,115 +1,166 @@
-"""Last hidden states of completion positions: rows that continue from shared prefixes, and whole rows."""
+"""Forwards that score: rows that continue from shared prefixes, and whole rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from cepo.scoring.plan import SharedBatch
+from cepo.scoring.head import Target, token_logps
+from cepo.scoring.models import causal_model
+from cepo.scoring.plan import Forwards, Plan, SharedBatch
 from cepo.scoring.rows import Images, ScoreRow
 
-__all__ = ["NotShareable", "causal_model", "hidden_of_shared", "hidden_of_whole"]
+__all__ = ["causal_model", "continues_from_prefixes", "hidden_of_whole", "logps_of_whole", "run_plan"]
 
 
-class NotShareable(Exception):
-    """The model keeps no plain cache of keys and values (sliding windows, states): rows must go whole."""
+def continues_from_prefixes(model: nn.Module) -> bool:
+    """Whether every layer keeps a plain cache of keys and values; not with sliding windows or recurrent states."""
+    layers = DynamicCache(config=causal_model(model).config.get_text_config()).layers
+    return all(type(layer) is DynamicLayer for layer in layers)
 
 
-class CausalModel(Protocol):
-    """What is asked of a transformers model: the transformer and the output layer, separately."""
+def run_plan(
+    model: nn.Module,
+    rows: Sequence[ScoreRow],
+    plan: Plan,
+    forwards: Forwards | None,
+    image_token_id: int | None,
+    temperature: float,
+) -> Iterator[dict[int, Tensor]]:
+    """Row index -> log-probs (T,), a batch at a time.
 
-    base_model: Any
-    config: Any
+    Given `forwards`, so many are run: first those with images, then those without. Processes that share sharded
+    weights thus run the vision tower equally often and at the same time; one with too few rows adds empty ones.
+    """
+    wanted = forwards or plan.forwards
+    seeing = [batch for batch in plan.shared if batch.has_images]
+    encoded = ((batch, _encode(model, rows, batch, image_token_id, temperature)) for batch in seeing)
+    if forwards is not None:
+        encoded = list(encoded)
+    yield from _run_whole(model, rows, plan.whole[0], image_token_id, temperature)
+    for _ in range(plan.forwards.with_images, wanted.with_images):
+        logps_of_whole(model, [_image_of_nothing(model, image_token_id)], image_token_id, temperature)
+    for batch, prefix in encoded:
+        yield from _continue(model, rows, batch, prefix, temperature)
+    for batch in plan.shared:
+        if not batch.has_images:
+            prefix = _encode(model, rows, batch, image_token_id, temperature)
+            yield from _continue(model, rows, batch, prefix, temperature)
+    yield from _run_whole(model, rows, plan.whole[1], image_token_id, temperature)
+    for _ in range(plan.forwards.without, wanted.without):
+        logps_of_whole(model, [ScoreRow([0], [])], image_token_id, temperature)
 
-    def get_output_embeddings(self) -> Any: ...
 
-
-def causal_model(model: nn.Module) -> CausalModel:
-    """The transformers model inside PEFT's wrapper; adapters live in its layers and stay on."""
-    inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model  # pyright: ignore[reportCallIssue]
-    return cast(CausalModel, inner)
+def logps_of_whole(
+    model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None, temperature: float
+) -> list[Tensor]:
+    """For each row its completion's log-probs (T,); one forward over right-padded rows."""
+    targets = [Target(i, len(row.prompt_ids) - 1, row.completion_ids) for i, row in enumerate(rows)]
+    inputs = _whole_inputs(model, rows, image_token_id)
+    return token_logps(model, inputs | {"use_cache": False}, targets, temperature)[0]
 
 
 def hidden_of_whole(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None) -> list[Tensor]:
     """For each row the states (T, D) that predict its completion; one forward over right-padded rows."""
-    device = next(model.parameters()).device
-    ids, mask = _right_padded([[*row.prompt_ids, *row.completion_ids] for row in rows], device)
-    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-    inputs |= _vision([row.images for row in rows], ids, image_token_id)
+    inputs = _whole_inputs(model, rows, image_token_id)
     output = causal_model(model).base_model(**inputs, use_cache=False).last_hidden_state
     return [output[i, len(row.prompt_ids) - 1 : row.length - 1] for i, row in enumerate(rows)]
 
 
-def hidden_of_shared(
-    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, image_token_id: int | None
-) -> dict[int, Tensor]:
-    """Row index -> states (T, D) that predict its completion: one forward over prefixes, then the continuations.
+@dataclass(frozen=True, slots=True)
+class _Prefix:
+    """Encoded prefixes of some groups: the cache, its mask (P, S), and each one's length and next position."""
 
-    Raises:
-        NotShareable: see the class.
-    """
-    device = next(model.parameters()).device
-    base = causal_model(model).base_model
-    order = list(batch.prefixes)
+    place: Mapping[Hashable, int]
+    cache: DynamicCache
+    mask_PS: Tensor
+    lengths: Sequence[int]
+    after: Tensor
+    axes: int
+
+
+def _encode(
+    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, image_token_id: int | None, temperature: float
+) -> _Prefix:
+    """One forward over the prefixes of a batch."""
     heads = [rows[row] for row, _ in batch.prefixes.values()]
-    lengths = torch.tensor([length for _, length in batch.prefixes.values()], device=device)
-    ids, mask = _right_padded(
-        [list(head.prompt_ids[:length]) for head, length in zip(heads, lengths.tolist(), strict=True)], device
-    )
+    lengths = [length for _, length in batch.prefixes.values()]
+    sequences = [list(head.prompt_ids[:length]) for head, length in zip(heads, lengths, strict=True)]
+    ids, mask = _right_padded(sequences, next(model.parameters()).device)
     vision = _vision([head.images for head in heads], ids, image_token_id)
-    positions = _positions(base, ids, mask, vision)
-    output = base(input_ids=ids, attention_mask=mask, position_ids=positions, **vision, use_cache=True)
-    prefix = output.past_key_values
-    if not isinstance(prefix, DynamicCache) or any(type(layer) is not DynamicLayer for layer in prefix.layers):
-        raise NotShareable
+    positions = _positions(causal_model(model).base_model, ids, mask, vision)
+    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": True} | vision
+    cache = token_logps(model, inputs, [], temperature)[1].past_key_values
     # Where text goes on: one past the largest position of the prefix, on every axis.
     reached = positions.masked_fill(mask == 0, -1)
     after = (reached.amax(dim=(0, 2)) if positions.dim() == 3 else reached.amax(dim=1)) + 1
-    found: dict[int, Tensor] = {}
-    for members in batch.batches:
-        place = torch.tensor([order.index(rows[index].group) for index in members], device=device)
-        found |= _continue(base, rows, members, place, prefix, mask, after, lengths)
-    return found
+    place = {group: index for index, group in enumerate(batch.prefixes)}
+    return _Prefix(place, cache, mask, lengths, after, positions.dim())
 
 
 def _continue(
-    base: Any,
-    rows: Sequence[ScoreRow],
-    members: Sequence[int],
-    place: Tensor,
-    prefix: DynamicCache,
-    prefix_mask: Tensor,
-    after: Tensor,
-    lengths: Tensor,
-) -> dict[int, Tensor]:
-    """One forward of rows that continue from their groups' prefixes."""
-    starts = lengths[place].tolist()
-    tails = [
-        [*rows[index].prompt_ids[start:], *rows[index].completion_ids[:-1]]
-        for index, start in zip(members, starts, strict=True)
-    ]
-    ids, mask = _right_padded(tails, prefix_mask.device)
-    positions = after[place][:, None] + torch.arange(ids.shape[1], device=ids.device)
-    if hasattr(base, "get_rope_index"):
-        positions = positions.expand(3, -1, -1)
+    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, prefix: _Prefix, temperature: float
+) -> Iterator[dict[int, Tensor]]:
+    """One forward for each batch of rows that continue."""
+    for members in batch.batches:
+        places = [prefix.place[rows[index].group] for index in members]
+        continuing = [(rows[index], prefix.lengths[place]) for index, place in zip(members, places, strict=True)]
+        targets = [Target(i, len(r.prompt_ids) - n - 1, r.completion_ids) for i, (r, n) in enumerate(continuing)]
+        inputs = _continuing_inputs(continuing, torch.tensor(places, device=prefix.after.device), prefix)
+        yield dict(zip(members, token_logps(model, inputs, targets, temperature)[0], strict=True))
+
+
+def _continuing_inputs(rows: Sequence[tuple[ScoreRow, int]], place: Tensor, prefix: _Prefix) -> dict[str, Any]:
+    """A batch of (row, tokens of it in the prefix), each of which continues from `place` in `prefix`."""
+    ids, mask = _right_padded([[*row.prompt_ids[n:], *row.completion_ids[:-1]] for row, n in rows], place.device)
+    positions = prefix.after[place][:, None] + torch.arange(ids.shape[1], device=ids.device)
     cache = DynamicCache()
-    for number, layer in enumerate(prefix.layers):
+    for number, layer in enumerate(prefix.cache.layers):
         plain = cast(Any, layer)
         cache.update(plain.keys.index_select(0, place), plain.values.index_select(0, place), number)
-    whole_mask = torch.cat([prefix_mask.index_select(0, place), mask], dim=1)
-    output = base(
-        input_ids=ids, attention_mask=whole_mask, position_ids=positions, past_key_values=cache, use_cache=True
-    ).last_hidden_state
-    found = {}
-    for i, (index, start) in enumerate(zip(members, starts, strict=True)):
-        first = len(rows[index].prompt_ids) - start - 1
-        found[index] = output[i, first : first + len(rows[index].completion_ids)]
-    return found
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.cat([prefix.mask_PS.index_select(0, place), mask], dim=1),
+        "position_ids": positions.expand(3, -1, -1) if prefix.axes == 3 else positions,
+        "past_key_values": cache,
+        "use_cache": True,
+    }
+
+
+def _run_whole(
+    model: nn.Module,
+    rows: Sequence[ScoreRow],
+    batches: Sequence[Sequence[int]],
+    image_token_id: int | None,
+    temperature: float,
+) -> Iterator[dict[int, Tensor]]:
+    for members in batches:
+        found = logps_of_whole(model, [rows[index] for index in members], image_token_id, temperature)
+        yield dict(zip(members, found, strict=True))
+
+
+def _image_of_nothing(model: nn.Module, image_token_id: int | None) -> ScoreRow:
+    """A prompt of one blank image, the smallest there is."""
+    if image_token_id is None:
+        raise ValueError("other processes score images; this one was given no image_token_id")
+    vision = causal_model(model).config.vision_config
+    side = vision.spatial_merge_size
+    patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    return ScoreRow([image_token_id, 0], [], Images(torch.zeros(side**2, patch), torch.tensor([[1, side, side]])))
+
+
+def _whole_inputs(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None) -> dict[str, Any]:
+    device = next(model.parameters()).device
+    ids, mask = _right_padded([[*row.prompt_ids, *row.completion_ids] for row in rows], device)
+    vision = _vision([row.images for row in rows], ids, image_token_id)
+    positions = _positions(causal_model(model).base_model, ids, mask, vision)
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions} | vision
 
 
 def _positions(base: Any, ids: Tensor, mask: Tensor, vision: dict[str, Any]) -> Tensor:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cepo.scoring.rows import ScoreRow
 
-__all__ = ["Plan", "SharedBatch", "common_prefix", "make_plan", "unique_rows"]
+__all__ = ["Forwards", "Plan", "SharedBatch", "common_prefix", "make_plan", "unique_rows"]
 
 SHORTEST_PREFIX = 16
 """Tokens. Encoding less than that once and continuing costs more than it saves."""
@@ -29,23 +29,37 @@ class SharedBatch:
     """Groups whose prefixes are encoded in one forward, and the batches of rows that continue from them.
 
     `prefixes`: group -> (a row to take the prefix and the images from, its length). `batches`: indices of rows.
+    Either all of the groups have images, or none has.
     """
 
     prefixes: Mapping[Hashable, tuple[int, int]]
     batches: Sequence[Sequence[int]]
+    has_images: bool
+
+
+class Forwards(NamedTuple):
+    """How many forwards of a call run the vision tower, and how many do not; those with images come first."""
+
+    with_images: int
+    without: int
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Forwards of one call: shared prefixes with their continuations, and batches of whole rows."""
+    """Forwards of one call: shared prefixes with their continuations, and batches of whole rows.
+
+    `whole` is apart by whether its rows have images: (with, without).
+    """
 
     shared: Sequence[SharedBatch]
-    whole: Sequence[Sequence[int]]
+    whole: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]
 
     @property
-    def forwards(self) -> int:
-        """Forwards through the transformer."""
-        return len(self.whole) + sum(1 + len(batch.batches) for batch in self.shared)
+    def forwards(self) -> Forwards:
+        """Forwards through the model, in the order in which `score` runs them."""
+        seeing = sum(batch.has_images for batch in self.shared)
+        continuing = sum(len(batch.batches) for batch in self.shared)
+        return Forwards(seeing + len(self.whole[0]), len(self.shared) - seeing + continuing + len(self.whole[1]))
 
 
 def common_prefix(prompts: Iterable[Sequence[int]]) -> int:
@@ -77,20 +91,27 @@ def unique_rows(rows: Sequence[ScoreRow]) -> tuple[list[int], list[int]]:
     return kept, place
 
 
-def make_plan(rows: Sequence[ScoreRow], tokens_per_forward: int, image_token_id: int | None) -> Plan:
-    """Batches of at most `tokens_per_forward` padded tokens each (prefix included), or of one row."""
-    prefixes = _prefixes(rows, image_token_id)
-    alone = [index for index, row in enumerate(rows) if row.group not in prefixes]
-    whole = _batches(alone, {index: rows[index].length for index in alone}, 0, tokens_per_forward)
-    shared = []
+def make_plan(
+    rows: Sequence[ScoreRow], tokens_per_forward: int, image_token_id: int | None, *, share: bool = True
+) -> Plan:
+    """Batches of at most `tokens_per_forward` padded tokens each (prefix included), or of one row.
+
+    `share`: False for models that cannot continue from a prefix.
+    """
+    prefixes = _prefixes(rows, image_token_id) if share else {}
     lengths = {group: length for group, (_, length) in prefixes.items()}
-    for groups in _batches(prefixes, lengths, 0, tokens_per_forward):
-        members = [index for index, row in enumerate(rows) if row.group in groups]
-        longest = max(prefixes[group][1] for group in groups)
-        rest = {index: rows[index].length - prefixes[rows[index].group][1] for index in members}
-        batches = _batches(members, rest, longest, tokens_per_forward)
-        shared.append(SharedBatch({group: prefixes[group] for group in groups}, batches))
-    return Plan(shared, whole)
+    shared, whole = [], []
+    for has_images in (True, False):
+        here = [index for index, row in enumerate(rows) if (row.images is not None) == has_images]
+        alone = {index: rows[index].length for index in here if rows[index].group not in prefixes}
+        whole.append(_batches(alone, alone, 0, tokens_per_forward))
+        continued = [group for group, (row, _) in prefixes.items() if (rows[row].images is not None) == has_images]
+        for groups in _batches(continued, lengths, 0, tokens_per_forward):
+            longest = max(lengths[group] for group in groups)
+            rest = {i: rows[i].length - lengths[rows[i].group] for i in here if rows[i].group in groups}
+            batches = _batches(rest, rest, longest, tokens_per_forward)
+            shared.append(SharedBatch({group: prefixes[group] for group in groups}, batches, has_images))
+    return Plan(shared, (whole[0], whole[1]))
 
 
 def _prefixes(rows: Sequence[ScoreRow], image_token_id: int | None) -> dict[Hashable, tuple[int, int]]:

@@ -6,18 +6,24 @@ Evidence is a small difference of two log-probs: bf16 errors are as large as the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+from torch.distributed.tensor import DTensor
 
-__all__ = ["PRECISIONS", "Precision", "scoring_in"]
+from cepo.scoring.models import causal_model
+
+__all__ = ["PRECISIONS", "Precision", "in_fp32", "replaced_forward", "scoring_in"]
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 """`tf32`: fp32 storage, accumulation and output layer; TF32 products where the GPU has them. `float32`: exact
-products. `bfloat16`: the model in its own dtype; only the output layer's result is fp32."""
+products. `bfloat16`: the model in its own dtype; only the output layer is fp32."""
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
 
 
@@ -25,22 +31,53 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
 def scoring_in(model: nn.Module, precision: Precision) -> Iterator[None]:
     """Within the block `model` is in eval mode and computes in `precision`, outside of any autocast.
 
-    Weights of another dtype are turned to fp32 one layer at a time, so that no second model has to fit.
+    Weights of another dtype are turned to fp32 one module at a time, while it runs, so that no second model has
+    to fit. Weights that FSDP2 or ZeRO-3 gathers in bf16 are the policy's own, rounded as in training; what is
+    computed with them is fp32.
 
     Raises:
-        ValueError: an unknown precision; or sharded weights that are not fp32, which cannot be turned in place.
+        ValueError: an unknown precision; or a model under FSDP version 1, whose parts cannot be run.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
+        raise ValueError("teachers cannot be scored under FSDP version 1; set fsdp_version: 2 in accelerate's config")
     device = next(model.parameters()).device
     with ExitStack() as stack:
         stack.enter_context(_evaluating(model))
         stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(_without_own_autocast(model))
         if precision != "bfloat16":
-            stack.enter_context(_matmul_tf32(precision == "tf32"))
+            stack.enter_context(_tf32(precision == "tf32"))
             stack.enter_context(_without_flash_attention(model))
             stack.enter_context(_weights_in_fp32(model))
         yield
+
+
+@contextmanager
+def in_fp32(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Within the block those of the parameters that are there, and floating, are fp32."""
+    before = [(p, p.data) for p in parameters if p.is_floating_point() and p.dtype != torch.float32 and _is_here(p)]
+    for parameter, data in before:
+        parameter.data = data.float()
+    try:
+        yield
+    finally:
+        for parameter, data in before:
+            parameter.data = data
+
+
+@contextmanager
+def replaced_forward(module: nn.Module, stand_in: Callable[..., Any]) -> Iterator[None]:
+    """Within the block `module` computes `stand_in(its own forward, *args, **kwargs)`, within its hooks."""
+    own = module.__dict__.get("forward")
+    module.__dict__["forward"] = partial(stand_in, module.forward)
+    try:
+        yield
+    finally:
+        del module.__dict__["forward"]
+        if own is not None:
+            module.__dict__["forward"] = own
 
 
 @contextmanager
@@ -56,13 +93,34 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _matmul_tf32(allowed: bool) -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = allowed
+def _without_own_autocast(model: nn.Module) -> Iterator[None]:
+    """accelerate wraps the prepared model's forward in an autocast of its own, which would win over ours."""
+    plain = model.__dict__.get("_original_forward")
+    if plain is None:
+        yield
+        return
+    with replaced_forward(model, lambda _wrapped, *args, **kwargs: plain(*args, **kwargs)):
+        yield
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Products of fp32 matrices and convolutions on CUDA. torch refuses a mix of its old and its new switches."""
+    if hasattr(torch.backends, "fp32_precision"):
+        switches: list[tuple[Any, str]] = [(torch.backends.cuda.matmul, "fp32_precision")]
+        switches += [(cast(Any, torch.backends.cudnn).conv, "fp32_precision")]
+        wanted: Any = "tf32" if allowed else "ieee"
+    else:
+        switches = [(torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")]
+        wanted = allowed
+    before = [getattr(owner, name) for owner, name in switches]
+    for owner, name in switches:
+        setattr(owner, name, wanted)
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        for (owner, name), value in zip(switches, before, strict=True):
+            setattr(owner, name, value)
 
 
 @contextmanager
@@ -85,79 +143,68 @@ def _without_flash_attention(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _weights_in_fp32(model: nn.Module) -> Iterator[None]:
-    """Weights that are not fp32 become so: a repeated layer while it runs, an embedding's output, the rest at once."""
-    if all(parameter.dtype == torch.float32 or not parameter.is_floating_point() for parameter in model.parameters()):
+    """Every module that holds weights turns them to fp32 while it runs, within the hooks that gather them.
+
+    Embeddings turn what they give instead. What stands outside of repeated layers is turned as soon as the
+    transformer runs, since models ask its dtype for that of their inputs.
+    """
+    if all(p.dtype == torch.float32 and not isinstance(p, DTensor) for p in model.parameters()):
         yield
         return
-    _refuse_sharded(model)
-    layers = [layer for module in model.modules() if isinstance(module, nn.ModuleList) for layer in module]
-    large = [module for module in model.modules() if isinstance(module, (nn.Embedding, nn.Linear))]
-    inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
-    output_layers = [
-        module
-        for module in large
-        if isinstance(module, nn.Linear) and not any(id(parameter) in inside for parameter in module.parameters())
-    ]
-    embeddings = [module for module in large if isinstance(module, nn.Embedding)]
-    later = inside | {id(p) for module in [*output_layers, *embeddings] for p in module.parameters()}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in later]
+    holders = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
+    embeddings = [module for module in holders if isinstance(module, nn.Embedding)]
+    repeated = {id(m) for module in model.modules() if isinstance(module, nn.ModuleList) for m in module.modules()}
+    inner = causal_model(model)
+    apart = repeated | {id(module) for module in inner.get_output_embeddings().modules()}
+    rest = [module for module in holders if id(module) not in apart and module not in embeddings]
     with ExitStack() as stack:
-        for module in [*layers, *output_layers]:
-            stack.enter_context(_upcast_while_it_runs(module))
-        for module in embeddings:
-            handle = module.register_forward_hook(lambda _module, _args, output: output.float())
-            stack.callback(handle.remove)
-        stack.enter_context(_upcast(rest))
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                stack.enter_context(_without_casts(module))
+            if hasattr(module, "cast_input_dtype_enabled"):  # PEFT casts to its weights' dtype before they are turned
+                stack.enter_context(_set(module, "cast_input_dtype_enabled", False))
+            if isinstance(getattr(module, "compute_dtype", None), torch.dtype):  # weights of 4 bits
+                stack.enter_context(_set(module, "compute_dtype", torch.float32))
+        for module in holders:
+            change = _embed_in_fp32 if module in embeddings else partial(_run_in_fp32, [module])
+            stack.enter_context(replaced_forward(module, change))
+        stack.enter_context(replaced_forward(inner.base_model, partial(_run_in_fp32, rest)))
         yield
 
 
-def _refuse_sharded(model: nn.Module) -> None:
-    for name, parameter in model.named_parameters():
-        if hasattr(parameter, "ds_id") or type(parameter.data).__name__ == "DTensor":
-            raise ValueError(
-                f"{name} is sharded and {parameter.dtype}: it cannot be turned to fp32 for scoring. Train with fp32 "
-                "master weights (dtype: float32 with bf16: true), or set credit_precision=bfloat16 and accept its noise"
-            )
+def _run_in_fp32(holders: list[nn.Module], forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    args = tuple(a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+    with in_fp32(parameter for module in holders for parameter in module.parameters(recurse=False)):
+        return forward(*args, **kwargs)
+
+
+def _embed_in_fp32(forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    return forward(*args, **kwargs).float()
 
 
 @contextmanager
-def _upcast(parameters: list[nn.Parameter]) -> Iterator[None]:
-    before = _to_fp32(parameters)
+def _without_casts(module: FSDPModule) -> Iterator[None]:
+    """FSDP2's mixed precision casts what enters and leaves each of its modules."""
+    state: Any = cast(Any, module)._get_fsdp_state()
+    before = state._mp_policy
+    state._mp_policy = replace(before, cast_forward_inputs=False, output_dtype=None)
     try:
         yield
     finally:
-        _restore(before)
+        state._mp_policy = before
 
 
 @contextmanager
-def _upcast_while_it_runs(module: nn.Module) -> Iterator[None]:
-    stack: list[list[tuple[nn.Parameter, Tensor]]] = []
-
-    def before(_module: nn.Module, _args: Any) -> None:
-        stack.append(_to_fp32(list(module.parameters())))
-
-    def after(_module: nn.Module, _args: Any, _output: Any) -> None:
-        _restore(stack.pop())
-
-    handles = [module.register_forward_pre_hook(before), module.register_forward_hook(after, always_call=True)]
+def _set(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
-        while stack:
-            _restore(stack.pop())
+        setattr(module, name, before)
 
 
-def _to_fp32(parameters: list[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
-    changed = []
-    for parameter in parameters:
-        if parameter.is_floating_point() and parameter.dtype != torch.float32:
-            changed.append((parameter, parameter.data))
-            parameter.data = parameter.data.float()
-    return changed
-
-
-def _restore(changed: list[tuple[nn.Parameter, Tensor]]) -> None:
-    for parameter, data in changed:
-        parameter.data = data
+def _is_here(parameter: nn.Parameter) -> bool:
+    """Whether the parameter's values are on this process as a whole: neither sharded nor yet to be gathered."""
+    status = getattr(parameter, "ds_status", None)
+    return not isinstance(parameter, DTensor) and (status is None or status.name == "AVAILABLE")

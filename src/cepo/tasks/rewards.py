@@ -116,12 +116,13 @@ def get_reward(name: str) -> RewardFunc:
 
 def preflight_rewards(
     reward_funcs: Sequence[RewardFunc], rows: Sequence[Mapping[str, Any]], timeout_s: float, **extra: Any
-) -> None:
+) -> list[list[float | None]]:
     r"""Call each reward function once on `rows`, each answered by `\boxed{its gold answer}`, before training.
 
     `rows` are rows of the data set (a handful), with `prompt` and the columns that the functions read; a row
     without a gold answer is answered by a box with 0. `extra` is passed on as is: whatever else the trainer
-    passes, such as `trainer_state`. The functions are really called, with what that costs or writes.
+    passes, such as `trainer_state`. The functions are really called, with what that costs or writes. Returns
+    their rewards, by function, then row.
 
     Raises:
         RewardError: a function raises, takes more than `timeout_s` seconds, returns no list of rewards, or is
@@ -144,10 +145,12 @@ def preflight_rewards(
         "log_metric": _log_nothing,
         **extra,
     }
+    returned = []
     for reward_func in reward_funcs:
-        rewards = call_bounded(reward_func, inputs, len(rows), timeout_s)
+        returned.append(call_bounded(reward_func, inputs, len(rows), timeout_s))
         if inspect.unwrap(reward_func) is accuracy_reward:
-            _check_gold_scores(rewards, golds)
+            _check_gold_scores(returned[-1], golds)
+    return returned
 
 
 _NOT_PASSED = ("prompt", "completion", "completion_ids")

@@ -96,6 +96,7 @@ class CEPOConfig(GRPOConfig):
                 "group needs at least 2"
             )
         super().__post_init__()
+        _refuse_out_of_range(self)
         if method.teachers:
             _refuse_sequence_level(self)
         if method.support == "student_tail" and self.credit.distill_top_k < 1:
@@ -112,6 +113,34 @@ class CEPOConfig(GRPOConfig):
     def group_size(self) -> int:
         """G, rollouts of one problem."""
         return cast(int, self.num_generations)
+
+
+_LEAST: dict[str, float] = {
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "num_iterations": 1,
+    "learning_rate": 0.0,
+    "resample_dead_groups": 0,
+    "null_control_every": 0,
+    "null_control_rows": 0,
+    "score_tokens_per_forward": 1,
+    "trace_groups": 0,
+    "trace_max_mb": 1,
+}
+
+
+def _refuse_out_of_range(config: CEPOConfig) -> None:
+    """Numbers that would fail after the first generation, or silently train nothing."""
+    for name, least in _LEAST.items():
+        value = getattr(config, name)
+        if not value >= least:  # NaN too
+            raise ValueError(f"{name}={value} must be at least {least}")
+    for name in ("temperature", "reward_timeout"):
+        value = getattr(config, name)
+        if not value > 0.0:
+            raise ValueError(f"{name}={value} must be above 0")
+    if config.max_steps == 0 or config.max_steps < -1:
+        raise ValueError(f"max_steps={config.max_steps} must be at least 1 (or -1: num_train_epochs decides)")
 
 
 def _refuse_sequence_level(config: CEPOConfig) -> None:

@@ -18,11 +18,13 @@ from cepo.training.config import CEPOConfig
 from cepo.training.settings import CreditSettings
 
 __all__ = [
-    "CREDIT_FIELDS", "RecipeError", "RunConfig", "load_recipe", "load_with_reasons", "parse_overrides",
+    "CREDIT_FIELDS", "RecipeError", "RunConfig", "find_recipe", "load_recipe", "load_with_reasons", "parse_overrides",
     "resolve_recipe", "unexplained_differences",
 ]  # fmt: skip
 
 _EXTENDS, _DIFFERS = "extends", "differs"
+
+PACKAGED = Path(__file__).parents[1] / "recipes"
 
 CREDIT_FIELDS = frozenset(entry.name for entry in fields(CreditSettings)) | {
     "method", "preset", "output_dir", "run_name", "seed",
@@ -97,17 +99,33 @@ def unexplained_differences(recipes: Mapping[str, Mapping[str, Any]]) -> list[st
     return found
 
 
+def find_recipe(path: Path) -> Path:
+    """A recipe's file: as given, or one that comes with the package (`tiny/cepo.yaml`, `recipes/tiny/cepo.yaml`).
+
+    Raises:
+        RecipeError: neither is there.
+    """
+    if path.is_file():
+        return path
+    shipped = PACKAGED.joinpath(*(part for part in path.parts if part != "recipes"))
+    if not path.is_absolute() and shipped.is_file():
+        return shipped
+    known = ", ".join(str(file.relative_to(PACKAGED)) for file in sorted(PACKAGED.glob("*/*.yaml")))
+    raise RecipeError(f"there is no recipe {path}; with the package come {known}")
+
+
 def _load(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path in above:
         raise RecipeError(f"recipes extend each other: {' -> '.join(map(str, (*above, path)))}")
-    if not path.is_file():
-        raise RecipeError(f"there is no recipe {path}; recipes lie in recipes/")
+    path = find_recipe(path)
     try:
         content = _read_yaml(path.read_text())
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path} must hold `field: value` lines, got {type(content).__name__}")
+    if not isinstance(content.get(_DIFFERS, {}), dict):
+        raise RecipeError(f"{path}: `differs` must hold `field: reason` lines, got {content[_DIFFERS]!r}")
     base = _load(path.parent / content.pop(_EXTENDS), (*above, path)) if _EXTENDS in content else {}
     return base | content
 
@@ -129,8 +147,19 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             if not rest or rest[0].startswith("--"):
                 raise RecipeError(f"--{name} needs a value (for a switch: --{name} true)")
             value = rest.pop(0)
-        overrides[name.replace("-", "_")] = _read_yaml(value)
+        overrides[name.replace("-", "_")] = _read_value(value)
     return overrides
+
+
+def _read_value(text: str) -> Any:
+    """A list or a mapping where the text is one, else the text: `{reference}` and `a: b` are texts."""
+    if text[:1] not in ("[", "{"):
+        return text
+    try:
+        value = _read_yaml(text)
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, dict) and "" in value.values() else value
 
 
 def _read_yaml(text: str) -> Any:
@@ -177,7 +206,19 @@ def _argv(values: Mapping[str, Any]) -> list[str]:
         if isinstance(value, list):
             words.extend(str(item) for item in value)
         elif isinstance(value, dict):
-            words.append(json.dumps(value))
+            words.append(json.dumps(_typed(value)))
         else:
             words.append(str(value).lower() if isinstance(value, bool) else str(value))
     return words
+
+
+def _typed(value: Any) -> Any:
+    """What stands inside of a mapping, where no field's type can decide: JSON's numbers, true, false and null."""
+    if isinstance(value, dict):
+        return {name: _typed(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    try:
+        return json.loads(value)
+    except (json.JSONDecodeError, TypeError):
+        return value

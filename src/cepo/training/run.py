@@ -7,7 +7,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 import yaml
 from datasets import Dataset
 from peft import LoraConfig
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
@@ -31,10 +33,12 @@ from cepo.training.callbacks import MetricsFile, Progress
 from cepo.training.config import CEPOConfig
 from cepo.training.preflight import check_folder
 from cepo.training.recipe import RunConfig
+from cepo.training.same_run import check_same_run
 from cepo.training.trainer import CEPOTrainer, last_checkpoint
 
-__all__ = ["load_model", "run_training"]
+__all__ = ["load_config_and_processor", "load_model", "run_training"]
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 _PACKAGES = ("cepo", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "math-verify")
 
 
@@ -49,6 +53,8 @@ def run_training(run: RunConfig, config: CEPOConfig, say: Callable[[str], None])
     """
     folder = config.run_folder
     check_folder(folder)
+    if last_checkpoint(folder):
+        check_same_run(folder, resolved_config(run, config))
     rewards = [get_reward(name) for name in run.rewards]
     data = load_data(data_spec(run.data, run.data_split, run.data_limit, run, config.seed))
     held_out = None
@@ -85,7 +91,12 @@ def run_training(run: RunConfig, config: CEPOConfig, say: Callable[[str], None])
 
 
 def data_spec(path: str, split: str, limit: int | None, run: RunConfig, seed: int) -> DataSpec:
-    columns = json.loads(run.data_columns) if run.data_columns else {}
+    try:
+        columns = json.loads(run.data_columns) if run.data_columns else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f'data_columns must be JSON such as {{"prompt": "question"}}, got {run.data_columns!r} ({error})'
+        ) from None
     return DataSpec(path, split=split, limit=limit, seed=seed, columns=columns, drop_invalid=run.drop_invalid)
 
 
@@ -96,20 +107,38 @@ def load_model(name: str, dtype: str, attention: str | None, trust_remote_code: 
         OSError: one sentence on what could not be loaded and how to give a local path.
     """
     path = resolve(name)
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
     if path == str(EMBEDDED):
         disable_progress_bar()  # loading and saving 10 MB: nothing to watch
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(path, **options)
-        processor = load_processor(path, trust_remote_code=trust_remote_code)
-        kind = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
-        model = kind.from_pretrained(path, dtype=dtype, attn_implementation=attention, **options)
-    except (OSError, ValueError) as error:
-        raise OSError(
-            f"cannot load the model {name!r}: {str(error).splitlines()[0]} Give `tiny`, a folder with config.json "
-            "and safetensors, or a hub id that this machine can reach."
-        ) from error
+    config, processor = load_config_and_processor(name, trust_remote_code)
+    kind = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+    with _named(name):
+        model = kind.from_pretrained(
+            path, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
+        )
     return model, processor
+
+
+def load_config_and_processor(name: str, trust_remote_code: bool) -> tuple[Any, Any]:
+    """What a checkpoint says about itself, without its weights. Raises OSError as `load_model` does."""
+    path = resolve(name)
+    with _named(name):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        return config, load_processor(path, trust_remote_code=trust_remote_code)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """transformers' errors in one sentence that names the checkpoint."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise OSError(
+            f"cannot load the model {name!r}: {reason}. Give `tiny`, a folder with config.json and safetensors, or a "
+            "hub id that this machine can reach."
+        ) from error
 
 
 def _train(trainer: CEPOTrainer, folder: Path) -> None:
@@ -186,12 +215,16 @@ def _mean_logged(history: list[dict[str, Any]], name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def write_provenance(folder: Path, run: RunConfig, config: CEPOConfig) -> None:
-    """`config.yaml`: every field as resolved; `versions.json`: packages, Python, machine, git revision."""
+def resolved_config(run: RunConfig, config: CEPOConfig) -> dict[str, Any]:
+    """Every field of a run as plain data."""
     resolved = asdict(run) | {name: value for name, value in config.to_dict().items() if value is not None}
     resolved["credit"] = asdict(config.credit)
-    plain = json.loads(json.dumps(resolved, default=str))
-    write_atomically(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=True))
+    return json.loads(json.dumps(resolved, default=str))
+
+
+def write_provenance(folder: Path, run: RunConfig, config: CEPOConfig) -> None:
+    """`config.yaml`: every field as resolved; `versions.json`: packages, Python, machine, git revision."""
+    write_atomically(folder / "config.yaml", yaml.safe_dump(resolved_config(run, config), sort_keys=True))
     about = {name: version(name) for name in _PACKAGES}
     about |= {"python": platform.python_version(), "machine": platform.machine(), "git": git_revision()}
     about["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

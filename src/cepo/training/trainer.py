@@ -11,17 +11,16 @@ from accelerate.utils import DistributedType
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin, TrainerCallback
 from trl import GRPOTrainer
-from trl.data_utils import prepare_multimodal_messages
 
 from cepo.contexts.prompts import RATIONALE_TEMPLATE, TeacherPrompts
 from cepo.models.processor import load_processor
-from cepo.scoring import ScoreRow, count_forwards
+from cepo.scoring import Forwards, count_forwards
 from cepo.tasks.guards import guard_reward
 from cepo.tasks.rewards import completion_text
 from cepo.training.assign import CreditedRows, RowContext, ScoreRequest, assign_credit, plan_scoring, run_scoring
 from cepo.training.config import CEPOConfig
 from cepo.training.distillation import Distillation
-from cepo.training.generation import never_sample_an_image
+from cepo.training.generation import as_parts, never_sample_an_image
 from cepo.training.methods import Knobs, get_method
 from cepo.training.metrics import CreditCount, credit_metrics, loss_mask
 from cepo.training.micro_batch import without_dead_rows
@@ -66,7 +65,7 @@ class CEPOTrainer(GRPOTrainer):
         check_folder(args.run_folder)
         if kwargs.get("processing_class") is None and isinstance(model, str):
             kwargs["processing_class"] = load_processor(model, trust_remote_code=args.trust_remote_code)
-        functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
+        functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
         guarded = [_guarded(function, args.reward_timeout) for function in functions]
         super().__init__(model, cast(Any, guarded), args, **kwargs)
         never_sample_an_image(self, self._image_token_id)
@@ -292,17 +291,19 @@ class CEPOTrainer(GRPOTrainer):
         forwards = None
         if self._weights_are_sharded:
             own = count_forwards(
-                [r.sequence for r in requests], tokens_per_forward=budget, image_token_id=self._image_token_id
+                self._policy,
+                [r.sequence for r in requests],
+                tokens_per_forward=budget,
+                image_token_id=self._image_token_id,
             )
             everyone = self.accelerator.gather(torch.tensor([own], device=self.accelerator.device))
-            forwards = int(cast(Tensor, everyone).max())
-        if not requests and not forwards:
+            forwards = Forwards(*cast(Tensor, everyone).amax(dim=0).tolist())
+        if not requests and not any(forwards or ()):
             return {}
-        spare = ScoreRow(unpadded(batch["prompt_ids"], batch["prompt_mask"])[0][:1], [])
         with self.teacher.in_place(self._policy):
             return run_scoring(
                 self._policy,
-                requests or [ScoreRequest(-1, "spare", 0, spare)],
+                requests,
                 width=batch["completion_ids"].shape[1],
                 temperature=self.temperature,
                 tokens_per_forward=budget,
@@ -354,7 +355,7 @@ class CEPOTrainer(GRPOTrainer):
     def _render(self, prompt: Any) -> str:
         if isinstance(prompt, str):
             return prompt
-        messages = prepare_multimodal_messages(prompt) if self._is_vlm else prompt
+        messages = as_parts(prompt) if self._is_vlm else prompt
         return cast(Any, self.processing_class).apply_chat_template(
             messages,
             tools=self.tools or None,

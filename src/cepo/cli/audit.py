@@ -1,0 +1,121 @@
+"""`cepo audit`: does the credit land where it should?"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add"]
+
+QUICK_PROBLEMS = 10
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("audit", help="is the credit right? evidence against labels, values and nothing")
+    parser.add_argument("model", help="`tiny`, a folder or a hub id")
+    parser.add_argument("--data", default="geometry", help="`geometry`, a local file or folder, or a hub id")
+    parser.add_argument("--split", default=None, help="default: validation of geometry, train of other data")
+    parser.add_argument("--problems", type=int, default=100)
+    parser.add_argument("--rollouts", type=int, default=8, help="per problem: the group that references come from")
+    parser.add_argument("--method", nargs="+", default=None, metavar="NAME", help="e.g. rlsd cepo-own (default: all)")
+    parser.add_argument("--parts", nargs="+", default=None, help="of labelled montecarlo null sensitivity")
+    parser.add_argument(
+        "--teacher", default=None, help="other weights to audit as the teacher's, beside the model's own"
+    )
+    parser.add_argument("--mc-problems", type=int, default=None, help="problems with Monte-Carlo values")
+    parser.add_argument("--continuations", type=int, default=None, help="K of each Monte-Carlo value")
+    parser.add_argument("--sensitivity-problems", type=int, default=None, help="problems with groups of 32")
+    parser.add_argument("--max-new-tokens", type=int, default=None)
+    parser.add_argument("--clip", type=float, default=None, help="eps_w of the weights")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a few problems: to see it run, not to read the numbers")
+    parser.add_argument("--out", type=Path, default=Path("audit"), help="folder of audit.md, .csv, .json and .png")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from cepo.audit.problems import load_problems
+    from cepo.audit.run import run_audit
+    from cepo.audit.settings import AuditSettings, quick
+    from cepo.audit.variants import grid, select
+    from cepo.tasks.datasets import DataSpec
+    from cepo.tasks.sources import GEOMETRY
+    from cepo.training.preflight import check_folder
+
+    given = {
+        "methods": options.method,
+        "parts": options.parts,
+        "mc_problems": options.mc_problems,
+        "continuations": options.continuations,
+        "sensitivity_problems": options.sensitivity_problems,
+        "max_new_tokens": options.max_new_tokens,
+        "clip": options.clip,
+    }
+    settings = AuditSettings(rollouts=options.rollouts, seed=options.seed)
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+    count = options.problems
+    if options.quick:
+        settings, count = quick(settings), min(count, QUICK_PROBLEMS)
+    select(grid(other_teacher=options.teacher is not None), settings.methods)
+    check_folder(options.out)
+    split = options.split or ("validation" if options.data == GEOMETRY else "train")
+    spec = DataSpec(options.data, split=split, limit=count, seed=options.seed)
+    problems = load_problems(spec, settings.wrong_worked)
+    model, processor = _on_device(options.model)
+    teacher = None if options.teacher is None else _on_device(options.teacher)[0]
+    started = time.time()
+    result = run_audit(settings, problems, model, teacher, processor, _say)
+    about = {
+        "command": f"cepo {shlex.join(sys.argv[1:])}",
+        "model": options.model,
+        "teacher": options.teacher,
+        "data": f"{options.data} ({split})",
+        "settings": asdict(settings),
+        "seconds": round(time.time() - started),
+        "versions": _versions(),
+    }
+    _write(result, about, options.out)
+    return 0
+
+
+def _on_device(name: str) -> tuple[Any, Any]:
+    import torch
+
+    from cepo.training.run import load_model
+
+    model, processor = load_model(name, "auto", None, trust_remote_code=False)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
+
+
+def _write(result: Any, about: dict[str, Any], folder: Path) -> None:
+    from cepo.audit.findings import findings
+    from cepo.audit.picture import draw
+    from cepo.audit.table import as_csv, as_json, as_markdown
+    from cepo.training.run import write_atomically
+
+    told = findings(result)
+    write_atomically(folder / "audit.md", as_markdown(result, about, told))
+    write_atomically(folder / "audit.csv", as_csv(result.ledger))
+    write_atomically(folder / "audit.json", as_json(result, about, told))
+    draw(result, f"{about['model']} on {about['data']}", folder / "audit.png")
+    print("\n".join(line.replace("**", "") for line in told))
+    print(f"\nwrote {folder}/audit.md, audit.csv, audit.json, audit.png ({about['seconds']} s)")
+
+
+def _versions() -> dict[str, str | None]:
+    import platform
+    from importlib.metadata import version
+
+    from cepo.training.run import git_revision
+
+    packages = {name: version(name) for name in ("cepo", "torch", "transformers", "numpy")}
+    return {**packages, "python": platform.python_version(), "git": git_revision()}
+
+
+def _say(text: str) -> None:
+    print(f"cepo: {text}", file=sys.stderr, flush=True)

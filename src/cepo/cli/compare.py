@@ -1,0 +1,33 @@
+"""`cepo compare`: methods x seeds under equal budgets, in one folder of tables and figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "compare", help="train methods x seeds, evaluate them alike, write tables and figures; goes on where it stopped"
+    )
+    parser.add_argument("--config", type=Path, required=True, help="experiment (YAML), see docs/comparison.md")
+    parser.add_argument("--out", type=Path, default=None, help="folder (default: runs/compare/<experiment's name>)")
+    parser.add_argument("--only", default=None, help="arms to run now, e.g. grpo,cepo; tables hold all arms")
+    parser.add_argument("--dry-run", action="store_true", help="check, and say what would be run")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from cepo.compare.comparison import compare
+
+    out = options.out or Path("runs") / "compare" / options.config.stem
+    only = None if options.only is None else [name.strip() for name in options.only.split(",")]
+    return compare(options.config, out, only, options.dry_run, _say)
+
+
+def _say(text: str) -> None:
+    print(f"cepo: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,42 @@
+"""`cepo doctor`: what will go wrong with a recipe on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add"]
+
+MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("doctor", help="check a recipe on this machine: versions, devices, data, memory")
+    parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
+    parser.set_defaults(run=run, takes_fields=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from cepo.training.doctor import diagnose
+    from cepo.training.recipe import load_recipe, parse_overrides, resolve_recipe
+
+    here = {"bf16": "false"} if not _bf16_can_be_set() else {}
+    values = load_recipe(options.config) | here | parse_overrides(options.fields)
+    console, failed = Console(highlight=False, soft_wrap=True), False
+    for finding in diagnose(*resolve_recipe(values)):
+        failed |= finding.verdict == "fail"
+        console.print(f"{MARKS[finding.verdict]} {escape(finding.name):14s} {escape(finding.seen)}")
+        if finding.remedy:
+            console.print(f"                    -> {escape(finding.remedy)}")
+    return 1 if failed else 0
+
+
+def _bf16_can_be_set() -> bool:
+    """transformers refuses bf16 where neither a GPU nor the CPU has it; the doctor goes on and says so."""
+    import torch
+
+    return torch.accelerator.is_available()

@@ -1,0 +1,23 @@
+"""`cepo export`: a run as a plain Hugging Face folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("export", help="a finished run as a plain Hugging Face folder, LoRA merged")
+    parser.add_argument("folder", type=Path, help="run folder", metavar="RUN")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; must be empty")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from cepo.training.export import export_run
+
+    print(f"wrote {export_run(options.folder, options.out)}: loads with plain transformers, equal logits")
+    return 0

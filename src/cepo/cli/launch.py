@@ -1,0 +1,84 @@
+"""`cepo launch`: print and run the accelerate command that trains a recipe on many devices."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add", "launch_command"]
+
+CONFIGS = Path(__file__).parents[1] / "recipes" / "accelerate"
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("launch", help="train on many devices or machines through accelerate")
+    parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
+    names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+    parser.add_argument("--accelerate", default="ddp", help=f"{names}; or a file of accelerate's")
+    parser.add_argument("--processes", type=int, default=None, help="devices over all machines (default: the file's)")
+    parser.add_argument("--nodes", type=int, default=1, help="machines")
+    parser.add_argument("--node-rank", type=int, default=0, help="which of them this is")
+    parser.add_argument("--main-address", default=None, help="host of machine 0; needed for more than one")
+    parser.add_argument("--main-port", type=int, default=29500)
+    parser.add_argument("--dry-run", action="store_true", help="print the command only")
+    parser.set_defaults(run=run, takes_fields=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    from cepo.training.recipe import find_recipe, load_recipe, parse_overrides, resolve_recipe
+
+    command = launch_command(options, find_recipe(options.config))
+    print(shlex.join(command))
+    values = load_recipe(options.config) | parse_overrides(options.fields)
+    if options.dry_run:
+        return 0
+    check_devices(options.accelerate)
+    resolve_recipe(values)  # a wrong field is said once, and not by every process
+    return subprocess.run(command).returncode
+
+
+def launch_command(options: argparse.Namespace, recipe: Path) -> list[str]:
+    """The command line.
+
+    Raises:
+        ValueError: no such accelerate config, or several machines without the first one's address.
+    """
+    config = Path(options.accelerate)
+    if not config.is_file():
+        config = CONFIGS / f"{options.accelerate}.yaml"
+    if not config.is_file():
+        known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+        raise ValueError(f"there is no accelerate config {options.accelerate!r}; give a file or one of {known}")
+    if options.nodes > 1 and options.main_address is None:
+        raise ValueError(f"--nodes {options.nodes} needs --main-address, the host of machine 0")
+    if not 0 <= options.node_rank < options.nodes:
+        raise ValueError(f"--node-rank must lie in 0..{options.nodes - 1}, got {options.node_rank}")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    if options.processes is not None:
+        command += ["--num_processes", str(options.processes)]
+    if options.nodes > 1:
+        command += ["--num_machines", str(options.nodes), "--machine_rank", str(options.node_rank)]
+        command += ["--main_process_ip", options.main_address, "--main_process_port", str(options.main_port)]
+    return [*command, "-m", "cepo.cli", "train", "--config", str(recipe), *options.fields]
+
+
+def check_devices(name: str) -> None:
+    """There is a GPU, and what the config needs is installed.
+
+    Raises:
+        ValueError: what is missing and how to get it.
+    """
+    import torch
+
+    if "zero" in name and find_spec("deepspeed") is None:
+        raise ValueError("DeepSpeed is not installed: pip install 'cepo[deepspeed]'")
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "no GPU is visible to torch, and `cepo launch` is for GPUs; on a CPU use `cepo train`. --dry-run shows the "
+            "command only"
+        )

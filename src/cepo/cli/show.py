@@ -1,0 +1,29 @@
+"""`cepo show`: one rollout's credit in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("show", help="one rollout's tokens in the terminal, coloured by their credit")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("--row", type=int, default=0, help="row within its step")
+    parser.add_argument("--step", type=int, default=None, help="default: the first step that has the row")
+    parser.add_argument("--by", choices=("evidence", "weight", "advantage"), default="evidence")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from cepo.reports.terminal import find_record, show_record
+
+    if not (options.folder / "traces").is_dir():
+        raise ValueError(f"{options.folder} has no traces/: give the run folder of a run with trace_groups above 0")
+    show_record(find_record(options.folder, options.row, options.step), options.by, Console(highlight=False))
+    return 0

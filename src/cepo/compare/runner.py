@@ -1,0 +1,253 @@
+"""Processes side by side, each in a folder of its own that one process at a time may write.
+
+The lock of a folder is inherited by the process that works in it: where a comparison was killed and its training
+lives on, the next comparison finds the folder locked and waits for it instead of training there twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["LOCK", "Failure", "Job", "Status", "last_lines", "run_jobs"]
+
+LOCK = "lock"
+"""The file in a job's folder that is locked while a process works there; it holds that process's id."""
+
+_POLL_S = 0.2
+_SHOW_S = 1.0
+_GRACE_S = 60.0
+"""How long an interrupted process may take to save its state."""
+_TAIL_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One command.
+
+    Attributes:
+        name: as shown.
+        folder: where it works; its lock and its log (`<log>.log`, appended to) lie there.
+        command: argument list.
+        prepare: called right before it is started, with the lock held.
+        done: whether its result is there; asked before it is started and after it has ended.
+        progress: (steps done, steps in all), for the display.
+    """
+
+    name: str
+    folder: Path
+    log: str
+    command: Sequence[str]
+    prepare: Callable[[], object]
+    done: Callable[[], bool]
+    progress: Callable[[], tuple[int, int]]
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / f"{self.log}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A job that ended without its result: why, and the last lines of its log."""
+
+    reason: str
+    log: Path
+    tail: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is shown of a job: `state` is waiting, elsewhere, running, done or failed; `seconds` it has run."""
+
+    name: str
+    state: str
+    step: int
+    steps: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Running:
+    job: Job
+    process: subprocess.Popen[bytes]
+    started: float
+
+
+def run_jobs(jobs: Sequence[Job], parallel: int, show: Callable[[Sequence[Status]], None]) -> dict[str, Failure]:
+    """Run the jobs whose result is not there, `parallel` at a time with one thread each; returns those that failed.
+
+    A failure does not stop the others. On an interrupt (also SIGTERM and SIGHUP) the running processes are
+    interrupted too, and get a minute to save their state. `show` is called about once a second.
+
+    Raises:
+        KeyboardInterrupt: interrupted.
+    """
+    queue = _Queue(jobs)
+    shown = -_SHOW_S
+    with _interrupts():
+        try:
+            while queue.busy:
+                queue.start(parallel)
+                queue.reap()
+                if time.monotonic() - shown >= _SHOW_S or not queue.busy:
+                    shown = time.monotonic()
+                    show(queue.statuses())
+                if queue.busy:
+                    time.sleep(_POLL_S)
+        except BaseException:
+            _interrupt([active.process for active in queue.running])
+            raise
+    return queue.failures
+
+
+class _Queue:
+    """Jobs that wait, run and have ended."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = jobs
+        self.waiting = deque(job for job in jobs if not job.done())
+        self.running: list[_Running] = []
+        self.failures: dict[str, Failure] = {}
+        self._elsewhere: set[str] = set()
+        self._ended = {job.name: _status(job, "done", 0.0) for job in jobs if job not in self.waiting}
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.waiting or self.running)
+
+    def start(self, parallel: int) -> None:
+        """Start jobs while there is room; one whose folder is locked goes to the end of the line."""
+        for _ in range(len(self.waiting)):
+            if len(self.running) >= parallel:
+                return
+            job = self.waiting.popleft()
+            lock = _lock(job.folder)
+            if lock is None:
+                self._elsewhere.add(job.name)
+                self.waiting.append(job)
+                continue
+            with lock:
+                self._elsewhere.discard(job.name)
+                if job.done():  # by the process that had the lock
+                    self._ended[job.name] = _status(job, "done", 0.0)
+                else:
+                    job.prepare()
+                    self.running.append(_Running(job, _launch(job, lock), time.monotonic()))
+
+    def reap(self) -> None:
+        """Book the processes that have ended."""
+        for active in [active for active in self.running if active.process.poll() is not None]:
+            self.running.remove(active)
+            name, failure = active.job.name, _failure(active)
+            if failure is not None:
+                self.failures[name] = failure
+            state = "failed" if failure else "done"
+            self._ended[name] = _status(active.job, state, time.monotonic() - active.started)
+
+    def statuses(self) -> list[Status]:
+        """In the order of the jobs."""
+        now = dict(self._ended)
+        for active in self.running:
+            now[active.job.name] = _status(active.job, "running", time.monotonic() - active.started)
+        for job in self.waiting:
+            now[job.name] = _status(job, "elsewhere" if job.name in self._elsewhere else "waiting", 0.0)
+        return [now[job.name] for job in self.jobs]
+
+
+def last_lines(log: Path, count: int = 5) -> tuple[str, ...]:
+    """The last lines of a log, where a progress bar's states are lines as well; empty without a log."""
+    if not log.is_file():
+        return ()
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    lines = [line.rstrip() for line in text.replace("\r", "\n").splitlines()]
+    return tuple([line for line in lines if line][-count:])
+
+
+def _lock(folder: Path) -> IO[str] | None:
+    """The folder's lock, or None while another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / LOCK).open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _launch(job: Job, lock: IO[str]) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with job.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            list(job.command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=[lock.fileno()],
+            process_group=0,  # a terminal's Ctrl-C reaches us alone, and we pass it on once
+        )
+    lock.truncate(0)
+    lock.write(f"{process.pid}\n")
+    return process
+
+
+def _failure(active: _Running) -> Failure | None:
+    code = active.process.returncode
+    if code == 0 and active.job.done():
+        return None
+    reason = "it ended without its result"
+    if code < 0:
+        reason = f"it was killed by {signal.Signals(-code).name}"
+    elif code > 0:
+        reason = f"it ended with exit code {code}"
+    return Failure(reason, active.job.log_file, last_lines(active.job.log_file))
+
+
+def _status(job: Job, state: str, seconds: float) -> Status:
+    return Status(job.name, state, *job.progress(), seconds)
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP interrupt as Ctrl-C does (in the main thread, where signals arrive)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask the processes to stop as Ctrl-C does; kill what is still there after the grace time."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + _GRACE_S
+    for process in processes:
+        try:
+            process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,282 @@
+"use strict";
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
+const $ = (id) => document.getElementById(id);
+const make = (tag, className, text) => {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+};
+const number = (value, digits = 3) => (value === null || value === undefined || Number.isNaN(value) ? "n/a" : (value > 0 ? "+" : "") + value.toFixed(digits));
+
+/* What a reader must see of untrusted text: control, bidi and half characters become symbols. */
+const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\uffff]/gu;
+const visible = (text) => text.replace(HIDDEN, (c) => "\u27e8" + c.codePointAt(0).toString(16).padStart(4, "0") + "\u27e9");
+
+/* Credit: the formulas of cepo.ops.credit on one rollout's log-probs. */
+function credit(rollout, method) {
+  const count = rollout.tokens.length, evidence = new Float64Array(count);
+  if (method !== "grpo") {
+    const other = method === "rlsd" || !rollout.minus ? rollout.student : rollout.minus;
+    if (!rollout.plus || !other) return null;
+    for (let t = 0; t < count; t++) evidence[t] = rollout.plus[t] - other[t];
+  }
+  const sign = Math.sign(rollout.base), low = Math.log1p(-rollout.clip), high = Math.log1p(rollout.clip);
+  const weight = evidence.map((d) => Math.exp(Math.min(Math.max(sign * d, low), high)));
+  const advantage = weight.map((w) => rollout.base * (1 - rollout.strength + rollout.strength * w));
+  return { evidence, weight, advantage };
+}
+const question = (prompt) => prompt.replace(/<\|im_start\|>(system|user|assistant)\n?/g, "").replace(/<\|[a-z_]+\|>/g, "").trim();
+function strongest(rollout) {
+  if (rollout.strong === undefined) {
+    const found = credit(rollout, "cepo") || credit(rollout, "rlsd");
+    rollout.strong = found ? found.evidence.reduce((a, d) => Math.max(a, Math.abs(d)), 0) : 0;
+  }
+  return rollout.strong;
+}
+
+/* Overview */
+function chart(title, unit, series, options = {}) {
+  const W = 320, H = 170, left = 40, right = 8, top = 8, bottom = 24;
+  const points = series.flatMap((s) => s.points);
+  if (!points.length) return null;
+  const figure = make("figure"), caption = make("figcaption", "", title), readout = make("small", "", unit);
+  caption.append(readout);
+  figure.append(caption);
+  let [x0, x1] = [Math.min(...points.map((p) => p[0])), Math.max(...points.map((p) => p[0]))];
+  let [y0, y1] = [Math.min(...points.map((p) => p[1])), Math.max(...points.map((p) => p[1]))];
+  if (options.zero) y0 = Math.min(0, y0);
+  if (x0 === x1) x1 = x0 + 1;
+  if (y0 === y1) { y0 -= 0.5; y1 += 0.5; }
+  const X = (x) => left + ((x - x0) / (x1 - x0)) * (W - left - right), Y = (y) => H - bottom - ((y - y0) / (y1 - y0)) * (H - top - bottom);
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", title);
+  const add = (tag, attributes, text) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [k, v] of Object.entries(attributes)) node.setAttribute(k, v);
+    if (text !== undefined) node.textContent = text;
+    svg.append(node);
+    return node;
+  };
+  for (const share of [0, 0.5, 1]) {
+    const y = y0 + share * (y1 - y0);
+    add("line", { x1: left, x2: W - right, y1: Y(y), y2: Y(y), class: "axis" });
+    add("text", { x: left - 5, y: Y(y) + 3, "text-anchor": "end" }, Math.abs(y) >= 100 ? y.toFixed(0) : y.toPrecision(2));
+  }
+  for (const share of [0, 0.5, 1]) add("text", { x: X(x0 + share * (x1 - x0)), y: H - 8, "text-anchor": share === 0 ? "start" : share === 1 ? "end" : "middle" }, options.bars ? (x0 + share * (x1 - x0)).toFixed(1) : Math.round(x0 + share * (x1 - x0)));
+  for (const s of series) {
+    const path = s.points.map((p, i) => (i ? "L" : "M") + X(p[0]).toFixed(1) + " " + Y(p[1]).toFixed(1)).join("");
+    add("path", { d: path, fill: "none", stroke: s.colour, "stroke-width": 1.8, "stroke-dasharray": s.dash || "", "stroke-linejoin": "round" });
+  }
+  const cursor = add("line", { y1: top, y2: H - bottom, class: "cursor", visibility: "hidden" });
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect(), x = x0 + (((event.clientX - box.left) / box.width) * W - left) / (W - left - right) * (x1 - x0);
+    const near = series.filter((s) => s.points.length).map((s) => [s, s.points.reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a))]);
+    const at = near[0][1][0];
+    cursor.setAttribute("x1", X(at)); cursor.setAttribute("x2", X(at)); cursor.setAttribute("visibility", "visible");
+    readout.textContent = (options.bars ? "" : "step ") + (options.bars ? at.toFixed(2) + " nats" : at) + ": " + near.map(([s, p]) => `${s.name} ${p[1].toPrecision(3)}`).join(", ");
+  });
+  svg.addEventListener("pointerleave", () => { readout.textContent = unit; cursor.setAttribute("visibility", "hidden"); });
+  figure.append(svg);
+  if (series.length > 1) {
+    const legend = make("div", "legend");
+    legend.style.flexWrap = "wrap";
+    for (const s of series) {
+      const entry = make("span", "", s.name), swatch = make("span", "swatch");
+      swatch.style.background = s.dash ? `repeating-linear-gradient(90deg, ${s.colour} 0 4px, transparent 4px 6px)` : s.colour;
+      swatch.style.marginRight = "4px";
+      entry.prepend(swatch);
+      legend.append(entry);
+    }
+    figure.append(legend);
+  }
+  return figure;
+}
+const perRun = (name) => DATA.runs.map((run, i) => ({ name: run.name, colour: COLOURS[i % 6], points: run.metrics[name] || [] }));
+const several = (names) => DATA.runs.flatMap((run, i) => names.map(([name, label, dash], j) => ({ name: (DATA.runs.length > 1 ? run.name + " " : "") + label, colour: DATA.runs.length > 1 ? COLOURS[i % 6] : COLOURS[j], dash: DATA.runs.length > 1 ? dash : "", points: run.metrics[name] || [] }))).filter((s) => s.points.length);
+function overview() {
+  DATA.runs.forEach((run, i) => {
+    const row = make("div", "run"), name = make("b"), swatch = make("span", "swatch");
+    swatch.style.background = COLOURS[i % 6];
+    name.append(swatch, run.name);
+    row.append(name);
+    const fact = (label, value) => { const f = make("span", "fact", label + " "); f.append(make("b", "", value)); row.append(f); };
+    for (const [key, value] of Object.entries(run.settings)) fact(key.replaceAll("_", " "), String(value));
+    if (run.summary.difference) {
+      const percent = (e) => `${(100 * e.mean).toFixed(1)}% [${(100 * e.low).toFixed(1)}, ${(100 * e.high).toFixed(1)}]`;
+      fact("before", percent(run.summary.before.overall)); fact("after", percent(run.summary.after.overall)); fact("change", percent(run.summary.difference));
+    }
+    $("runs").append(row);
+    for (const note of run.notes) $("notes").append(make("div", "note", run.name + ": " + visible(note)));
+  });
+  const histogram = DATA.runs.flatMap((run, i) => [["positive", "A > 0", ""], ["negative", "A < 0", "4 2"]].map(([key, label, dash]) => {
+    const counts = run.histogram[key] || [], total = counts.reduce((a, b) => a + b, 0);
+    return { name: (DATA.runs.length > 1 ? run.name + " " : "") + label, colour: DATA.runs.length > 1 ? COLOURS[i % 6] : COLOURS[key === "positive" ? 0 : 1], dash, points: total ? counts.map((n, b) => [-DATA.widest + (b + 0.5) * DATA.bin, Math.log10(1 + n)]) : [] };
+  })).filter((s) => s.points.length);
+  const charts = [
+    chart("Reward", "mean of the step", perRun("reward")),
+    chart("Completion length", "tokens, mean of the step", perRun("completions/mean_length")),
+    chart("Entropy", "nats a token", perRun("entropy")),
+    chart("Evidence by sign", "share of credited tokens (the paper's Figure 4)", several([["credit/tokens_positive", "positive", ""], ["credit/tokens_negative", "negative", "5 3"], ["credit/tokens_zero", "zero", "2 2"]]), { zero: true }),
+    chart("Mean |evidence|", "nats, by the sign of the advantage", several([["credit/evidence_abs_mean_pos", "A > 0", ""], ["credit/evidence_abs_mean_neg", "A < 0", "5 3"]]), { zero: true }),
+    chart("Evidence", "log10(1 + tokens) by nats, recorded rollouts", histogram, { bars: true, zero: true }),
+    chart("lambda", "strength of the credit", perRun("credit/lambda"), { zero: true }),
+    chart("Clipped weights", "share of tokens", several([["credit/clip_low", "lower bound", ""], ["credit/clip_high", "upper bound", "5 3"]]), { zero: true }),
+    chart("Null contrast", "90th percentile of |evidence| between irrelevant references, nats", perRun("credit/null_p90"), { zero: true }),
+    chart("Undecided groups", "all right or all wrong: share", perRun("credit/groups_undecided"), { zero: true }),
+    chart("Rows without r-", "fallback, share of rows", perRun("credit/rows_fallback"), { zero: true }),
+    chart("Distillation loss", "nats a token", perRun("distill/loss"), { zero: true }),
+    chart("Time by phase", "seconds a step", several([["phase/generation_s", "generation", ""], ["phase/credit_s", "credit", "5 3"], ["phase/update_s", "update", "2 2"]]), { zero: true }),
+  ];
+  $("charts").append(...charts.filter((c) => c));
+}
+
+/* Rollouts */
+const state = { run: 0, shown: [], chosen: -1, method: "cepo", by: "evidence", compare: false };
+const HEIGHT = 48;
+function fillFilters() {
+  DATA.runs.forEach((run, i) => $("run").append(new Option(run.name, i)));
+  fillSteps();
+}
+function fillSteps() {
+  $("step").replaceChildren(new Option("all steps", ""));
+  for (const step of [...new Set(DATA.runs[state.run].rollouts.map((r) => r.step))]) $("step").append(new Option("step " + step, step));
+}
+function filter(keep) {
+  const words = $("search").value.toLowerCase(), verdict = $("verdict").value, step = $("step").value, least = Number($("least").value) || 0;
+  state.shown = DATA.runs[state.run].rollouts.filter((r) =>
+    (!verdict || r.correct === (verdict === "right")) && (!step || r.step === Number(step)) && (!least || strongest(r) >= least) &&
+    (!words || [r.id, r.prompt, r.answer, r.gold, r.tokens.join("")].some((text) => text && text.toLowerCase().includes(words))));
+  const order = $("sort").value;
+  if (order === "evidence") state.shown.sort((a, b) => strongest(b) - strongest(a));
+  if (order === "reward") state.shown.sort((a, b) => b.reward - a.reward);
+  $("space").style.height = state.shown.length * HEIGHT + "px";
+  if (!keep) { state.chosen = state.shown.length ? 0 : -1; $("list").scrollTop = 0; }
+  drawList(); drawDetail();
+}
+function drawList() {
+  const list = $("list"), first = Math.max(0, Math.floor(list.scrollTop / HEIGHT) - 5), last = Math.min(state.shown.length, first + Math.ceil(list.clientHeight / HEIGHT) + 10);
+  const items = [];
+  for (let i = first; i < last; i++) {
+    const r = state.shown[i], item = make("div", "item" + (i === state.chosen ? " on" : ""));
+    item.style.top = i * HEIGHT + "px";
+    item.setAttribute("role", "option");
+    item.setAttribute("aria-selected", i === state.chosen);
+    item.append(make("span", r.correct ? "right" : "wrong", r.correct === null ? "· " : r.correct ? "✓ " : "✗ "), `step ${r.step}, row ${r.row} · ${strongest(r).toFixed(1)} nats`, make("small", "", visible(r.id) + " → " + visible(r.answer === null ? "no answer" : r.answer)));
+    item.addEventListener("click", () => choose(i));
+    items.push(item);
+  }
+  if (!state.shown.length) items.push(make("div", "item", DATA.runs[state.run].rollouts.length ? "nothing matches" : "no rollouts were recorded"));
+  $("space").replaceChildren(...items);
+}
+function choose(index) {
+  if (index < 0 || index >= state.shown.length) return;
+  state.chosen = index;
+  const list = $("list"), top = index * HEIGHT;
+  if (top < list.scrollTop || top + HEIGHT > list.scrollTop + list.clientHeight) list.scrollTop = top - list.clientHeight / 2;
+  drawList(); drawDetail();
+  link();
+}
+const link = (token) => {
+  const r = state.shown[state.chosen];
+  if (r) history.replaceState(null, "", `#r=${state.run}.${r.step}.${r.row}${token === undefined ? "" : "." + token}`);
+};
+function segment(options, current, pick) {
+  const box = make("span", "seg");
+  for (const [value, label] of options) {
+    const button = make("button", "", label);
+    button.setAttribute("aria-pressed", value === current);
+    button.addEventListener("click", () => { pick(value); drawDetail(); });
+    box.append(button);
+  }
+  return box;
+}
+function drawDetail() {
+  const detail = $("detail"), chosen = state.shown[state.chosen];
+  detail.replaceChildren();
+  if (!chosen) return;
+  const run = DATA.runs[state.run], group = run.rollouts.filter((r) => r.step === chosen.step && r.group === chosen.group);
+  const problem = make("div", "problem"), words = make("div");
+  if (chosen.image && run.images[chosen.image]) { const img = make("img"); img.src = run.images[chosen.image]; img.alt = "the problem's image"; problem.append(img); }
+  words.append(make("h2", "", visible(chosen.id)), make("pre", "", visible(question(chosen.prompt))));
+  const refs = make("div", "refs");
+  for (const [label, value] of [["r+", chosen.rplus], ["r-", chosen.rminus.length ? chosen.rminus.join(" | ") : `none (${chosen.source})`], ["gold", chosen.gold], ["lambda", chosen.strength.toFixed(2)], ["A", number(chosen.base)]]) { const ref = make("span", "", label + " "); ref.append(make("code", "", visible(String(value)))); refs.append(ref); }
+  words.append(refs);
+  problem.append(words);
+  const tools = make("div", "tools");
+  tools.append(segment([["evidence", "evidence"], ["weight", "weight"], ["advantage", "advantage"]], state.by, (v) => (state.by = v)), segment([["cepo", "CEPO"], ["rlsd", "RLSD"], ["grpo", "GRPO"], ["all", "side by side"]], state.compare ? "all" : state.method, (v) => { state.compare = v === "all"; if (v !== "all") state.method = v; }));
+  const legend = make("span", "legend", { evidence: "wrong answer favours it", weight: "less credit", advantage: "lower than GRPO's" }[state.by]);
+  legend.append(make("span", "ramp"), { evidence: "right answer favours it", weight: "more credit", advantage: "higher than GRPO's" }[state.by]);
+  tools.append(legend);
+  detail.append(problem, tools);
+  for (const r of [chosen, ...group.filter((r) => r !== chosen)]) detail.append(drawRollout(r, r === chosen));
+}
+function drawRollout(r, on) {
+  const box = make("div", "rollout" + (on ? " on" : ""));
+  box.append(make("h3", "", `${r.correct === null ? "not graded" : r.correct ? "✓ right" : "✗ wrong"} · row ${r.row} · answer ${visible(r.answer === null ? "none" : r.answer)} · A ${number(r.base)}`));
+  const columns = make("div", "columns");
+  for (const method of state.compare ? ["cepo", "rlsd", "grpo"] : [state.method]) {
+    const column = make("div");
+    if (state.compare) column.append(make("h4", "", method.toUpperCase()));
+    column.append(drawTokens(r, method, on));
+    columns.append(column);
+  }
+  box.append(columns);
+  return box;
+}
+function drawTokens(r, method, on) {
+  const values = credit(r, method), box = make("div", "tokens");
+  if (!values) { box.append(make("i", "", "not scored: no credit was due at this step")); }
+  const neutral = { evidence: 0, weight: 1, advantage: r.base }[state.by], scale = { evidence: 1, weight: Math.max(r.clip, 1e-6), advantage: Math.max(Math.abs(r.base) * r.strength * r.clip, 1e-6) }[state.by];
+  r.tokens.forEach((token, t) => {
+    const node = make("span", "t", visible(token)), share = values ? Math.max(-1, Math.min(1, (values[state.by][t] - neutral) / scale)) : 0;
+    if (Math.abs(share) > 0.02) { node.style.background = `rgba(var(--${share > 0 ? "high" : "low"}),${(0.12 + 0.5 * Math.abs(share)).toFixed(2)})`; node.classList.add(share > 0 ? "hi" : "lo"); }
+    if (values) node.dataset.value = values[state.by][t].toFixed(4);
+    node.tabIndex = on ? 0 : -1;
+    node.dataset.t = t;
+    const tell = () => { hover(r, method, t, values); if (on) link(t); };
+    node.addEventListener("pointerenter", () => hover(r, method, t, values));
+    node.addEventListener("focus", tell);
+    box.append(node);
+  });
+  return box;
+}
+function hover(r, method, t, values) {
+  const at = (stream) => (stream ? stream[t] : null), parts = [["token", visible(r.tokens[t]), true], ["position", `${t + 1} of ${r.tokens.length}`], ["log P_S", number(at(r.student))], ["log P+", number(at(r.plus))], ["log P-", number(at(r.minus))]];
+  if (values) parts.push([method.toUpperCase() + " evidence", number(values.evidence[t]) + " nats"], ["weight", values.weight[t].toFixed(3)], ["advantage", number(values.advantage[t])]);
+  $("hover").replaceChildren(...parts.map(([label, value, code]) => { const part = make("span", "", label + " "); part.append(make(code ? "code" : "b", "", value)); return part; }));
+}
+document.addEventListener("keydown", (event) => {
+  if (/INPUT|SELECT/.test(event.target.tagName)) return;
+  if (event.key === "j" || (event.key === "ArrowDown" && event.target.id === "list")) { choose(state.chosen + 1); event.preventDefault(); }
+  if (event.key === "k" || (event.key === "ArrowUp" && event.target.id === "list")) { choose(state.chosen - 1); event.preventDefault(); }
+  if (event.target.classList.contains("t") && event.key.startsWith("Arrow")) {
+    const next = event.key === "ArrowRight" || event.key === "ArrowDown" ? event.target.nextElementSibling : event.target.previousElementSibling;
+    if (next) next.focus();
+    event.preventDefault();
+  }
+});
+function open() {
+  const place = /^#r=(\d+)\.(\d+)\.(\d+)(?:\.(\d+))?$/.exec(location.hash);
+  if (!place) return;
+  const [, run, step, row, token] = place.map(Number);
+  if (!DATA.runs[run]) return;
+  state.run = run; $("run").value = run; fillSteps(); filter();
+  const index = state.shown.findIndex((r) => r.step === step && r.row === row);
+  if (index < 0) return;
+  choose(index);
+  $("rollouts").scrollIntoView();
+  if (place[4] !== undefined) { const node = document.querySelector(`.rollout.on .t[data-t="${token}"]`); if (node) node.focus(); }
+}
+overview();
+fillFilters();
+filter();
+for (const id of ["search", "verdict", "step", "sort", "least"]) $(id).addEventListener("input", () => filter());
+$("run").addEventListener("input", () => { state.run = Number($("run").value); fillSteps(); filter(); });
+$("list").addEventListener("scroll", () => requestAnimationFrame(drawList));
+addEventListener("hashchange", open);
+open();
+document.documentElement.dataset.ready = Math.round(performance.now());

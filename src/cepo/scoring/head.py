@@ -1,0 +1,96 @@
+"""One forward of the model with its output layer read at completion positions only: in fp32, a chunk at a time.
+
+The model runs from its outermost module, whose hooks gather sharded weights (FSDP2, ZeRO-3), while a function
+stands in the output layer's place. States never leave the forward, and (B, T, V) logits never exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cepo.scoring.models import causal_model
+from cepo.scoring.precision import in_fp32, replaced_forward
+
+__all__ = ["Target", "token_logps"]
+
+LOGITS_PER_CHUNK = 2**26
+"""Numbers in one chunk of logits: 256 MB in fp32."""
+
+LOGITS_PER_CHUNK_CPU = 2**24
+"""64 MB: as fast as larger chunks, and less memory."""
+
+SCALED_LOGITS = {"final_logit_softcapping": None, "logits_scaling": 1.0, "logit_scale": 1.0}
+"""Settings of models that change the logits after the output layer, and the value that means no change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A completion: its `ids` are predicted by the states of batch row `row` from position `first` on."""
+
+    row: int
+    first: int
+    ids: Sequence[int]
+
+
+def token_logps(
+    model: nn.Module, inputs: Mapping[str, Any], targets: Sequence[Target], temperature: float
+) -> tuple[list[Tensor], Any]:
+    """(log-probs (T,) of each target in nats and fp32, the model's output without its logits).
+
+    Raises:
+        ValueError: a model that changes its logits after the output layer, or that never calls that layer.
+    """
+    inner = causal_model(model)
+    config = inner.config.get_text_config()
+    _refuse_scaled_logits(config)
+    layer = inner.get_output_embeddings()
+    read: list[list[Tensor]] = []
+
+    def stand_in(project: Callable[[Tensor], Tensor], hidden_BSD: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(hidden_BSD.device.type):
+            raise ValueError("the model turns autocast on by itself: its evidence would be rounded to half precision")
+        with in_fp32(layer.parameters()):
+            read.append(_read(project, hidden_BSD, targets, temperature, config.vocab_size))
+        return hidden_BSD[..., :0]
+
+    with replaced_forward(layer, stand_in):
+        output = model(**inputs)
+    if not read:
+        raise ValueError(f"{type(inner).__name__} does not call its output layer; its tokens cannot be scored")
+    return read[0], output
+
+
+def _read(
+    project: Callable[[Tensor], Tensor],
+    hidden_BSD: Tensor,
+    targets: Sequence[Target],
+    temperature: float,
+    vocabulary: int,
+) -> list[Tensor]:
+    counts = [len(target.ids) for target in targets]
+    if not sum(counts):
+        return [hidden_BSD.new_zeros(0, dtype=torch.float32) for _ in targets]
+    hidden_ND = torch.cat(
+        [hidden_BSD[t.row, t.first : t.first + count] for t, count in zip(targets, counts, strict=True)]
+    ).float()
+    target_N = torch.tensor([token for target in targets for token in target.ids], device=hidden_ND.device)
+    limit = LOGITS_PER_CHUNK_CPU if hidden_ND.device.type == "cpu" else LOGITS_PER_CHUNK
+    chunk = max(1, limit // vocabulary)
+    parts = []
+    for hidden_CD, target_C in zip(hidden_ND.split(chunk), target_N.split(chunk), strict=True):
+        logits_CV = project(hidden_CD).float().div_(temperature)
+        parts.append(-F.cross_entropy(logits_CV, target_C, reduction="none"))
+    return list(torch.cat(parts).split(counts))
+
+
+def _refuse_scaled_logits(config: Any) -> None:
+    for name, nothing in SCALED_LOGITS.items():
+        value = getattr(config, name, nothing)
+        if value not in (None, nothing):
+            raise ValueError(f"{type(config).__name__} has {name}={value}: such logits cannot be scored")

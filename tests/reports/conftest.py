@@ -1,0 +1,46 @@
+"""Run folders as `cepo train` leaves them, small."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cepo.traces import CreditRecord, TraceWriter
+
+MakeRun = Callable[..., Path]
+
+
+def record(row: int = 0, tokens: list[str] | None = None, **fields: Any) -> CreditRecord:
+    """A wrong rollout of four tokens with all three log-probs."""
+    tokens = tokens or ["2", "+", "2", "=5"]
+    count = len(tokens)
+    values: dict[str, Any] = {
+        "step": 1, "problem_id": "p", "row": row, "group": row // 2, "method": "cepo", "prompt_text": "What?",
+        "tokens": tokens, "token_ids": list(range(count)), "advantage": 0.0, "base_advantage": -0.8, "reward": 0.0,
+        "logp_student": [-0.5] * count, "logp_plus": [-0.4 - 0.3 * t for t in range(count)],
+        "logp_minus": [-0.6 + 0.1 * t for t in range(count)], "evidence": [0.0] * count, "weight": [1.0] * count,
+        "correct": False, "answer": "5", "gold": "4", "r_plus": "4", "r_minus": ("5",), "minus_source": "group",
+        "strength": 0.5, "clip": 0.5,
+    }  # fmt: skip
+    return CreditRecord(**values | fields)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    def make(name: str = "run", records: list[CreditRecord] | None = None) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        metrics = [{"step": s, "reward": 0.1 * s, "credit/lambda": 0.5, "phase/update_s": 1.0} for s in (1, 2, 3)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in metrics))
+        (folder / "config.yaml").write_text("method: cepo\nseed: 0\n")
+        (folder / "summary.json").write_text("{}")
+        given = records if records is not None else [record(0), record(1)]
+        TraceWriter(folder / "traces").write_step(given, [Image.new("RGB", (8, 8), "white")] * len(given))
+        return folder
+
+    return make
