@@ -68,7 +68,7 @@ def test_the_config_has_a_field_of_each_name_and_resolves_it(tmp_path: Path) -> 
         ("reward_timeout", 0.0),
     ],
 )
-def test_numbers_that_would_fail_after_the_first_generation(field: str, value: float, tmp_path: Path) -> None:
+def test_numbers_that_would_fail_after_the_first_generation(field: str, value: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"^{field}={value} must be"):
         CEPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **{field: value})
 
