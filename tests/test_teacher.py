@@ -120,7 +120,7 @@ def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
     net, teacher = model(), Teacher("ema")
     teacher.start(net)
     teacher.save(tmp_path)
-    next(net.parameters()).requires_grad_(requires_grad=False)
+    next(net.parameters()).requires_grad = False
     with pytest.raises(ValueError, match=r"such as 0\.weight"):
         Teacher("ema").load(tmp_path, net)
 
@@ -128,15 +128,15 @@ def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("weights", ["live", "frozen", "synced", "ema"])
 def test_scoring_leaves_the_policy_bit_for_bit(weights: Any) -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(5, 5))
+    net = nn.Linear(5, 5)
     teacher = Teacher(weights)
     teacher.start(net)
-    net[0].weight.data.normal_()
-    before = net[0].weight.detach().clone()
+    net.weight.data.normal_()
+    before = net.weight.detach().clone()
     for _ in range(3):
         with teacher.in_place(net):
-            assert torch.equal(net[0].weight, before) == (weights == "live")
-    assert torch.equal(net[0].weight, before)
+            assert torch.equal(net.weight, before) == (weights == "live")
+    assert torch.equal(net.weight, before)
 
 
 def test_live_saves_nothing_and_a_missing_copy_is_named(tmp_path: Path) -> None:

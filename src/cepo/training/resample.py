@@ -5,20 +5,74 @@ Idea: DAPO (arXiv 2503.14476, section 3.2). Bounded: after the given tries what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
+from cepo.training.metrics import loss_mask
 from cepo.training.rollouts import row_images
 
-__all__ = ["dead_groups", "fresh_problems", "replace_rows"]
+if TYPE_CHECKING:
+    from cepo.training.trainer import CEPOTrainer
+
+__all__ = ["dead_groups", "fresh_problems", "replace_rows", "resample"]
 
 LEFT = ("prompt_ids", "prompt_mask")
 PER_IMAGE = ("pixel_values", "image_grid_thw", "num_images")
 WHOLE_SEQUENCE = ("token_type_ids", "mm_token_type_ids")
+
+
+Generate = Callable[[Any], dict[str, Any]]
+"""TRL's generation and grading of given rows."""
+
+
+def resample(
+    trainer: CEPOTrainer, generate: Generate, inputs: Any, batch: dict[str, Any], attempt: int
+) -> tuple[list[Any], dict[str, Any]] | None:
+    """Replace this process's dead groups by live ones among as many fresh problems; None: none is dead anywhere.
+
+    The trainer's last rewards and completions, and the number of tokens that the loss divides by, follow.
+    """
+    accelerator, size = trainer.accelerator, trainer.args.group_size
+    rank = accelerator.process_index
+    rewards, completions = _own(trainer, rank, len(inputs))
+    dead = dead_groups(trainer.total_rewards(rewards), size)
+    counts = accelerator.gather(torch.tensor([len(dead)], device=rewards.device))
+    most = int(cast(Tensor, counts).max())
+    if most == 0:
+        return None
+    seed = f"{trainer.args.seed}/{trainer.state.global_step}/{attempt}"
+    fresh_inputs = fresh_problems(trainer.train_dataset, most, size, seed, rank, accelerator.num_processes)
+    fresh = generate(fresh_inputs)
+    fresh_rewards, fresh_completions = _own(trainer, rank, len(fresh_inputs))
+    still_dead = dead_groups(trainer.total_rewards(fresh_rewards), size)
+    live = [group for group in range(most) if group not in still_dead]
+    taken = {
+        old * size + place: new * size + place for old, new in zip(dead, live, strict=False) for place in range(size)
+    }
+    rewards = rewards.clone()
+    rewards[list(taken)] = fresh_rewards[list(taken.values())]
+    trainer.last_rewards = cast(Tensor, accelerator.gather(rewards))
+    trainer.last_completions = _mixed(completions, fresh_completions, taken)
+    merged = replace_rows(batch, fresh, taken, cast(int, trainer._tokenizer.pad_token_id))
+    merged["num_items_in_batch"] = cast(Tensor, accelerator.gather(loss_mask(merged).sum())).sum()
+    logged = trainer._metrics["train"]
+    logged["resample/rows_generated"].append(float(len(fresh_inputs)))
+    logged["resample/groups_replaced"].append(len(taken) / size)
+    return _mixed(inputs, fresh_inputs, taken), merged
+
+
+def _own(trainer: CEPOTrainer, rank: int, rows: int) -> tuple[Tensor, list[Any]]:
+    """This process's rewards (rows, functions) and completions of the last generation."""
+    rewards = cast(Tensor, trainer.last_rewards)
+    return rewards[rank * rows : (rank + 1) * rows], trainer.last_completions
+
+
+def _mixed(old: Sequence[Any], fresh: Sequence[Any], taken: Mapping[int, int]) -> list[Any]:
+    return [fresh[taken[row]] if row in taken else value for row, value in enumerate(old)]
 
 
 def dead_groups(reward_B: Tensor, group_size: int) -> list[int]:

@@ -28,7 +28,7 @@ from cepo.training.null import null_contexts, null_level
 from cepo.training.phases import PhaseClock
 from cepo.training.preflight import check_folder, check_resampling, preflight
 from cepo.training.records import StepRecorder
-from cepo.training.resample import dead_groups, fresh_problems, replace_rows
+from cepo.training.resample import resample
 from cepo.training.rollouts import (
     LocalGroups,
     gather_groups,
@@ -72,8 +72,8 @@ class CEPOTrainer(GRPOTrainer):
         self.method = get_method(args.method)
         self.credit = args.credit
         self.teacher = args.credit.teacher()
-        self._rewards: Tensor | None = None
-        self._completions: list[Any] = []
+        self.last_rewards: Tensor | None = None
+        self.last_completions: list[Any] = []
         self._prompts = TeacherPrompts(
             tokenizer=cast(PreTrainedTokenizerBase, self._tokenizer),
             render=self._render,
@@ -100,7 +100,7 @@ class CEPOTrainer(GRPOTrainer):
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         """TRL's rewards, kept: the batch that it returns does not hold them."""
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        self._rewards, self._completions = rewards, completions
+        self.last_rewards, self.last_completions = rewards, completions
         return rewards
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
@@ -108,10 +108,12 @@ class CEPOTrainer(GRPOTrainer):
             batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
             if not cast(torch.nn.Module, self.model).training:
                 return batch
+            generate = super()._generate_and_score_completions
             for attempt in range(self.args.resample_dead_groups):
-                inputs, batch, done = self._resample(inputs, batch, attempt)
-                if done:
+                replaced = resample(self, generate, inputs, batch, attempt)
+                if replaced is None:
                     break
+                inputs, batch = replaced
         with self._clock.phase("credit"):
             return self._with_credit(inputs, batch)
 
@@ -170,61 +172,22 @@ class CEPOTrainer(GRPOTrainer):
             inputs = without_dead_rows(inputs, self.accelerator)
         return super()._compute_loss(model, inputs)
 
-    def _resample(self, inputs: Any, batch: dict[str, Any], attempt: int) -> tuple[Any, dict[str, Any], bool]:
-        """Replace this process's dead groups by live ones among as many fresh problems; True: none is dead now."""
-        size, start = self.args.group_size, self.accelerator.process_index * len(inputs)
-        rewards, completions = cast(Tensor, self._rewards), self._completions
-        own = rewards[start : start + len(inputs)]
-        total_B = self._total(own)
-        dead = dead_groups(total_B, size)
-        counts = self.accelerator.gather(torch.tensor([len(dead)], device=total_B.device))
-        most = int(cast(Tensor, counts).max())
-        if most == 0:
-            return inputs, batch, True
-        seed = f"{self.args.seed}/{self.state.global_step}/{attempt}"
-        places = (self.accelerator.process_index, self.accelerator.num_processes)
-        fresh_inputs = fresh_problems(self.train_dataset, most, size, seed, *places)
-        fresh = super()._generate_and_score_completions(fresh_inputs)
-        here = self.accelerator.process_index * len(fresh_inputs)
-        fresh_own = cast(Tensor, self._rewards)[here : here + len(fresh_inputs)]
-        still_dead = dead_groups(self._total(fresh_own), size)
-        live = [group for group in range(most) if group not in still_dead]
-        taken = {
-            old * size + place: new * size + place
-            for old, new in zip(dead, live, strict=False)
-            for place in range(size)
-        }
-        own = own.clone()
-        own[list(taken)] = fresh_own[list(taken.values())]
-        fresh_completions = self._completions
-        self._completions = [
-            fresh_completions[taken[row]] if row in taken else completions[row] for row in range(len(inputs))
-        ]
-        self._rewards = cast(Tensor, self.accelerator.gather(own))
-        inputs = [fresh_inputs[taken[row]] if row in taken else inputs[row] for row in range(len(inputs))]
-        batch = replace_rows(batch, fresh, taken, cast(int, self._tokenizer.pad_token_id))
-        items = self.accelerator.gather(loss_mask(batch).sum())
-        batch["num_items_in_batch"] = cast(Tensor, items).sum()
-        self._metrics["train"]["resample/rows_generated"].append(float(len(fresh_inputs)))
-        self._metrics["train"]["resample/groups_replaced"].append(len(taken) / size)
-        return inputs, batch, False
-
-    def _total(self, rewards: Tensor) -> Tensor:
+    def total_rewards(self, rewards: Tensor) -> Tensor:
         """Rewards (B, R) by function, weighted and added, (B,)."""
         return (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
 
     # --- its parts ------------------------------------------------------------------------------------------
 
     def _groups(self, inputs: list[dict[str, Any]]) -> LocalGroups:
-        rewards = cast(Tensor, self._rewards)
-        total = self._total(rewards)
+        rewards = cast(Tensor, self.last_rewards)
+        total = self.total_rewards(rewards)
         here = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
         verdict = None
         if self.args.wrong_reward is not None:
             verdict = rewards[here, self.reward_func_names.index(self.args.wrong_reward)].tolist()
         golds = [_text_or_none(row.get(self.args.answer_column)) for row in inputs]
         solutions = [_text_or_none(row.get(self.args.solution_column)) for row in inputs]
-        texts = [completion_text(completion) for completion in self._completions]
+        texts = [completion_text(completion) for completion in self.last_completions]
         local: list[Rollout] = grade_rollouts(texts, golds, total[here].tolist(), verdict, self.args.wrong_below)
         return gather_groups(local, golds, solutions, self.args.group_size, self.accelerator.process_index)
 
