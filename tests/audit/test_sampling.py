@@ -87,7 +87,7 @@ def test_the_seed_decides_and_the_caller_s_state_stays(model, processor):
 def test_every_start_gets_its_samples_and_is_counted_once(model, processor):
     starts = [Start(encode(processor, row)) for row in ROWS]
     counted = []
-    completions = sampler(model, processor, max_new_tokens=2, rows=4).complete(starts, 6, 0, counted.append)
+    completions = sampler(model, processor, max_new_tokens=2, tokens=500).complete(starts, 6, 0, counted.append)
     assert [len(own) for own in completions] == [6, 6, 6]
     assert sum(counted) == 3
 

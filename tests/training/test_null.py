@@ -12,6 +12,7 @@ from cepo.contexts.references import NEUTRAL, irrelevant_references
 from cepo.training.assign import RowContext
 from cepo.training.methods import METHODS, Knobs, TeacherLogps
 from cepo.training.null import PLACE, null_contexts, null_level
+from cepo.training.rollouts import LocalGroups
 from cepo.training.settings import CreditSettings
 from cepo.types import Group, References, Rollout
 from tests.training.conftest import MakeTrainer
@@ -39,7 +40,7 @@ def context(group: int) -> RowContext:
 
 
 def test_null_contexts_keep_all_but_the_references() -> None:
-    groups = {0: GROUP, 1: Group("30", GROUP.rollouts), 2: Group("41", GROUP.rollouts)}
+    groups = LocalGroups({0: GROUP, 1: Group("30", GROUP.rollouts), 2: Group("41", GROUP.rollouts)}, 0, 3)
     chosen = null_contexts({0: context(0), 1: context(0), 5: context(1)}, groups, 2, "s")
     assert len(chosen) == 2
     for place, null in chosen.items():

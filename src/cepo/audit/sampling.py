@@ -60,7 +60,8 @@ class Sampler:
 
     Attributes:
         ends: ids that end a completion. image_token_id: never sampled, for no image would stand behind it.
-        temperature: above 0. max_new_tokens: of a completion, prefix not included. rows: sampled side by side.
+        temperature: above 0. max_new_tokens: of a completion, prefix not included.
+        tokens: in the cache, of all completions that are sampled side by side; bounds the memory.
     """
 
     model: PreTrainedModel
@@ -68,7 +69,7 @@ class Sampler:
     image_token_id: int | None
     temperature: float
     max_new_tokens: int
-    rows: int = 256
+    tokens: int = 2**15
 
     @torch.no_grad()
     def complete(
@@ -90,11 +91,15 @@ class Sampler:
 
     def _batches(self, starts: Sequence[Start], samples: int) -> Iterator[tuple[list[int], int]]:
         """Indices of starts that are sampled together, and how often: like lengths side by side."""
-        order = sorted(range(len(starts)), key=lambda i: len(starts[i].prompt.ids) + len(starts[i].prefix))
-        together = max(1, self.rows // samples)
-        for first in range(0, len(order), together):
-            for done in range(0, samples, self.rows):
-                yield order[first : first + together], min(samples - done, self.rows)
+        lengths = [len(start.prompt.ids) + len(start.prefix) + self.max_new_tokens for start in starts]
+        order = sorted(range(len(starts)), key=lengths.__getitem__, reverse=True)
+        first = 0
+        while first < len(order):
+            rows = max(1, self.tokens // lengths[order[first]])
+            batch = order[first : first + max(1, rows // samples)]
+            for done in range(0, samples, rows):
+                yield batch, min(samples - done, rows)
+            first += len(batch)
 
     def _complete(self, starts: Sequence[Start], count: int) -> list[list[int]]:
         """`count` completions of each start, a start's side by side."""

@@ -6,16 +6,19 @@ which evidence means nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from cepo.contexts.references import irrelevant_references
 from cepo.training.assign import RowContext
-from cepo.types import Group, References
+from cepo.training.rollouts import LocalGroups
+from cepo.types import References
 
 __all__ = ["NullLevel", "null_contexts", "null_level"]
 
@@ -35,30 +38,35 @@ class NullLevel:
 
 
 def null_contexts(
-    contexts: Mapping[int, RowContext], groups: Mapping[int, Group], count: int, seed: str
+    contexts: Mapping[int, RowContext], groups: LocalGroups, count: int, seed: str
 ) -> dict[int, RowContext]:
-    """Up to `count` of the rows with irrelevant references in place of their own; drawn by `seed`."""
-    rng = Random(f"null/{seed}")
-    rows = sorted(rng.sample(sorted(contexts), min(count, len(contexts))))
+    """This process's part of `count` credited rows of the step, with irrelevant references in place of their own.
+
+    A collective call. Rows and references are drawn by `seed` and the row: equal on any number of processes.
+    """
+    draws = {row: Random(f"null/{seed}/{groups.first_row + row}") for row in contexts}
+    keys = gather_object([(rng.random(), groups.first_row + row) for row, rng in draws.items()])
+    golds = gather_object([(index, group.gold) for index, group in groups.groups.items() if group.gold is not None])
+    wanted = {row for _, row in sorted(keys)[:count]}
     chosen = {}
-    for row in rows:
-        context = contexts[row]
-        others = [group.gold for index, group in groups.items() if index != context.group and group.gold is not None]
-        first, second = irrelevant_references(groups[context.group], others, rng)
+    for row, context in contexts.items():
+        if groups.first_row + row not in wanted:
+            continue
+        others = [gold for index, gold in golds if index != context.group]
+        first, second = irrelevant_references(groups.groups[context.group], others, draws[row])
         references = References(plus=first, minus=(second,), plus_source="gold", minus_source="group")
         chosen[PLACE + row] = replace(context, references=references)
     return chosen
 
 
 def null_level(contexts: Mapping[int, RowContext], scored: Mapping[tuple[int, str, int], Tensor]) -> NullLevel | None:
-    """The level of |Delta| on the completions' tokens; None without a row, or if nothing was finite."""
-    parts = []
+    """The level of |Delta| on the completions' tokens, over all processes (a collective call); None without any."""
+    own: list[float] = []
     for place, context in contexts.items():
         other = "minus" if (place, "minus", 0) in scored else "student"
         evidence_T = scored[place, "plus", 0] - scored[place, other, 0]
-        parts.append(evidence_T[: len(context.completion_ids)].abs())
-    values = torch.cat(parts) if parts else torch.zeros(0)
-    values = values[values.isfinite()]
+        own += evidence_T[: len(context.completion_ids)].abs().tolist()
+    values = torch.tensor([value for value in gather_object(own) if math.isfinite(value)])
     if not len(values):
         return None
-    return NullLevel(values.median().item(), values.float().quantile(0.9).item())
+    return NullLevel(values.median().item(), values.quantile(0.9).item())

@@ -224,9 +224,8 @@ class CEPOTrainer(GRPOTrainer):
     ) -> CreditedRows | None:
         if not strength > 0.0:
             return None
-        null = null_contexts(
-            contexts, groups.groups, self._null_rows(step), f"{self.args.seed}/{step}/{self.accelerator.process_index}"
-        )
+        rows = self._null_rows(step)
+        null = null_contexts(contexts, groups, rows, f"{self.args.seed}/{step}") if rows else {}
         plan = partial(
             plan_scoring,
             method=self.method,
@@ -237,7 +236,7 @@ class CEPOTrainer(GRPOTrainer):
         requests = plan(contexts, with_student=traced) + plan(null)
         self.teacher.before_step(self._policy, step)
         scored = self._score(requests, batch)
-        level = null_level(null, scored)
+        level = null_level(null, scored) if rows else None
         if level is not None:
             for name, value in level.metrics().items():
                 self._metrics["train"][name].append(value)
