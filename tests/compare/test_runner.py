@@ -107,8 +107,8 @@ def test_a_folder_where_another_process_works_is_waited_for(tmp_path: Path) -> N
 def test_an_interrupt_is_passed_on_and_waited_for(tmp_path: Path) -> None:
     saved, started = tmp_path / "a" / "saved", tmp_path / "a" / "started"
     code = (
-        f"import pathlib, time\npathlib.Path({str(started)!r}).write_text('')\n"
-        "try:\n time.sleep(60)\nexcept KeyboardInterrupt:\n time.sleep(0.3)\n"
+        f"import pathlib, time\ntry:\n pathlib.Path({str(started)!r}).write_text('')\n"
+        " time.sleep(60)\nexcept KeyboardInterrupt:\n time.sleep(0.3)\n"
         f" pathlib.Path({str(saved)!r}).write_text('')"
     )
 
