@@ -68,7 +68,10 @@ def vision_model(layers: int = LAYERS) -> Any:
 def make_rows(
     vision: bool, groups: int, size: int, prompt: tuple[int, int], completion: tuple[int, int]
 ) -> list[ScoreRow]:
-    """Two contexts of every rollout: prompt, a reference of 14 tokens, 5 tokens that close the turn, completion."""
+    """Two contexts of every rollout: prompt, a reference of 14 tokens, 5 tokens that close the turn, completion.
+
+    r+ is the group's; r- is one of three wrong answers.
+    """
     rng = Random(0)
     ids = lambda count: [rng.randrange(10, VOCAB) for _ in range(count)]
     rows = []
@@ -77,9 +80,11 @@ def make_rows(
         if vision:
             shared[2:2] = [7, *[IMAGE_TOKEN] * 100, 8]
             images = Images(torch.randn(400, 3 * 2 * 16 * 16), torch.tensor([[1, 20, 20]]))
+        right, wrong = ids(14), [ids(14) for _ in range(3)]
         for _ in range(size):
             answer = ids(rng.randint(*completion))
-            rows += [ScoreRow([*shared, *ids(14), 9, 9, 9, 9, 9], answer, images, group) for _ in ("plus", "minus")]
+            for told in (right, rng.choice(wrong)):
+                rows.append(ScoreRow([*shared, *told, 9, 9, 9, 9, 9], answer, images, group))
     return rows
 
 

@@ -15,7 +15,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -264,13 +264,13 @@ def _check_header(content: dict[str, Any] | None, path: Path) -> None:
 
 
 def _encoded(record: CreditRecord, decimals: int) -> dict[str, Any]:
-    content = {"kind": _RECORD} | asdict(record)
+    content = {"kind": _RECORD} | {field.name: getattr(record, field.name) for field in fields(record)}
     return content | {name: _rounded(content[name], decimals) for name in _NUMBERS}
 
 
 def _rounded(value: Any, decimals: int) -> Any:
     if isinstance(value, list):
-        return [_rounded(entry, decimals) for entry in value]
+        return [round(v, decimals) if math.isfinite(v) else str(float(v)) for v in value]
     if value is None:
         return None
     return round(float(value), decimals) if math.isfinite(value) else str(float(value))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+import cepo.scoring as scoring
 import cepo.scoring.head as head
 from cepo.models.embedded import EMBEDDED, build_model
 from cepo.models.processor import load_processor
@@ -117,6 +118,45 @@ def test_text_models(kind: str, budget: int) -> None:
     assert_exact(text_model(kind), text_rows(), tokens_per_forward=budget)
 
 
+def told_the_same(rows: list[ScoreRow]) -> list[ScoreRow]:
+    """The rows of each group, with the prompts of its first three only; one group is told nothing, or a prefix."""
+    prompts: dict[Any, list[Sequence[int]]] = {}
+    for row in rows:
+        prompts.setdefault(row.group, []).append(row.prompt_ids)
+    shared = {group: [own[0], own[1], own[2][:-2]] for group, own in prompts.items()}
+    return [
+        ScoreRow(shared[row.group][index % 3], row.completion_ids, row.images, row.group)
+        for index, row in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("budget", [60, 200, 400, 100_000])
+def test_stems_are_encoded_once(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "WORTH_A_FORWARD_CPU", 1)
+    rows = told_the_same(text_rows())
+    assert_exact(text_model("llama"), rows, tokens_per_forward=budget)
+    made = make_plan(rows, budget, None, launch=1)
+    assert any(batch.stems for batch in made.shared) == (budget > 60)
+    for batch in made.shared:
+        assert len(set(batch.stems.values())) in (0, 3 * len(batch.prefixes))
+    model, processor = vision_model()
+    assert_exact(
+        model, told_the_same(image_rows(processor, 1)), processor.image_token_id, tokens_per_forward=max(budget, 150)
+    )
+
+
+def test_stems_that_save_less_than_a_forward_are_not_encoded_apart() -> None:
+    rows = told_the_same(text_rows())
+    assert not any(batch.stems for batch in make_plan(rows, 8192, None).shared)
+    long = [ScoreRow([*range(5, 25), *[3] * 400, 7 + index % 2, 9], [4], None, 0) for index in range(6)]
+    (batch,) = make_plan(long, 8192, None).shared
+    assert batch.stems == {}, "the references' ids differ in their last tokens alone: the prefix has them"
+    long = [ScoreRow([*range(5, 25), 7 + index % 2, *[3] * 400, 9], [4], None, 0) for index in range(6)]
+    (batch,) = make_plan(long, 8192, None).shared
+    assert batch.stems == {0: 0, 1: 1, 2: 0, 3: 1, 4: 0, 5: 1}
+    assert make_plan(long, 8192, None).forwards == Forwards(0, 3)
+
+
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("budget", [60, 100_000])
 def test_qwen3_vl_with_images_of_several_sizes(images: int, budget: int) -> None:
@@ -204,17 +244,20 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def test_no_logits_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("adapted", [False, True])
+def test_no_logits_beyond_a_chunk(adapted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     sizes: dict[str, Any] = SIZES | {"vocab_size": 20_000}
-    model = LlamaForCausalLM(LlamaConfig(**sizes)).eval()
+    model: Any = LlamaForCausalLM(LlamaConfig(**sizes)).eval()
+    if adapted:
+        model = get_peft_model(model, LoraConfig(r=4, target_modules=["lm_head"])).eval()
     rows = text_rows(groups=2)
     tokens = sum(len(row.completion_ids) for row in rows)
     monkeypatch.setattr(head, "LOGITS_PER_CHUNK_CPU", 20_000 * 16)
     with Largest() as largest:
         score(model, rows, width=32)
-    assert 20_000 * 16 <= largest.numel < 20_000 * tokens / 4
-    assert largest.numel <= max(20_000 * 32, 20_000 * 16)  # the chunk, or the weights
+    weights = 20_000 * sizes["hidden_size"]
+    assert largest.numel <= max(weights, 20_000 * 16) < 20_000 * tokens / 4
 
 
 @pytest.mark.parametrize("vision", [False, True])

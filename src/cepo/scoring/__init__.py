@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from cepo.scoring.forward import continues_from_prefixes, run_plan
 from cepo.scoring.head import LOGITS_PER_CHUNK
-from cepo.scoring.plan import Forwards, make_plan, unique_rows
+from cepo.scoring.plan import WORTH_A_FORWARD, Forwards, Plan, make_plan, unique_rows
 from cepo.scoring.precision import PRECISIONS, Precision, scoring_in
 from cepo.scoring.rows import Images, ScoreRow
 
 __all__ = ["LOGITS_PER_CHUNK", "PRECISIONS", "Forwards", "Images", "Precision", "ScoreRow", "count_forwards", "score"]
 
 TOKENS_PER_FORWARD = 8192
+
+WORTH_A_FORWARD_CPU = 64
+"""Tokens that take as long as a forward's launch on CPU, where small products are as fast as large ones."""
 
 
 @torch.no_grad()
@@ -57,7 +60,7 @@ def score(
     _check(rows, width, image_token_id)
     kept, place = unique_rows(rows)
     unique = [rows[index] for index in kept]
-    plan = make_plan(unique, tokens_per_forward, image_token_id, share=continues_from_prefixes(model))
+    plan = _plan(model, unique, tokens_per_forward, image_token_id)
     logp_UT = torch.zeros(len(unique), width, device=next(model.parameters()).device)
     with scoring_in(model, precision):
         for found in run_plan(model, unique, plan, forwards, image_token_id, temperature):
@@ -75,7 +78,18 @@ def count_forwards(
 ) -> Forwards:
     """How many forwards `score` would run on these rows, with images and without: two counts to take maxima of."""
     unique = [rows[index] for index in unique_rows(rows)[0]]
-    return make_plan(unique, tokens_per_forward, image_token_id, share=continues_from_prefixes(model)).forwards
+    return _plan(model, unique, tokens_per_forward, image_token_id).forwards
+
+
+def _plan(model: nn.Module, rows: Sequence[ScoreRow], tokens_per_forward: int, image_token_id: int | None) -> Plan:
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return make_plan(
+        rows,
+        tokens_per_forward,
+        image_token_id,
+        share=continues_from_prefixes(model),
+        launch=WORTH_A_FORWARD_CPU if on_cpu else WORTH_A_FORWARD,
+    )
 
 
 def _check(rows: Sequence[ScoreRow], width: int, image_token_id: int | None) -> None:

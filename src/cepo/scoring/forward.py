@@ -75,7 +75,10 @@ def hidden_of_whole(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: 
 
 @dataclass(frozen=True, slots=True)
 class _Prefix:
-    """Encoded prefixes of some groups: the cache, its mask (P, S), and each one's length and next position."""
+    """Encoded beginnings of prompts: the cache, its mask (P, S), and each one's length and next position.
+
+    `place`: group, or row whose stem is encoded -> index.
+    """
 
     place: Mapping[Hashable, int]
     cache: DynamicCache
@@ -107,18 +110,42 @@ def _encode(
 def _continue(
     model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, prefix: _Prefix, temperature: float
 ) -> Iterator[dict[int, Tensor]]:
-    """One forward for each batch of rows that continue."""
+    """One forward for each batch of rows that continue, after one over the stems that they share."""
+    if batch.stems:
+        prefix = _with_stems(model, rows, batch, prefix, temperature)
     for members in batch.batches:
-        places = [prefix.place[rows[index].group] for index in members]
+        places = [prefix.place[batch.stems[index] if batch.stems else rows[index].group] for index in members]
         continuing = [(rows[index], prefix.lengths[place]) for index, place in zip(members, places, strict=True)]
         targets = [Target(i, len(r.prompt_ids) - n - 1, r.completion_ids) for i, (r, n) in enumerate(continuing)]
-        inputs = _continuing_inputs(continuing, torch.tensor(places, device=prefix.after.device), prefix)
+        sequences = [[*row.prompt_ids[n:], *row.completion_ids[:-1]] for row, n in continuing]
+        inputs = _continuing_inputs(sequences, torch.tensor(places, device=prefix.after.device), prefix)
         yield dict(zip(members, token_logps(model, inputs, targets, temperature)[0], strict=True))
 
 
-def _continuing_inputs(rows: Sequence[tuple[ScoreRow, int]], place: Tensor, prefix: _Prefix) -> dict[str, Any]:
-    """A batch of (row, tokens of it in the prefix), each of which continues from `place` in `prefix`."""
-    ids, mask = _right_padded([[*row.prompt_ids[n:], *row.completion_ids[:-1]] for row, n in rows], place.device)
+def _with_stems(
+    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, prefix: _Prefix, temperature: float
+) -> _Prefix:
+    """One forward over the stems: prompts less their last token, which predicts the first of a completion."""
+    encoded = list(dict.fromkeys(batch.stems.values()))
+    place = [prefix.place[rows[index].group] for index in encoded]
+    prompts = [rows[index].prompt_ids[:-1] for index in encoded]
+    stems = [prompt[prefix.lengths[at] :] for prompt, at in zip(prompts, place, strict=True)]
+    inputs = _continuing_inputs(stems, torch.tensor(place, device=prefix.after.device), prefix)
+    cache = token_logps(model, inputs, [], temperature)[1].past_key_values
+    lengths = torch.tensor([len(stem) for stem in stems], device=prefix.after.device)
+    return _Prefix(
+        place={index: at for at, index in enumerate(encoded)},
+        cache=cache,
+        mask_PS=inputs["attention_mask"],
+        lengths=[len(prompt) for prompt in prompts],
+        after=prefix.after[place] + lengths,
+        axes=prefix.axes,
+    )
+
+
+def _continuing_inputs(sequences: Sequence[Sequence[int]], place: Tensor, prefix: _Prefix) -> dict[str, Any]:
+    """A batch of sequences, each of which continues from `place` in `prefix`."""
+    ids, mask = _right_padded(sequences, place.device)
     positions = prefix.after[place][:, None] + torch.arange(ids.shape[1], device=ids.device)
     cache = DynamicCache()
     for number, layer in enumerate(prefix.cache.layers):
@@ -175,9 +202,13 @@ def _positions(base: Any, ids: Tensor, mask: Tensor, vision: dict[str, Any]) -> 
 
 
 def _right_padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and mask, (B, S). A row's padding is its own first token: never a placeholder without an image."""
+    """Ids and mask, (B, S). A row's padding is its own first token: never a placeholder without an image.
+
+    An empty row's is another's.
+    """
     longest = max(map(len, sequences))
-    ids = [[*sequence, *[sequence[0]] * (longest - len(sequence))] for sequence in sequences]
+    other = next(sequence[0] for sequence in sequences if sequence)
+    ids = [[*sequence, *[(sequence or [other])[0]] * (longest - len(sequence))] for sequence in sequences]
     lengths = torch.tensor([len(sequence) for sequence in sequences], device=device)
     mask = (torch.arange(longest, device=device) < lengths[:, None]).long()
     return torch.tensor(ids, device=device), mask

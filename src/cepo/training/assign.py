@@ -61,11 +61,15 @@ def plan_scoring(
 ) -> list[ScoreRequest]:
     """Every sequence that the method needs for these rows; `with_student` adds P_S for rows to be recorded."""
     requests: list[ScoreRequest] = []
+    spliced: dict[tuple[int, str | None], list[int]] = {}  # the rows of a group have one prompt
     for row, context in contexts.items():
         references = context.references
 
         def add(teacher: str, reference: str | None, k: int = 0, row: int = row, context: RowContext = context) -> None:
-            ids = prompts.prompt_ids(context.prompt, context.prompt_ids, reference)
+            told = (context.group, reference)
+            if told not in spliced:
+                spliced[told] = prompts.prompt_ids(context.prompt, context.prompt_ids, reference)
+            ids = spliced[told]
             images = context.images
             if not sees_images and reference is not None:
                 ids, images = [token for token in ids if token != image_token_id], None
