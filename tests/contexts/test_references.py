@@ -30,11 +30,14 @@ MIXED = Group(
 )
 
 
+ADMISSIBLE = [minus for minus in MINUS_POLICIES if minus != "none"]
+
+
 def choose(group: Group = MIXED, step: int = 1, index: int = 0, **fields: Any) -> tuple[References, ...]:
     return choose_references(group, ReferencePolicy(**fields), step=step, index=index)
 
 
-@pytest.mark.parametrize("minus", MINUS_POLICIES)
+@pytest.mark.parametrize("minus", ADMISSIBLE)
 def test_r_minus_is_an_admissible_wrong_answer(minus: Any) -> None:
     for references in choose(minus=minus):
         assert references.plus == "70"
@@ -61,7 +64,7 @@ def test_no_row_is_told_its_own_answer_unless_allowed() -> None:
     assert all(references.minus == ("50",) and references.minus_is_own for references in allowed)
 
 
-def test_the_released_fault_is_impossible_no_answer_is_no_reference() -> None:
+def test_no_answer_is_no_reference() -> None:
     group = replace(MIXED, rollouts=(rollout("70", True), rollout(None, False)))
     for fallback in ("rlsd", "grpo"):
         chosen = choose(group, minus="worst", fallback=fallback)
@@ -69,12 +72,18 @@ def test_the_released_fault_is_impossible_no_answer_is_no_reference() -> None:
         assert all(references.minus_source == fallback for references in chosen)
 
 
+def test_the_released_fault_for_those_who_ask_for_it() -> None:
+    assert [references.minus for references in choose(minus="none")] == [("None",)] * len(MIXED.rollouts)
+    right = replace(MIXED, rollouts=(rollout("70", True), rollout("70", True)))
+    assert [references.minus_source for references in choose(right, minus="none")] == ["rlsd", "rlsd"]
+
+
 def test_wrong_is_the_grader_s_word_and_not_the_reward_s() -> None:
     group = replace(MIXED, rollouts=(rollout("70", True, -5.0), rollout("60", False, 5.0)))
     assert choose(group, minus="worst")[0].minus == ("60",)
 
 
-@pytest.mark.parametrize("minus", MINUS_POLICIES)
+@pytest.mark.parametrize("minus", ADMISSIBLE)
 def test_a_wrong_rollout_with_the_right_answer_is_no_r_minus(minus: Any) -> None:
     """A named reward may find a solution wrong that ends in r+ itself: told as r- it would say nothing."""
     judged = Group("1/2", (rollout("1/2", True), rollout("0.5", False), rollout("3", False)))
@@ -90,7 +99,7 @@ def test_a_wrong_rollout_with_the_right_answer_is_no_r_minus(minus: Any) -> None
 def test_equivalent_answers_are_one() -> None:
     halves = replace(MIXED, rollouts=(rollout("70", True), rollout("1/2", False), rollout("0.5", False)))
     assert choose(halves, minus="marginal")[0].minus == ("1/2",)
-    assert choose(halves)[1].minus_source == "rlsd", "0.5 is the row's own 1/2"
+    assert choose(halves, minus="sampled")[1].minus_source == "rlsd", "0.5 is the row's own 1/2"
 
 
 def test_r_plus_without_gold_is_a_verified_sibling_never_oneself() -> None:

@@ -135,7 +135,7 @@ def _finish(axis: Axes, drawn: bool) -> None:
 
 def _legend(axis: Axes) -> None:
     """Above the panel, where it hides nothing."""
-    axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=5, frameon=False)
+    axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3, frameon=False)
 
 
 def _say_if_empty(axis: Axes, drawn: bool) -> None:

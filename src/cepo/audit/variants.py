@@ -79,16 +79,17 @@ class Variant:
 def grid(other_teacher: bool) -> tuple[Variant, ...]:
     """Every method and r- policy under every way of asking, and the paper's and its released code's own choices.
 
-    `worst` is there once: among rollouts whose reward is their correctness alone it is `sampled`.
+    `worst` and `none` are there once: among rollouts whose reward is their correctness alone the first is `sampled`,
+    and the other is a fault of the released code.
     """
     rows: list[Variant] = []
     for asking in ASKING:
         rows.append(Variant("rlsd", None, asking))
-        rows += [Variant("cepo", m, asking) for m in MINUS_POLICIES if m != "worst" or asking == ASKING[0]]
+        rows += [Variant("cepo", m, asking) for m in MINUS_POLICIES if asking == ASKING[0] or m not in ("worst", "none")]
     rows.append(Variant("cepo", "worst", allow_self=True))
     rows.append(Variant("cepo", "worst", Asking("prefill", sees_images=False), allow_self=True))
     if other_teacher:
-        plain = [Variant("rlsd", None), *(Variant("cepo", minus) for minus in MINUS_POLICIES)]
+        plain = [Variant("rlsd", None), *(Variant("cepo", minus) for minus in MINUS_POLICIES if minus != "none")]
         rows += [Variant(row.method, row.minus, other_teacher=True) for row in plain]
     return tuple(rows)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 from cepo.answers import same_answer
 from cepo.types import Group, References, Rollout
@@ -25,7 +25,7 @@ __all__ = [
     "right_peer",
 ]
 
-MinusPolicy = Literal["worst", "sampled", "common", "own", "marginal"]
+MinusPolicy = Literal["worst", "sampled", "common", "own", "marginal", "none"]
 ReferenceForm = Literal["answer", "rationale"]
 Fallback = Literal["rlsd", "grpo"]
 
@@ -41,7 +41,9 @@ class ReferencePolicy:
         minus: `worst`: of the wrong rollouts with the lowest reward one is drawn; `sampled`: any wrong
             rollout, drawn for each row; `common`: the most frequent wrong answer; `own`: a wrong row's own
             answer; where it has none, and for a right row, `sampled`; `marginal`: up to `count` distinct
-            wrong answers, the most frequent first.
+            wrong answers, the most frequent first; `none`: the word None for every row of a group with a wrong
+            rollout. That is the released code's r- wherever its extractor finds no answer, and is there so that
+            what it costs can be measured.
         form: `answer`, or `rationale`: whole rollouts (r+ the data set's solution, else a right sibling's).
         fallback: what stands in when no r- is admissible: `rlsd` (P- := P_S) or `grpo` (no evidence).
         allow_self: whether a wrong row may be told its own answer. The released code does so.
@@ -49,7 +51,7 @@ class ReferencePolicy:
         seed: of the draws, with the step and the row: equal on any number of processes.
     """
 
-    minus: MinusPolicy = "sampled"
+    minus: MinusPolicy = "own"
     form: ReferenceForm = "answer"
     fallback: Fallback = "rlsd"
     allow_self: bool = False
@@ -108,6 +110,9 @@ def right_peer(group: Group, row: int) -> str | None:
     return next((text for text in peers if text), None)
 
 
+NO_ANSWER = "None"
+"""What the released code's extractor returns for a rollout without an answer, and then tells as r-."""
+
 NEUTRAL = ("unknown", "unclear")
 """A null contrast's references where the batch offers no two other answers."""
 
@@ -149,6 +154,8 @@ def _choose_minus(
     rng: Random,
 ) -> References:
     own = group.rollouts[row]
+    if policy.minus == "none" and any(rollout.correct is False for rollout in group.rollouts):
+        return replace(references, minus=(NO_ANSWER,), minus_source="group")
     if policy.form == "answer":  # a named reward may find a rollout wrong whose answer is right
         wrong = [candidate for candidate in wrong if not _same(candidate.text, references.plus or "")]
     admissible = [candidate for candidate in wrong if policy.minus == "own" and candidate.row == row]
@@ -227,4 +234,4 @@ _PICK: dict[MinusPolicy, Callable[[list[_Candidate], ReferencePolicy, Random], l
     "own": _sampled,
     "marginal": _marginal,
 }
-MINUS_POLICIES: tuple[MinusPolicy, ...] = tuple(_PICK)
+MINUS_POLICIES: tuple[MinusPolicy, ...] = get_args(MinusPolicy)

@@ -26,7 +26,7 @@ class CreditSettings:
         credit_decay_steps: T of `linear`, optimiser steps.
         credit_clip: eps_w in [0, 1).
         reference_minus, reference_form, reference_fallback, reference_allow_self, reference_count: see
-            `cepo.contexts.references.ReferencePolicy`.
+            `cepo.contexts.references.ReferencePolicy`. Why `own` is the default: docs/decisions/0003.
         prompt_style: `user` or `prefill`; reference_template: text around `{reference}`, None: the style's own.
         teacher_weights, teacher_sync_every, teacher_ema_rate: see `cepo.teacher.Teacher`.
         teacher_sees_images: False takes the images out of the teachers' prompts, as the authors' release does;
@@ -43,7 +43,7 @@ class CreditSettings:
     credit_schedule: Literal["linear", "constant"] = "linear"
     credit_decay_steps: int = 25
     credit_clip: float = 0.5
-    reference_minus: MinusPolicy = "sampled"
+    reference_minus: MinusPolicy = "own"
     reference_form: ReferenceForm = "answer"
     reference_fallback: Fallback = "rlsd"
     reference_allow_self: bool = False
