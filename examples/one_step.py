@@ -77,10 +77,11 @@ def group_advantages(reward_B: Tensor) -> Tensor:
 
 
 def wrong_answer(answers: list[str | None], correct: list[bool], row: int, rng: Random) -> str | None:
-    """r-: the answer of a wrong rollout of the row's group, not the row's own; None: there is none."""
+    """r-: a wrong row's own answer; otherwise that of some wrong rollout of its group; None: there is none."""
+    if not correct[row] and answers[row] is not None:
+        return answers[row]
     first = row - row % GROUP
     wrong = [i for i in range(first, first + GROUP) if not correct[i] and answers[i] is not None]
-    wrong = [i for i in wrong if i != row and not (not correct[row] and same_answer(answers[i], answers[row] or ""))]
     return answers[rng.choice(wrong)] if wrong else None
 
 
