@@ -62,7 +62,7 @@ def train(folder: Path, *arguments: str) -> list[str]:
         (["--eval_data", "/nowhere.jsonl"], "/nowhere.jsonl"),
         (["--answer_column", "gold"], "no column 'gold'"),
         (["--wrong_reward", "judge"], "wrong_reward='judge'"),
-        (["--use_vllm", "true"], "vLLM is not available"),
+        (["--use_vllm", "true"], "pip install 'cepo[vllm]'"),
         (["--teacher_weights", "base"], "LoRA"),
         (["word"], "expected --field value, got 'word'"),
     ],

@@ -80,6 +80,7 @@ def protocol(plan: Plan, run: Run, *, selecting: bool = False) -> Protocol:
     """How the checkpoints of a run are evaluated: for the table, or on the split that `select` chooses on."""
     evaluate, select = plan.experiment.evaluate, plan.experiment.select
     settings, config = run.run_config, run.config
+    columns = settings.data_columns if settings.eval_columns is None else settings.eval_columns
     split, limit = evaluate.split, evaluate.limit
     if selecting and select is not None:
         split, limit = select.on, select.limit
@@ -97,7 +98,7 @@ def protocol(plan: Plan, run: Run, *, selecting: bool = False) -> Protocol:
         dtype=settings.dtype,
         attention=settings.attn_implementation,
         trust_remote_code=config.trust_remote_code,
-        columns=json.loads(settings.data_columns) if settings.data_columns else {},
+        columns=json.loads(columns) if columns else {},
         drop_invalid=settings.drop_invalid,
     )
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import torch
 from packaging.requirements import Requirement
+from packaging.version import Version
+from trl.scripts.vllm_serve import ScriptArguments, build_command
 
 from cepo.contexts.prompts import TeacherPrompts
+from cepo.models.embedded import resolve
 from cepo.scoring import LOGITS_PER_CHUNK
 from cepo.tasks.datasets import load_data
 from cepo.training.config import CEPOConfig
@@ -52,6 +59,8 @@ def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
         yield memory(model_config, run, config)
     if config.use_vllm:
         yield _vllm()
+    if config.use_vllm and config.vllm_mode == "server":
+        yield vllm_server(run.model, config)
 
 
 def versions() -> Iterator[Finding]:
@@ -98,10 +107,11 @@ def lengths(data: Any, processor: Any, model_config: Any, config: CEPOConfig) ->
     image_token = getattr(processor, "image_token_id", None)
     limit = model_config.get_text_config().max_position_embeddings
     prompts = TeacherPrompts(tokenizer, str, config.credit.prompt_style)
-    counts, longest = [], 0
+    counts, longest, own = [], 0, 0
     for row in data:
         ids = _prompt_ids(processor, row)
         counts.append(sum(token == image_token for token in ids))
+        own = max(own, len(ids))
         longest = max(longest, len(ids) + len(prompts.reference_ids(str(row[config.answer_column]))))
     if image_token is not None:
         spread = f"{min(counts)} to {max(counts)} image tokens a row"
@@ -113,6 +123,10 @@ def lengths(data: Any, processor: Any, model_config: Any, config: CEPOConfig) ->
         f"longest teacher prompt {longest} + completion {config.max_completion_length} = {total} of {limit} positions"
     )
     yield Finding("lengths", "ok" if fits else "fail", seen, "" if fits else "lower max_completion_length")
+    room = config.vllm_max_model_length if config.use_vllm and config.vllm_mode == "colocate" else None
+    if room is not None and own + (config.max_completion_length or 0) > room:
+        seen = f"prompt {own} + completion {config.max_completion_length} of vllm_max_model_length {room}"
+        yield Finding("vllm lengths", "fail", seen, "raise vllm_max_model_length or lower max_completion_length")
 
 
 def memory(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
@@ -173,11 +187,38 @@ def _prompt_ids(processor: Any, row: dict[str, Any]) -> list[int]:
 
 def _vllm() -> Finding:
     try:
-        return Finding("vllm", "ok", version("vllm"))
+        have = version("vllm")
     except PackageNotFoundError:
         return Finding(
             "vllm", "fail", "use_vllm: true, but vllm is not installed", "pip install 'cepo[vllm]', or use_vllm: false"
         )
+    for wanted in map(Requirement, requires("trl") or []):
+        # Without its local part: 0.24.0+cu129 is 0.24.0.
+        if wanted.name == "vllm" and not wanted.specifier.contains(Version(have).base_version):
+            return Finding(
+                "vllm", "fail", f"{have}, TRL works with {wanted.specifier}", f"pip install 'vllm{wanted.specifier}'"
+            )
+    return Finding("vllm", "ok", have)
+
+
+def vllm_server(model: str, config: CEPOConfig) -> Finding:
+    """Whether the server that the trainer will ask answers, and how to start it."""
+    url = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
+    try:
+        with urlopen(f"{url}/health", timeout=3):
+            return Finding("vllm server", "ok", f"{url} answers")
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        started = f"on its machine: {shlex.join(server_command(model, config))}"
+        return Finding("vllm server", "fail", f"{url} does not answer ({reason})", started)
+
+
+def server_command(model: str, config: CEPOConfig) -> list[str]:
+    """The words that start vLLM's server as TRL's client needs it (TRL keeps the list of its flags)."""
+    port = urlsplit(config.vllm_server_base_url).port if config.vllm_server_base_url else config.vllm_server_port
+    wanted = ScriptArguments(model=resolve(model), port=port or 80, max_model_len=config.vllm_max_model_length)
+    words = build_command(wanted)
+    return ["env", "VLLM_SERVER_DEV_MODE=1", "vllm", *words[words.index("serve") :]]
 
 
 def _spec(run: RunConfig, config: CEPOConfig) -> Any:

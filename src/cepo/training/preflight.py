@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,9 +17,10 @@ from cepo.tasks.rewards import preflight_rewards
 from cepo.training.generation import unfilled_images
 
 if TYPE_CHECKING:
+    from cepo.training.config import CEPOConfig
     from cepo.training.trainer import CEPOTrainer
 
-__all__ = ["check_folder", "check_resampling", "preflight"]
+__all__ = ["check_folder", "check_resampling", "check_vllm", "preflight"]
 
 SHOWN = 5
 LENGTH_SAMPLE = 64
@@ -60,6 +62,15 @@ def check_folder(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < FREE_BYTES:
         raise OSError(f"{free / 2**20:.0f} MiB are free at {folder}; free some space or choose another --output_dir")
+
+
+def check_vllm(config: CEPOConfig) -> None:
+    """Where generation is vLLM's, it is installed: TRL would look only after the model has been loaded."""
+    if config.use_vllm and find_spec("vllm") is None:
+        raise ImportError(
+            "use_vllm=True, but vLLM is not installed: pip install 'cepo[vllm]', or set use_vllm: false (transformers "
+            "generates, many times slower)"
+        )
 
 
 def check_resampling(trainer: CEPOTrainer) -> None:

@@ -45,6 +45,7 @@ class RunConfig:
     dtype: str = field(default="auto", metadata={"help": "Weights' dtype: auto, float32 or bfloat16."})
     data: str = field(default="geometry", metadata={"help": "`geometry`, a local file or folder, or a hub id."})
     data_split: str = field(default="train", metadata={"help": "Split to train on."})
+    data_subset: str | None = field(default=None, metadata={"help": "Configuration of a hub data set with several."})
     data_limit: int | None = field(default=None, metadata={"help": "Rows to use; needed for `geometry`."})
     data_columns: str | None = field(default=None, metadata={"help": "JSON: our column name -> the data's."})
     drop_invalid: bool = field(default=False, metadata={"help": "Drop rows that cannot be graded, and say how many."})
@@ -52,6 +53,10 @@ class RunConfig:
         default=None, metadata={"help": "Data to evaluate on before and after; none: no evaluation."}
     )
     eval_split: str = field(default="held_out", metadata={"help": "Split to evaluate on."})
+    eval_subset: str | None = field(default=None, metadata={"help": "As data_subset, of the evaluation's data."})
+    eval_columns: str | None = field(
+        default=None, metadata={"help": "As data_columns, of the evaluation's data; none: data_columns."}
+    )
     eval_limit: int | None = field(default=None, metadata={"help": "Problems to evaluate on."})
     eval_samples: int = field(default=1, metadata={"help": "Completions per problem in the evaluation."})
     rewards: list[str] = field(

@@ -31,7 +31,7 @@ from cepo.tasks.datasets import DataSpec, load_data
 from cepo.tasks.rewards import get_reward
 from cepo.training.callbacks import MetricsFile, Progress
 from cepo.training.config import CEPOConfig
-from cepo.training.preflight import check_folder
+from cepo.training.preflight import check_folder, check_vllm
 from cepo.training.recipe import RunConfig
 from cepo.training.same_run import check_same_run
 from cepo.training.trainer import CEPOTrainer, last_checkpoint
@@ -53,13 +53,14 @@ def run_training(run: RunConfig, config: CEPOConfig, say: Callable[[str], None])
     """
     folder = config.run_folder
     check_folder(folder)
+    check_vllm(config)
     if last_checkpoint(folder):
         check_same_run(folder, resolved_config(run, config))
     rewards = [get_reward(name) for name in run.rewards]
     data = load_data(data_spec(run.data, run.data_split, run.data_limit, run, config.seed))
     held_out = None
     if run.eval_data is not None:
-        held_out = load_data(data_spec(run.eval_data, run.eval_split, run.eval_limit, run, seed=0))
+        held_out = load_data(data_spec(run.eval_data, run.eval_split, run.eval_limit, run, seed=0, held_out=True))
     model, processor = load_model(run.model, run.dtype, run.attn_implementation, config.trust_remote_code)
     peft_config = None
     if run.lora_rank is not None:
@@ -90,14 +91,21 @@ def run_training(run: RunConfig, config: CEPOConfig, say: Callable[[str], None])
     return summary
 
 
-def data_spec(path: str, split: str, limit: int | None, run: RunConfig, seed: int) -> DataSpec:
+def data_spec(
+    path: str, split: str, limit: int | None, run: RunConfig, seed: int, *, held_out: bool = False
+) -> DataSpec:
+    """What to load; `held_out` takes the recipe's subset and columns of the evaluation's data."""
+    subset, name = (run.eval_subset, "eval_columns") if held_out else (run.data_subset, "data_columns")
+    if held_out and run.eval_columns is None:
+        name = "data_columns"
+    given = getattr(run, name)
     try:
-        columns = json.loads(run.data_columns) if run.data_columns else {}
+        columns = json.loads(given) if given else {}
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f'data_columns must be JSON such as {{"prompt": "question"}}, got {run.data_columns!r} ({error})'
-        ) from None
-    return DataSpec(path, split=split, limit=limit, seed=seed, columns=columns, drop_invalid=run.drop_invalid)
+        raise ValueError(f'{name} must be JSON such as {{"prompt": "question"}}, got {given!r} ({error})') from None
+    return DataSpec(
+        path, split=split, subset=subset, limit=limit, seed=seed, columns=columns, drop_invalid=run.drop_invalid
+    )
 
 
 def load_model(name: str, dtype: str, attention: str | None, trust_remote_code: bool) -> tuple[Any, Any]:

@@ -26,7 +26,7 @@ from cepo.training.metrics import CreditCount, credit_metrics, loss_mask
 from cepo.training.micro_batch import without_dead_rows
 from cepo.training.null import null_contexts, null_level
 from cepo.training.phases import PhaseClock
-from cepo.training.preflight import check_folder, check_resampling, preflight
+from cepo.training.preflight import check_folder, check_resampling, check_vllm, preflight
 from cepo.training.records import StepRecorder
 from cepo.training.resample import resample
 from cepo.training.rollouts import (
@@ -63,6 +63,7 @@ class CEPOTrainer(GRPOTrainer):
         if not isinstance(args, CEPOConfig):
             raise TypeError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
         check_folder(args.run_folder)
+        check_vllm(args)
         if kwargs.get("processing_class") is None and isinstance(model, str):
             kwargs["processing_class"] = load_processor(model, trust_remote_code=args.trust_remote_code)
         functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
