@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-browser lint install bench clean
+.PHONY: demo test test-browser test-deepspeed test-wheel lint install bench clean
 
 install: $(VENV)/.installed
 
@@ -26,6 +26,15 @@ test: lint
 
 test-browser: install
 	$(BIN)/python -m pytest -m browser tests/reports
+
+# ZeRO-2 and ZeRO-3 on two processes; installs DeepSpeed into .venv.
+test-deepspeed: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deepspeed]'
+	$(BIN)/python -m pytest tests/training/test_deepspeed.py
+
+# Builds the wheel, installs it into an empty environment, and trains from another folder.
+test-wheel:
+	PYTHON=$(PYTHON) tests/package/wheel.sh
 
 bench: install
 	$(BIN)/python benchmarks/scoring.py

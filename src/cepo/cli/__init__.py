@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from urllib.parse import urlparse
 
+from cepo._version import __version__
 from cepo.cli import audit, compare, data, doctor, evaluate, export, launch, report, show, train
 
 __all__ = ["main"]
@@ -28,6 +29,7 @@ EXPECTED = (ValueError, OSError, RuntimeError, TypeError, ImportError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="cepo", description="Token-level credit for RLVR.")
+    parser.add_argument("--version", action="version", version=f"cepo {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add(commands)
