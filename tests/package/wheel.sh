@@ -7,9 +7,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 env=${WHEEL_ENV:-$work/env}
 
-# A copy of what git knows and the tree holds: no stale build/ can lend the wheel a file.
+# A copy: no stale build/ or egg-info can lend the wheel a file.
 mkdir "$work/source"
-(cd "$root" && git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null | tar -cf - -T -) | tar -xf - -C "$work/source"
+cp -r "$root"/{pyproject.toml,README.md,src} "$work/source"
+rm -rf "$work"/source/src/*.egg-info
 ${PYTHON:-python3} -m venv "$env"
 "$env/bin/pip" wheel --quiet --disable-pip-version-check --no-deps -w "$work/dist" "$work/source"
 "$env/bin/pip" install --quiet --disable-pip-version-check -c "$root/constraints.txt" "$work"/dist/*.whl
