@@ -1,52 +1,99 @@
-"""`cepo eval`: how often a model is right."""
+"""`cepo eval`: how often a model is right, on any local benchmark or on the paper's."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
+
+from cepo.cli import suite
 
 __all__ = ["add"]
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser("eval", help="pass@1 and pass@k of a model, with intervals, per family")
-    parser.add_argument("model", help="`tiny`, a folder or a hub id")
+    parser = commands.add_parser("eval", help="pass@1 and pass@k of a model, with intervals; the paper's benchmarks")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="`tiny`, a folder or a hub id; several with --suite")
     parser.add_argument("--data", default="geometry", help="`geometry`, a local file or folder, or a hub id")
     parser.add_argument("--split", default="held_out")
+    parser.add_argument("--category", default=None, help="column of the data to report by (default: `family`)")
     parser.add_argument("--limit", type=int, default=None, help="problems (default: 500 of geometry, else all)")
     parser.add_argument("--samples", type=int, default=1, help="completions per problem")
     parser.add_argument("--temperature", type=float, default=1.0, help="0: greedy")
-    parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--max-new-tokens", type=int, default=None, help="default: 64; 32000 with --suite paper")
+    parser.add_argument("--batch-size", type=int, default=None, help="answers at once (default: 64, with --suite 1)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=None, help="save every generation as JSONL")
+    parser.add_argument("--out", type=Path, default=None, help="save every generation as JSONL; a folder with --suite")
+    parser.add_argument("--regrade", type=Path, default=None, help="saved generations: grade and report them again")
+    parser.add_argument("--suite", choices=("paper", "geometry"), default=None, help="benchmarks through lmms-eval")
+    suite.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from cepo.evaluate import format_report, generate_answers, report, save_generations
+    if options.suite is not None:
+        if options.regrade is not None:
+            raise ValueError("--regrade is for local benchmarks; --suite keeps every finished result by itself")
+        return suite.run(options)
+    return _generate(options) if options.regrade is None else _regrade(options)
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from cepo.evaluate import generate_answers, save_generations
     from cepo.tasks.datasets import DataSpec, load_data
     from cepo.training.run import load_model
 
+    if len(options.models) != 1:
+        raise ValueError(f"give one MODEL, got {len(options.models)}; several are for --suite")
     if options.out is not None:
         _check_out(options.out)
     limit = 500 if options.limit is None and options.data == "geometry" else options.limit
-    data = load_data(DataSpec(options.data, split=options.split, limit=limit))
-    model, processor = load_model(options.model, "auto", None, trust_remote_code=False)
+    columns = {} if options.category is None else {"family": options.category}
+    data = load_data(DataSpec(options.data, split=options.split, limit=limit, columns=columns))
+    model, processor = load_model(options.models[0], "auto", None, trust_remote_code=False)
     generations = generate_answers(
         model,
         processor,
         data,
         samples=options.samples,
         temperature=options.temperature,
-        max_new_tokens=options.max_new_tokens,
+        max_new_tokens=64 if options.max_new_tokens is None else options.max_new_tokens,
+        batch_size=64 if options.batch_size is None else options.batch_size,
         seed=options.seed,
         autocast_bf16=False,
     )
     if options.out is not None:
         save_generations(generations, options.out)
-    print(format_report(report(generations, options.samples)))
+    _print(generations, options.samples)
     return 0
+
+
+def _regrade(options: argparse.Namespace) -> int:
+    from cepo.evaluate import load_generations, regrade, save_generations
+
+    if options.models:
+        raise ValueError(f"--regrade needs no model, got {options.models[0]!r}")
+    if not options.regrade.is_file():
+        raise ValueError(f"--regrade: there is no file {str(options.regrade)!r}; `cepo eval --out` writes one")
+    before = load_generations(options.regrade)
+    after = regrade(before)
+    changed = sum(old.correct != new.correct for old, new in zip(before, after, strict=True))
+    if options.out is not None:
+        _check_out(options.out)
+        save_generations(after, options.out)
+    _print(after, max(1, len(after) // max(1, len({generation.id for generation in after}))))
+    print(f"cepo: {changed} of {len(after)} verdicts changed", file=sys.stderr)
+    return 0
+
+
+def _print(generations: list[Any], samples: int) -> None:
+    from cepo.evaluate import format_families, format_report, report
+
+    found = report(generations, samples)
+    print(format_report(found))
+    if (families := format_families(found)) is not None:
+        print(f"\n{families}")
 
 
 def _check_out(path: Path) -> None:

@@ -1,20 +1,12 @@
-"""How often a model is right: generate answers, grade them as training does, report with intervals.
-
-Generating, grading and reporting are apart: generations are saved as JSON lines, and graded and reported
-again without a model. Sampling is from the model's own distribution at the given temperature: top-k, top-p,
-penalties and suppressed tokens of the checkpoint's generation config do not apply, its end tokens do.
+"""Completions of problems from a model, graded: generated in batches, with randomness of their own.
 
 Left out on purpose: several processes, and generation engines other than `model.generate`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from statistics import fmean
 from typing import Any, cast
 
 import torch
@@ -22,84 +14,9 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-from cepo.answers import extract_answer, same_answer
-from cepo.stats import clustered_interval, majority_vote, pass_at_k
+from cepo.evaluate.records import Generation, verdict
 
-__all__ = [
-    "EvalReport",
-    "Generation",
-    "Score",
-    "encode_prompts",
-    "end_tokens",
-    "evaluating",
-    "format_report",
-    "generate_answers",
-    "load_generations",
-    "messages_with_images",
-    "own_randomness",
-    "regrade",
-    "report",
-    "save_generations",
-]
-
-_NO_FAMILY = "(none)"
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One completion of one problem, graded.
-
-    `answer` is the gold answer; `extracted` is what the grader read (None: nothing boxed); `truncated` says
-    that the completion reached the token limit without an end token. `family` is None where the data has none.
-    """
-
-    id: str
-    family: str | None
-    answer: str
-    text: str
-    extracted: str | None
-    correct: bool
-    truncated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """pass@1 over `n` problems with its 95% interval; no interval (None) for fewer than two problems."""
-
-    n: int
-    mean: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class EvalReport:
-    """What one evaluation found; shares and rates lie in [0, 1].
-
-    Attributes:
-        problems, samples: how many problems, and completions of each.
-        overall: pass@1, the mean of per-problem means, with the cluster interval.
-        pass_at: k -> pass@k, for k = 1, 2, 4, .. <= samples.
-        majority: accuracy of the answer most samples agree on; None for one sample.
-        families: pass@1 by family, in the order of the data.
-        truncated, no_answer: share of completions cut at the token limit, and without a boxed answer.
-        per_problem: problem id -> mean correctness. `stats.paired_difference` compares two reports of the
-            same problems by it: pair the values by id.
-    """
-
-    problems: int
-    samples: int
-    overall: Score
-    pass_at: dict[int, float]
-    majority: float | None
-    families: dict[str, Score]
-    truncated: float
-    no_answer: float
-    per_problem: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON; the keys of `pass_at` become text."""
-        return {**asdict(self), "pass_at": {str(k): rate for k, rate in self.pass_at.items()}}
+__all__ = ["encode_prompts", "end_tokens", "evaluating", "generate_answers", "messages_with_images", "own_randomness"]
 
 
 def generate_answers(
@@ -146,84 +63,6 @@ def generate_answers(
                 completions.setdefault(index, []).append(_graded(row, text, truncated))
             bar.update(len(batch))
     return [generation for index in range(len(dataset)) for generation in completions[index]]
-
-
-def report(generations: Sequence[Generation], samples: int) -> EvalReport:
-    """What `generations`, `samples` of each problem, amount to.
-
-    Raises:
-        ValueError: no generations, samples < 1, or a problem with another number of samples.
-        GraderUnavailable: math-verify cannot start (several samples vote, and equal answers vote together).
-    """
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
-    if not generations:
-        raise ValueError("nothing to report: there are no generations")
-    by_problem: dict[str, list[Generation]] = {}
-    for generation in generations:
-        by_problem.setdefault(generation.id, []).append(generation)
-    for problem, group in by_problem.items():
-        if len(group) != samples:
-            raise ValueError(f"problem {problem!r} has {len(group)} generations, expected samples={samples}")
-    groups = list(by_problem.values())
-    return EvalReport(
-        problems=len(groups),
-        samples=samples,
-        overall=_score(groups),
-        pass_at={k: fmean(pass_at_k(samples, _right(g), k) for g in groups) for k in _powers_of_two(samples)},
-        majority=fmean(_vote_is_right(group) for group in groups) if samples > 1 else None,
-        families=_by_family(groups),
-        truncated=fmean(generation.truncated for generation in generations),
-        no_answer=fmean(generation.extracted is None for generation in generations),
-        per_problem={problem: _right(group) / samples for problem, group in by_problem.items()},
-    )
-
-
-def format_report(report: EvalReport) -> str:
-    """The report as aligned plain text: pass@1 overall and by family, then the other rates, in percent."""
-    header = ("family", "problems", "pass@1", "95% interval")
-    scores = [("all", report.overall)]
-    if set(report.families) != {_NO_FAMILY}:
-        scores += report.families.items()
-    table = [header, *((name, str(s.n), _percent(s.mean), _interval(s)) for name, s in scores)]
-    first, *rest = (max(len(row[column]) for row in table) for column in range(len(header)))
-    lines = [
-        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], rest, strict=True))])
-        for row in table
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    facts = [(f"pass@{k}", _percent(rate)) for k, rate in report.pass_at.items() if k > 1]
-    if report.majority is not None:
-        facts.append((f"majority of {report.samples}", _percent(report.majority)))
-    facts += [
-        ("samples per problem", str(report.samples)),
-        ("truncated", _percent(report.truncated)),
-        ("no answer", _percent(report.no_answer)),
-    ]
-    names, values = (max(len(fact[column]) for fact in facts) for column in range(2))
-    return "\n".join([*lines, "", *(f"{name.ljust(names)}  {value.rjust(values)}" for name, value in facts)])
-
-
-def save_generations(generations: Iterable[Generation], path: str | Path) -> None:
-    """Write one JSON object per generation and line; a file that is there is replaced."""
-    with Path(path).open("w", encoding="utf-8") as file:
-        for generation in generations:
-            file.write(json.dumps(asdict(generation)) + "\n")
-
-
-def load_generations(path: str | Path) -> list[Generation]:
-    """Read what `save_generations` wrote.
-
-    Raises:
-        ValueError: a line that is no generation, named by its number.
-    """
-    with Path(path).open(encoding="utf-8") as file:
-        return [_parsed(line, f"{path}, line {number}") for number, line in enumerate(file, start=1)]
-
-
-def regrade(generations: Iterable[Generation]) -> list[Generation]:
-    """The same texts under today's grader: `extracted` and `correct` anew, all else as it was."""
-    return [replace(generation, **_verdict(generation.text, generation.answer)) for generation in generations]
 
 
 def _check_settings(samples: int, temperature: float, max_new_tokens: int, batch_size: int) -> None:
@@ -409,61 +248,5 @@ def _graded(row: Mapping[str, Any], text: str, truncated: bool) -> Generation:
         answer=row["answer"],
         text=text,
         truncated=truncated,
-        **_verdict(text, row["answer"]),
+        **verdict(text, row["answer"]),
     )
-
-
-def _verdict(text: str, gold: str) -> dict[str, Any]:
-    extracted = extract_answer(text)
-    return {"extracted": extracted, "correct": same_answer(extracted, gold)}
-
-
-def _right(group: Sequence[Generation]) -> int:
-    return sum(generation.correct for generation in group)
-
-
-def _score(groups: Sequence[Sequence[Generation]]) -> Score:
-    values = [[float(generation.correct) for generation in group] for group in groups]
-    if len(groups) < 2:
-        return Score(len(groups), fmean(values[0]), None, None)
-    return Score(len(groups), *clustered_interval(values))
-
-
-def _by_family(groups: Sequence[Sequence[Generation]]) -> dict[str, Score]:
-    families: dict[str, list[Sequence[Generation]]] = {}
-    for group in groups:
-        family = group[0].family
-        families.setdefault(_NO_FAMILY if family is None else family, []).append(group)
-    return {family: _score(members) for family, members in families.items()}
-
-
-def _powers_of_two(limit: int) -> list[int]:
-    return [2**power for power in range(limit.bit_length())]
-
-
-def _vote_is_right(group: Sequence[Generation]) -> bool:
-    vote = majority_vote([generation.extracted for generation in group], same_answer)
-    # The vote is some completion's own answer, and that completion has its verdict.
-    return vote is not None and next(g.correct for g in group if g.extracted == vote)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
-
-
-def _interval(score: Score) -> str:
-    if score.low is None or score.high is None:
-        return "-"
-    return f"[{_percent(score.low)}, {_percent(score.high)}]"
-
-
-def _parsed(line: str, where: str) -> Generation:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from error
-    names = {field.name for field in fields(Generation)}
-    if not isinstance(values, dict) or set(values) != names:
-        found = sorted(values) if isinstance(values, dict) else type(values).__name__
-        raise ValueError(f"{where}: a generation has the fields {sorted(names)}, found {found}")
-    return Generation(**values)

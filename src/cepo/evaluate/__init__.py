@@ -1,0 +1,36 @@
+"""How often a model is right: generate answers, grade them as training does, report with intervals.
+
+Generating, grading and reporting are apart: generations are saved as JSON lines, and graded and reported
+again without a model. Sampling is from the model's own distribution at the given temperature: top-k, top-p,
+penalties and suppressed tokens of the checkpoint's generation config do not apply, its end tokens do.
+"""
+
+from cepo.evaluate.generate import (
+    encode_prompts,
+    end_tokens,
+    evaluating,
+    generate_answers,
+    messages_with_images,
+    own_randomness,
+)
+from cepo.evaluate.records import Generation, load_generations, regrade, save_generations
+from cepo.evaluate.scores import EvalReport, Rates, Score, format_families, format_report, report
+
+__all__ = [
+    "EvalReport",
+    "Generation",
+    "Rates",
+    "Score",
+    "encode_prompts",
+    "end_tokens",
+    "evaluating",
+    "format_families",
+    "format_report",
+    "generate_answers",
+    "load_generations",
+    "messages_with_images",
+    "own_randomness",
+    "regrade",
+    "report",
+    "save_generations",
+]
