@@ -274,15 +274,16 @@ def plot_growth(found: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+    figure, axes = pyplot.subplots(1, 3, figsize=(10, 3.2), sharey=True, layout="constrained")
     for axis, (name, values) in zip(axes, found.items(), strict=True):
         x, y = zip(*values["points"], strict=True)
         axis.loglog(x, y, "o-", color="#0072B2")
         axis.set_xticks(x, [str(v) for v in x])
+        axis.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
         axis.minorticks_off()
         axis.set_xlabel(name)
-        axis.set_ylabel("CPU seconds")
         axis.set_title(f"slope {values['slope']:.2f}", fontsize=10)
+    axes[0].set_ylabel("CPU seconds")
     figure.savefig(path, dpi=120)
 
 

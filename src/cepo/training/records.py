@@ -66,11 +66,11 @@ class StepRecorder:
                 resume_step=step - 1,
                 max_bytes=self.config.trace_max_mb * 2**20,
             )
-        prompts = self._prompts(batch)
+        prompts = self._prompts(batch, traced)
         records = credit_records(
             traced,
             {row: str(inputs[row].get("id") or _prompt_id(inputs[row]["prompt"])) for row in traced},
-            {row: prompts[row] for row in traced},
+            prompts,
             batch,
             groups,
             references,
@@ -83,10 +83,10 @@ class StepRecorder:
         )
         self._writer.write_step(records, [_first_image(inputs[row]) for row in traced])
 
-    def _prompts(self, batch: Mapping[str, Any]) -> list[str]:
-        rows = unpadded(batch["prompt_ids"], batch["prompt_mask"])
+    def _prompts(self, batch: Mapping[str, Any], traced: Sequence[int]) -> dict[int, str]:
+        rows = unpadded(batch["prompt_ids"][traced], batch["prompt_mask"][traced])
         kept = [[token for token in row if token != self._image_token_id] for row in rows]
-        return [str(text) for text in self._tokenizer.batch_decode(kept)]
+        return dict(zip(traced, map(str, self._tokenizer.batch_decode(kept)), strict=True))
 
 
 def credit_records(

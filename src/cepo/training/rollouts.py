@@ -123,7 +123,8 @@ def row_images(batch: Mapping[str, Any], rows: int) -> list[Images | None]:
 
 def unpadded(ids_BT: Tensor, mask_BT: Tensor) -> list[list[int]]:
     """Rows of token ids without padding."""
-    return [row[keep.bool()].tolist() for row, keep in zip(ids_BT, mask_BT, strict=True)]
+    rows = zip(ids_BT.tolist(), mask_BT.tolist(), strict=True)
+    return [[token for token, keep in zip(row, kept, strict=True) if keep] for row, kept in rows]
 
 
 def completion_lengths(batch: Mapping[str, Any]) -> Tensor:
