@@ -1,0 +1,202 @@
+# pyright: reportMissingImports=false
+"""CEPO and RLSD in verl 0.9.1, as a plugin: `trainer.v1.trainer_mode=cepo`, settings under `+algorithm.cepo.*`.
+
+verl imports this module in the driver and in every worker (entry point `verl.plugins`). The trainer is verl's
+synchronous one; after GRPO's advantages the actor's workers score the teachers' rows `[prompt with a reference |
+same response]`, and cepo's own pure functions make the advantage of every token. References, prompts and credit are
+those of `CEPOTrainer`; teachers have the live weights. There are no credit records and no null control.
+
+Run on CPU: loading, configuration, and a whole step of credit through TransferQueue with a stand-in for the workers
+(tests/integrations). Not run: the workers themselves, which need GPUs, and images on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from transfer_queue import KVBatchMeta
+from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.tensordict_utils import get_tensordict, list_of_dict_to_tensordict
+from verl.workers.utils.padding import response_from_nested
+
+from cepo.contexts.prompts import TeacherPrompts
+from cepo.integrations.verl_rows import Row, read_settings, row_contexts
+from cepo.training.assign import CreditedRows, RowContext, ScoreRequest, assign_credit, plan_scoring
+from cepo.training.methods import Knobs
+
+__all__ = ["CEPOPPOTrainer"]
+
+PARTITION = "cepo-teachers"
+"""Of TransferQueue; apart from `train`, which the replay buffer watches."""
+
+_READ = ["uid", "prompts", "responses", "response_mask", "advantages", "rm_scores", "raw_prompt", "reward_model"]
+
+
+@register_trainer("cepo")
+class CEPOPPOTrainer(PPOTrainerSync):
+    """verl's synchronous trainer with the advantage of every token; the reward model's `ground_truth` is r+.
+
+    Raises:
+        ValueError: what `read_settings` refuses, before anything is started.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        algorithm = OmegaConf.to_container(config.algorithm, resolve=True)
+        loss = config.actor_rollout_ref.actor.policy_loss.loss_mode
+        self.method, self.credit = read_settings(algorithm, loss)  # pyright: ignore[reportArgumentType]
+        super().__init__(config)
+
+    @property
+    def trainer_mode(self) -> str:
+        """verl takes every mode of another name for an asynchronous one, in six places."""
+        return "sync"
+
+    @trainer_mode.setter
+    def trainer_mode(self, value: str) -> None:
+        """The base class writes the configured name here."""
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        """GRPO's advantages, then cepo's where a row has credit. `batch` has the same keys afterwards."""
+        after = super()._compute_advantage(batch, metrics)
+        strength = self.credit.strength(self.global_steps) if self.method.assign else 0.0
+        metrics["cepo/lambda"] = strength
+        if strength <= 0.0:
+            return after
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=_READ)
+        rows = self._rows(batch, data)
+        policy = self.credit.reference_policy(int(self.config.data.get("seed") or 0))
+        contexts = row_contexts(rows, policy, self.global_steps, contrastive="minus" in self.method.teachers)
+        metrics["cepo/rows_scored"] = len(contexts) / max(1, len(rows))
+        masks, advantages = data["response_mask"].unbind(), list(data["advantages"].unbind())
+        credited = self._credit(batch, contexts, masks, advantages, strength)
+        if credited is None or not credited.rows:
+            return after
+        for place, index in enumerate(credited.rows):
+            old = advantages[index]
+            advantages[index] = credited.credit.advantage_BT[place, : len(old)].to(old.dtype)
+        kept = torch.stack([_padded(masks[index], credited.logps.plus_BT.shape[1]) for index in credited.rows]).bool()
+        metrics["cepo/rows_nonfinite"] = credited.nonfinite
+        metrics["cepo/evidence_abs_mean"] = credited.credit.evidence_BT[kept].abs().mean().item()
+        fields = get_tensordict({"advantages": torch.nested.as_nested_tensor(advantages, layout=torch.jagged)})
+        tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+        return after
+
+    def _rows(self, batch: KVBatchMeta, data: Any) -> dict[int, Row]:
+        """Batch index -> row, without verl's padding rows."""
+        rows = {}
+        columns = {name: list(data[name]) for name in ("uid", "raw_prompt", "reward_model")}
+        tensors = {name: data[name].unbind() for name in ("prompts", "responses", "advantages", "rm_scores")}
+        masks = data["response_mask"].unbind()
+        for index, (key, tag) in enumerate(zip(batch.keys, batch.tags, strict=True)):
+            if tag.get("is_padding", False):
+                continue
+            if key.rpartition("_")[2] != "0":
+                raise ValueError(f"row {key}: an agent loop with several outputs a session has no credit per token")
+            reward_model = columns["reward_model"][index]
+            if not isinstance(reward_model, dict) or reward_model.get("ground_truth") is None:
+                raise ValueError(f"row {key}: reward_model={reward_model!r} has no ground_truth, which r+ is read from")
+            response = tensors["responses"][index].tolist()
+            trained = tensors["advantages"][index][masks[index].bool()]
+            rows[index] = Row(
+                uid=str(columns["uid"][index]),
+                gold=str(reward_model["ground_truth"]),
+                text=self.tokenizer.decode(response, skip_special_tokens=True),
+                reward=tensors["rm_scores"][index].sum().item(),
+                advantage=trained[0].item() if len(trained) else 0.0,
+                prompt=list(columns["raw_prompt"][index]),
+                prompt_ids=tensors["prompts"][index].tolist(),
+                response_ids=response,
+            )
+        return rows
+
+    def _credit(
+        self,
+        batch: KVBatchMeta,
+        contexts: dict[int, RowContext],
+        masks: Sequence[Tensor],
+        advantages: Sequence[Tensor],
+        strength: float,
+    ) -> CreditedRows | None:
+        """Teachers' log-probs of every context, and the credit that they make."""
+        if not contexts:
+            return None
+        template = self.credit.reference_template
+        prompts = TeacherPrompts(self.tokenizer, self._render, self.credit.prompt_style, template)
+        requests = plan_scoring(contexts, self.method, prompts, image_token_id=None)
+        width = max(len(mask) for mask in masks)
+        scored = {
+            (request.row, request.teacher, request.k): _padded(logps, width)
+            for request, logps in zip(requests, self._score(batch, requests), strict=True)
+        }
+        mask_BT = torch.stack([_padded(mask, width) for mask in masks]).bool()
+        first = mask_BT.int().argmax(dim=1)
+        advantage_B = torch.stack([_padded(a, width) for a in advantages]).gather(1, first[:, None])[:, 0]
+        knobs = Knobs(strength, self.credit.credit_clip, self.credit.dead_zone(None))
+        return assign_credit(contexts, scored, advantage_B.float(), mask_BT, self.method, knobs)
+
+    def _score(self, batch: KVBatchMeta, requests: Sequence[ScoreRequest]) -> list[Tensor]:
+        """Log-probs (T,) of each request's response, from the actor's workers."""
+        fields = ["response_mask", "multi_modal_inputs"]
+        sources = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        masks, images = sources["response_mask"].unbind(), list(sources["multi_modal_inputs"])
+        rows, tags, keys = [], [], []
+        for number in range(-(-len(requests) // (step := self._multiple())) * step):
+            request = requests[min(number, len(requests) - 1)]  # the last one again fills the workers' batches
+            rows.append(self._teacher_row(request, masks[request.row], images[request.row] or {}))
+            size = len(rows[-1]["input_ids"])
+            tags.append(batch.tags[request.row] | {"prompt_len": len(rows[-1]["prompts"]), "seq_len": size})
+            keys.append(f"teacher{self.global_steps}_{number}_0")
+        tq.kv_batch_put(keys=keys, partition_id=PARTITION, fields=list_of_dict_to_tensordict(rows), tags=tags)
+        try:
+            temperature = self.config.actor_rollout_ref.rollout.temperature
+            extra = {"calculate_entropy": False, "compute_loss": False, "temperature": temperature}
+            meta = KVBatchMeta(keys=keys, tags=tags, partition_id=PARTITION, extra_info=extra)
+            self.actor_rollout_wg.compute_log_prob(meta)
+            names = ["log_probs", "response_mask"]
+            data = tq.kv_batch_get(keys=keys, partition_id=PARTITION, select_fields=names)
+            logps = response_from_nested(data["log_probs"], data["response_mask"]).unbind()
+        finally:
+            tq.kv_clear(keys=keys, partition_id=PARTITION)
+        return [logp.float().cpu() for logp in logps[: len(requests)]]
+
+    def _teacher_row(self, request: ScoreRequest, mask: Tensor, images: dict[str, Any]) -> dict[str, Any]:
+        """A row as verl's agent loop writes one: the student's images, positions (M-RoPE too) of the longer prompt."""
+        prompts = torch.tensor(request.sequence.prompt_ids, dtype=torch.int64)
+        responses = torch.tensor(request.sequence.completion_ids, dtype=torch.int64)
+        input_ids = torch.cat([prompts, responses])
+        # verl dropped the token types after it had used them; their presence makes it compute them anew.
+        kinds = {"mm_token_type_ids": True} if "image_grid_thw" in images else {}
+        ones = torch.ones_like(input_ids)[None]
+        positions = AgentLoopWorker._compute_position_ids(self, input_ids[None], ones, {**images, **kinds})  # pyright: ignore[reportArgumentType]
+        return {
+            "prompts": prompts,
+            "responses": responses,
+            "response_mask": mask,
+            "loss_mask": mask,
+            "input_ids": input_ids,
+            "position_ids": positions.squeeze(0),
+            "multi_modal_inputs": images,
+        }
+
+    def _multiple(self) -> int:
+        """What the number of scored rows must be a multiple of: ranks, times rows of a forward where that is fixed."""
+        ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1  # known since the batch was balanced
+        rollout = self.config.actor_rollout_ref.rollout
+        fixed = not rollout.log_prob_use_dynamic_bsz
+        return ranks * (rollout.log_prob_micro_batch_size_per_gpu or 1) if fixed else ranks
+
+    def _render(self, prompt: Any) -> str:
+        options = dict(self.config.data.get("apply_chat_template_kwargs") or {})
+        host = self.tokenizer if self.processor is None else self.processor
+        return host.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False, **options)
+
+
+def _padded(row_T: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(row_T, (0, width - len(row_T)))
