@@ -13,9 +13,18 @@ from cepo.contexts.prompts import TeacherPrompts
 from cepo.ops.credit import finite_rows, marginal_logp
 from cepo.scoring import Images, ScoreRow, score
 from cepo.training.methods import Credit, Knobs, Method, TeacherLogps
+from cepo.training.rollouts import LocalGroups, is_decided, row_images, unpadded
 from cepo.types import References
 
-__all__ = ["CreditedRows", "RowContext", "ScoreRequest", "assign_credit", "plan_scoring", "run_scoring"]
+__all__ = [
+    "CreditedRows",
+    "RowContext",
+    "ScoreRequest",
+    "assign_credit",
+    "live_contexts",
+    "plan_scoring",
+    "run_scoring",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,34 @@ class CreditedRows:
     logps: TeacherLogps
     credit: Credit
     nonfinite: int
+
+
+def live_contexts(
+    inputs: Sequence[Mapping[str, Any]],
+    batch: Mapping[str, Any],
+    groups: LocalGroups,
+    references: Sequence[References],
+) -> dict[int, RowContext]:
+    """Rows whose credit can matter: a live advantage, a decided group, and something to tell the teachers."""
+    prompt_ids = unpadded(batch["prompt_ids"], batch["prompt_mask"])
+    completion_ids = unpadded(batch["completion_ids"], batch["completion_mask"])
+    images = row_images(batch, len(inputs))
+    contexts = {}
+    for row, reference in enumerate(references):
+        group = groups.groups[groups.group_of(row)]
+        told = reference.plus is not None and reference.minus_source != "grpo"
+        # A group of equal rewards can keep a rounding residue as its advantage.
+        is_live = len({rollout.reward for rollout in group.rollouts}) > 1
+        if batch["advantages"][row] != 0 and told and is_live and is_decided(group):
+            contexts[row] = RowContext(
+                group=groups.group_of(row),
+                prompt=inputs[row]["prompt"],
+                prompt_ids=prompt_ids[row],
+                completion_ids=completion_ids[row],
+                images=images[row],
+                references=reference,
+            )
+    return contexts
 
 
 def plan_scoring(

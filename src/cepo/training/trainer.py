@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin, TrainerCallback
 from trl import GRPOTrainer
@@ -17,7 +17,16 @@ from cepo.models.processor import load_processor
 from cepo.scoring import Forwards, count_forwards
 from cepo.tasks.guards import guard_reward
 from cepo.tasks.rewards import completion_text
-from cepo.training.assign import CreditedRows, RowContext, ScoreRequest, assign_credit, plan_scoring, run_scoring
+from cepo.training.assign import (
+    CreditedRows,
+    RowContext,
+    ScoreRequest,
+    assign_credit,
+    live_contexts,
+    plan_scoring,
+    run_scoring,
+)
+from cepo.training.completions import credit_columns
 from cepo.training.config import CEPOConfig
 from cepo.training.distillation import Distillation
 from cepo.training.generation import as_parts, never_sample_an_image
@@ -33,10 +42,7 @@ from cepo.training.rollouts import (
     LocalGroups,
     gather_groups,
     grade_rollouts,
-    is_decided,
-    row_images,
     row_references,
-    unpadded,
 )
 from cepo.types import References, Rollout
 
@@ -126,6 +132,7 @@ class CEPOTrainer(GRPOTrainer):
             self._metrics["train"]["credit/lambda"].append(strength)
         wants_credit = strength > 0.0
         if not wants_credit and not self._recorder.wanted and self._distillation is None:
+            self._log_columns(len(inputs), batch, None, [])
             return batch
         groups = self._groups(inputs)
         if self._distillation is not None:
@@ -139,7 +146,7 @@ class CEPOTrainer(GRPOTrainer):
             step,
             "minus" in self.method.teachers,
         )
-        contexts = self._contexts(inputs, batch, groups, references) if wants_credit else {}
+        contexts = live_contexts(inputs, batch, groups, references) if wants_credit else {}
         traced = self._recorder.choose(groups, step, len(inputs)) if self.accelerator.is_main_process else []
         credited = self._credit(batch, groups, contexts, strength, step, traced)
         if wants_credit:
@@ -148,6 +155,7 @@ class CEPOTrainer(GRPOTrainer):
             )
         if traced:
             self._recorder.write(inputs, batch, groups, references, credited, traced, step, strength)
+        self._log_columns(len(inputs), batch, credited, references)
         if credited is not None and credited.rows:
             advantage_BT = batch["advantages"][:, None].repeat(1, batch["completion_ids"].shape[1])
             advantage_BT[credited.rows] = credited.credit.advantage_BT.to(advantage_BT.dtype)
@@ -191,28 +199,6 @@ class CEPOTrainer(GRPOTrainer):
         texts = [completion_text(completion) for completion in self.last_completions]
         local: list[Rollout] = grade_rollouts(texts, golds, total[here].tolist(), verdict, self.args.wrong_below)
         return gather_groups(local, golds, solutions, self.args.group_size, self.accelerator.process_index)
-
-    def _contexts(
-        self, inputs: Any, batch: dict[str, Any], groups: LocalGroups, references: list[References]
-    ) -> dict[int, RowContext]:
-        """Rows whose credit can matter: a live advantage, a decided group, and something to tell the teachers."""
-        prompt_ids = unpadded(batch["prompt_ids"], batch["prompt_mask"])
-        completion_ids = unpadded(batch["completion_ids"], batch["completion_mask"])
-        images = row_images(batch, len(inputs))
-        contexts = {}
-        for row, reference in enumerate(references):
-            group = groups.groups[groups.group_of(row)]
-            told = reference.plus is not None and reference.minus_source != "grpo"
-            if batch["advantages"][row] != 0 and told and _is_live(group.rollouts) and is_decided(group):
-                contexts[row] = RowContext(
-                    group=groups.group_of(row),
-                    prompt=inputs[row]["prompt"],
-                    prompt_ids=prompt_ids[row],
-                    completion_ids=completion_ids[row],
-                    images=images[row],
-                    references=reference,
-                )
-        return contexts
 
     def _credit(
         self,
@@ -280,6 +266,15 @@ class CEPOTrainer(GRPOTrainer):
         totals = self.accelerator.reduce(counted.sums(), reduction="sum")
         for name, value in credit_metrics(cast(Tensor, totals)).items():
             self._metrics["train"][name].append(value)
+
+    def _log_columns(
+        self, rows: int, batch: dict[str, Any], credited: CreditedRows | None, references: list[References]
+    ) -> None:
+        """The credit beside TRL's own table of completions (`log_completions`): file, wandb, trackio."""
+        if self.log_completions and self.method.assign is not None:
+            tokenizer = cast(PreTrainedTokenizerBase, self._tokenizer)
+            for name, values in credit_columns(rows, batch, credited, references, tokenizer).items():
+                self._logs["extra"][name].extend(gather_object(values))
 
     def _distill(self) -> Distillation:
         if self._weights_are_sharded:
@@ -371,11 +366,6 @@ def _guarded(function: Any, timeout_s: float) -> Any:
     if function is None or isinstance(function, (str, torch.nn.Module)):
         return function
     return guard_reward(function, timeout_s)
-
-
-def _is_live(rollouts: tuple[Rollout, ...]) -> bool:
-    """Whether rewards differ: a group of equal rewards can keep a rounding residue as its advantage."""
-    return len({rollout.reward for rollout in rollouts}) > 1
 
 
 def _text_or_none(value: Any) -> str | None:
