@@ -6,15 +6,16 @@ from cepo._version import __version__
 
 if TYPE_CHECKING:
     from cepo.training.config import CEPOConfig
-    from cepo.training.methods import METHODS
+    from cepo.training.methods import METHODS, register
     from cepo.training.trainer import CEPOTrainer
 
-__all__ = ["METHODS", "CEPOConfig", "CEPOTrainer", "__version__"]
+__all__ = ["METHODS", "CEPOConfig", "CEPOTrainer", "__version__", "register"]
 
 _HOMES = {
     "CEPOConfig": "cepo.training.config",
     "CEPOTrainer": "cepo.training.trainer",
     "METHODS": "cepo.training.methods",
+    "register": "cepo.training.methods",
 }
 
 

@@ -1,8 +1,8 @@
 """The methods, one row each. The trainer is blind to them: it scores the teachers that a row asks for and
 calls the row's one pure function.
 
-To add a credit rule: write `assign`, add a row, give it a naive twin in the tests. The invariants of
-`tests/training/test_methods.py`, the command line, logs and traces then know it.
+To add a credit rule: write `assign`, add a row (or `register` it from a file of your own, as
+`examples/own_credit_rule.py` does), give it a naive twin in the tests. Settings, logs and traces then know it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cepo.ops.credit import contrastive_evidence, dead_zone, modulate, privileged_gain, weights
 
-__all__ = ["METHODS", "Credit", "Knobs", "Method", "TeacherLogps", "credit_from", "get_method"]
+__all__ = ["METHODS", "Credit", "Knobs", "Method", "TeacherLogps", "credit_from", "get_method", "register"]
 
 TeacherName = Literal["plus", "minus", "student"]
 Support = Literal["full", "student_tail"]
@@ -122,6 +122,20 @@ METHODS: dict[str, Method] = {
         ),
     )
 }
+
+
+def register(method: Method) -> None:
+    """Make a method of one's own known under its name, for `CEPOConfig(method=name)`.
+
+    Raises:
+        ValueError: the name is another method's, or teachers are asked for that nothing reads.
+    """
+    known = METHODS.setdefault(method.name, method)
+    if known != method:
+        raise ValueError(f"there is a method {method.name!r} already ({known.source}); choose another name")
+    if method.objective == "policy" and bool(method.teachers) != (method.assign is not None):
+        del METHODS[method.name]
+        raise ValueError(f"method {method.name!r} needs both teachers and assign, or neither (GRPO)")
 
 
 def get_method(name: str) -> Method:
