@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +16,13 @@ import torch
 import yaml
 from peft import LoraConfig, get_peft_model
 
-from cepo.cli import main
+from cepo.cli import launch, main
 from cepo.models.processor import load_processor
+from cepo.training import doctor
 from cepo.training.export import export_run
 from cepo.training.recipe import PACKAGED, load_recipe
 from cepo.training.run import load_model
+from cepo.training.trainer import COMPLETE, last_checkpoint
 from tests.training.conftest import embedded
 
 EMBEDDED_RUN = {
@@ -84,6 +91,90 @@ def test_the_doctor_passes_the_demo_and_names_what_is_missing(
     assert "/nowhere" in out
     assert "/no.jsonl" in out
     assert out.count("fail") == 2
+
+
+def test_an_export_from_what_is_half_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An interrupted run, a half-written adapter, and a base model that is not to be had: one sentence each."""
+
+    def refused(run: Path) -> str:
+        assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cepo: error: ")]
+        assert not (tmp_path / "out" / "README.md").exists()
+        return line
+
+    run, _ = run_folder(tmp_path / "interrupted", False)
+    (run / "model").rename(run / "checkpoint-3")
+    assert "model missing" in refused(run)
+    run, _ = run_folder(tmp_path / "cut", True)
+    whole = (run / "model" / "adapter_model.safetensors").read_bytes()
+    (run / "model" / "adapter_model.safetensors").write_bytes(whole[: len(whole) // 2])
+    line = refused(run)
+    assert str(run / "model") in line
+    assert "adapter" in line
+    run, _ = run_folder(tmp_path / "elsewhere", True)
+    (run / "config.yaml").write_text(yaml.safe_dump(EMBEDDED_RUN | {"model": "/nowhere/model"}))
+    assert "cannot load the model '/nowhere/model'" in refused(run)
+    (run / "config.yaml").write_text("model: [tiny\n")
+    assert f"{run / 'config.yaml'} is not YAML" in refused(run)
+
+
+def test_only_whole_checkpoints_are_resumed_from(tmp_path: Path) -> None:
+    """A kill while a checkpoint is written leaves it without its last file."""
+    assert last_checkpoint(tmp_path) is None
+    for step, whole in ((9, True), (10, True), (11, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+        if whole:
+            (tmp_path / f"checkpoint-{step}" / COMPLETE).touch()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+
+
+def test_the_doctor_finds_unequal_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = doctor.version
+    others = {"trl": "1.20.0", "peft": None}
+
+    def version(name: str) -> str:
+        have = others.get(name, "")
+        if have is None:
+            raise PackageNotFoundError(name)
+        return have or installed(name)
+
+    monkeypatch.setattr(doctor, "version", version)
+    found = {finding.name: finding for finding in doctor.versions()}
+    assert (found["trl"].verdict, found["trl"].seen) == ("fail", "1.20.0, cepo needs <1.17,>=1.16")
+    assert found["trl"].remedy == "pip install 'trl<1.17,>=1.16'"
+    assert (found["peft"].verdict, found["peft"].seen) == ("fail", "not installed")
+
+
+def test_the_doctor_without_hub_gpu_and_vllm(tmp_path: Path) -> None:
+    """In a process of its own: the hub's client reads its offline switch when it is imported."""
+    command = [sys.executable, "-m", "cepo.cli", "doctor", "--config", "geometry3k/cepo.yaml"]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    command += ["--output_dir", str(tmp_path), "--vllm_mode", "server", "--vllm_server_base_url", "http://127.0.0.1:9"]
+    done = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("fail")] == ["model", "data", "vllm", "vllm"]
+    assert any(line.startswith("warn devices") and "no GPU" in line for line in lines)
+    for line, after in pairwise(lines):
+        assert not line.startswith("fail") or after.strip().startswith("->"), f"no remedy: {line}"
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_launch_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(*words: str) -> str:
+        assert main(["launch", "--config", "geometry3k/cepo.yaml", *words]) == 2
+        return capsys.readouterr().err
+
+    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    assert "pip install 'cepo[deepspeed]'" in refused("--accelerate", "zero3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "need 8 GPUs each, this one has 2: pass --processes 2" in refused("--accelerate", "ddp")
+    many = ["--accelerate", "two_nodes", "--nodes", "2", "--main-address", "host"]
+    assert "--processes 4" in refused(*many)
+    monkeypatch.setattr("cepo.training.preflight.find_spec", lambda name: None)
+    assert "pip install 'cepo[vllm]'" in refused(*many, "--processes", "4")
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGED / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)

@@ -32,28 +32,30 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from cepo.training.recipe import find_recipe, load_recipe, parse_overrides, resolve_recipe
 
-    command = launch_command(options, find_recipe(options.config))
+    config = accelerate_config(options.accelerate)
+    command = launch_command(options, config, find_recipe(options.config))
     print(shlex.join(command))
     values = load_recipe(options.config) | parse_overrides(options.fields)
     if options.dry_run:
         return 0
-    check_devices(options.accelerate)
-    resolve_recipe(values)  # a wrong field is said once, and not by every process
+    check_devices(config, options.processes, options.nodes)
+    from cepo.training.preflight import check_vllm
+
+    check_vllm(resolve_recipe(values)[1])  # what is wrong is said once, and not by every process
     return subprocess.run(command).returncode
 
 
-def launch_command(options: argparse.Namespace, recipe: Path) -> list[str]:
-    """The command line.
+def accelerate_config(name: str) -> Path:
+    """A file of accelerate's, or one that comes with the package by its name. ValueError: there is none."""
+    for config in (Path(name), CONFIGS / f"{name}.yaml"):
+        if config.is_file():
+            return config
+    known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+    raise ValueError(f"there is no accelerate config {name!r}; give a file or one of {known}")
 
-    Raises:
-        ValueError: no such accelerate config, or several machines without the first one's address.
-    """
-    config = Path(options.accelerate)
-    if not config.is_file():
-        config = CONFIGS / f"{options.accelerate}.yaml"
-    if not config.is_file():
-        known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
-        raise ValueError(f"there is no accelerate config {options.accelerate!r}; give a file or one of {known}")
+
+def launch_command(options: argparse.Namespace, config: Path, recipe: Path) -> list[str]:
+    """The command line. ValueError: several machines without the first one's address, or a rank that is none."""
     if options.nodes > 1 and options.main_address is None:
         raise ValueError(f"--nodes {options.nodes} needs --main-address, the host of machine 0")
     if not 0 <= options.node_rank < options.nodes:
@@ -67,18 +69,27 @@ def launch_command(options: argparse.Namespace, recipe: Path) -> list[str]:
     return [*command, "-m", "cepo.cli", "train", "--config", str(recipe), *options.fields]
 
 
-def check_devices(name: str) -> None:
-    """There is a GPU, and what the config needs is installed.
+def check_devices(config: Path, processes: int | None, nodes: int) -> None:
+    """Each process of this machine has a GPU, and what the accelerate config needs is installed.
 
     Raises:
         ValueError: what is missing and how to get it.
     """
     import torch
+    import yaml
 
-    if "zero" in name and find_spec("deepspeed") is None:
+    settings = yaml.safe_load(config.read_text())
+    if settings.get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
         raise ValueError("DeepSpeed is not installed: pip install 'cepo[deepspeed]'")
     if not torch.cuda.is_available():
         raise ValueError(
             "no GPU is visible to torch, and `cepo launch` is for GPUs; on a CPU use `cepo train`. --dry-run shows the "
             "command only"
+        )
+    machines = nodes if nodes > 1 else int(settings.get("num_machines") or 1)
+    wanted, have = processes or int(settings.get("num_processes") or 1), torch.cuda.device_count()
+    if wanted > machines * have:
+        raise ValueError(
+            f"{wanted} processes on {machines} machine(s) need {-(-wanted // machines)} GPUs each, this one has "
+            f"{have}: pass --processes {machines * have} (over all machines)"
         )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import yaml
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from cepo.training.run import load_model
 
@@ -34,7 +35,11 @@ def export_run(run: Path, out: Path) -> Path:
         )
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; choose another --out")
-    config = yaml.safe_load((run / "config.yaml").read_text())
+    try:
+        config = yaml.safe_load((run / "config.yaml").read_text())
+    except yaml.YAMLError as error:
+        where = str(getattr(error, "problem_mark", "")).strip()
+        raise ValueError(f"{run / 'config.yaml'} is not YAML ({where}): the run folder was damaged") from None
     model, processor = _load(run, config)
     model.save_pretrained(out)
     processor.save_pretrained(out)
@@ -51,7 +56,15 @@ def _load(run: Path, config: dict[str, Any]) -> tuple[Any, Any]:
     if not (run / "model" / "adapter_config.json").is_file():
         return load_model(str(run / "model"), "auto", None, trust)
     model, processor = load_model(config["model"], "auto", None, trust)
-    return PeftModel.from_pretrained(model, run / "model").merge_and_unload(), processor  # pyright: ignore[reportCallIssue]
+    try:
+        adapted = PeftModel.from_pretrained(model, run / "model")
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"cannot load the adapter {run / 'model'} onto {config['model']!r}: {reason}. Was it written to its end, "
+            "and for this model?"
+        ) from error
+    return adapted.merge_and_unload(), processor  # pyright: ignore[reportCallIssue]
 
 
 @torch.no_grad()
