@@ -8,9 +8,11 @@ import torch
 from datasets import Dataset
 
 from cepo.answers import same_answer
+from cepo.cli import main
 from cepo.evaluate import (
     Generation,
     Score,
+    format_families,
     format_report,
     generate_answers,
     load_generations,
@@ -195,6 +197,38 @@ def test_the_table_is_aligned():
     assert table[2].split()[:3] == ["all", "3", "66.7%"]
     assert table[4].split() == ["g", "1", "100.0%", "-"]
     assert facts[0].split() == ["pass@2", "88.9%"]
+
+
+def test_rates_by_family():
+    found = report(GENERATIONS, 4)
+    assert found.family_rates["f"].pass_at == {1: 0.5, 2: pytest.approx(5 / 6), 4: 1.0}
+    assert (found.family_rates["f"].majority, found.family_rates["g"].majority) == (0.5, 1.0)
+    assert json.loads(json.dumps(found.to_dict()))["family_rates"]["f"]["pass_at"]["4"] == 1.0
+    lines = format_families(found).splitlines()
+    assert lines[0].split() == ["family", "pass@2", "pass@4", "majority", "of", "4"]
+    assert lines[2].split() == ["f", "83.3%", "100.0%", "50.0%"]
+    assert format_families(report(GENERATIONS[::4], 1)) is None
+
+
+def test_the_command_grades_saved_texts_again(tmp_path, capsys):
+    path, out = tmp_path / "g.jsonl", tmp_path / "again.jsonl"
+    save_generations([replace(g, correct=False, extracted=None) for g in GENERATIONS], path)
+    assert main(["eval", "--regrade", str(path), "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{format_report(report(GENERATIONS, 4))}\n\n{format_families(report(GENERATIONS, 4))}\n"
+    assert "8 of 12 verdicts changed" in shown.err
+    assert load_generations(out) == GENERATIONS
+    save_generations(GENERATIONS[1:], path)
+    for arguments, words in (
+        ([], "give one MODEL, got 0"),
+        (["a", "b"], "give one MODEL, got 2"),
+        (["tiny", "--regrade", str(out)], "--regrade needs no model, got 'tiny'"),
+        (["--regrade", str(tmp_path / "no")], "there is no file"),
+        (["--regrade", str(path)], "'p' has 3 generations, expected samples=4"),
+        (["--regrade", str(out), "--suite", "paper"], "--regrade is for local benchmarks"),
+    ):
+        assert main(["eval", *arguments]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_no_family_is_no_line():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def _regrade(options: argparse.Namespace) -> int:
     if options.out is not None:
         _check_out(options.out)
         save_generations(after, options.out)
-    _print(after, max(1, len(after) // max(1, len({generation.id for generation in after}))))
+    _print(after, max(Counter(generation.id for generation in after).values(), default=1))
     print(f"cepo: {changed} of {len(after)} verdicts changed", file=sys.stderr)
     return 0
 

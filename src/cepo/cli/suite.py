@@ -50,7 +50,10 @@ def run(options: argparse.Namespace) -> int:
     table.save(out)
     print(table.to_markdown())
     _say(f"wrote {out / 'table'}.md, .csv and .json")
-    return 1 if any(outcome.measured is None for outcome in outcomes) else 0
+    failed = sum(outcome.measured is None for outcome in outcomes)
+    if failed:
+        _say(f"{failed} of {len(outcomes)} benchmarks failed; the same command runs those again and keeps the others")
+    return 1 if failed else 0
 
 
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:

@@ -50,10 +50,11 @@ def processors():
             blind.append(path)
     return blind
 check("lmms-eval", lambda: importlib.metadata.version("lmms-eval"))
-check("answer grading", graders)
-check("torch", gpus)
-check("torchvision", torchvision)
-check("processor", processors)
+if not found["faults"]:
+    check("answer grading", graders)
+    check("torch", gpus)
+    check("torchvision", torchvision)
+    check("processor", processors)
 print("\n" + json.dumps(found))
 """
 

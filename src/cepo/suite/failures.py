@@ -34,6 +34,10 @@ _REMEDIES = (
     (r"No module named '([\w.]+)'", "install what is missing into lmms-eval's environment"),
     (r"Tasks? (?:were )?not found", "this lmms-eval does not have the task: the suites are for version 0.7.3"),
     (r"No space left", "free disk space"),
+    (
+        r"division by zero",
+        "lmms-eval's aggregation cannot do without a solved problem (WeMath: a mastered one): leave out --limit",
+    ),
 )
 """What the log's last error looks like, and what to do."""
 
@@ -52,12 +56,13 @@ def explain(log: Path, code: int, reason: str, benchmark: Benchmark) -> str:
     dataset = benchmark.dataset or "the data set"
     remedies = (advice for pattern, advice in _REMEDIES if re.search(pattern, said))
     remedy = next(remedies, "read the log").format(dataset=dataset)
-    return f"{said}; {remedy}. Log: {log}. Run the same command again to go on with it"
+    return f"{said}; {remedy}. Log: {log}"
 
 
 def _last(text: str) -> str | None:
     """The last error that the log names, on one line."""
-    if raised := list(_RAISED.finditer(text)):
+    # A retry's error only says that the one before it came again.
+    if raised := [found for found in _RAISED.finditer(text) if not found[1].endswith("RetryError")]:
         return f"{raised[-1][1].rsplit('.', 1)[-1]}: {raised[-1][2].strip().rstrip('.')}"
     if said := list(_SAID.finditer(text)):
         return " ".join(said[-1][1].split())
