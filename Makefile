@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-browser test-deepspeed test-wheel lint install bench clean
+.PHONY: demo test test-browser test-deepspeed test-wheel lint install bench docs clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,12 @@ test-wheel:
 
 bench: install
 	$(BIN)/python benchmarks/scoring.py
+
+docs: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/make_configuration.py
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 clean:
 	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis

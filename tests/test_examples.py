@@ -43,7 +43,9 @@ def test_an_example_trains_with_credit(name: str, tmp_path: Path, monkeypatch: p
         for n, p in trainer.accelerator.unwrap_model(trainer.model).named_parameters()
     ]
     assert any(moved)
-    records = [record for record in read_traces(tmp_path / "run" / "traces") if record.evidence and any(record.evidence)]
+    records = [
+        record for record in read_traces(tmp_path / "run" / "traces") if record.evidence and any(record.evidence)
+    ]
     assert records, "no rollout had evidence"
     if name == "own_credit_rule":
         assert {record.method for record in records} == {"bent"}

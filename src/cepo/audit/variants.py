@@ -85,7 +85,9 @@ def grid(other_teacher: bool) -> tuple[Variant, ...]:
     rows: list[Variant] = []
     for asking in ASKING:
         rows.append(Variant("rlsd", None, asking))
-        rows += [Variant("cepo", m, asking) for m in MINUS_POLICIES if asking == ASKING[0] or m not in ("worst", "none")]
+        rows += [
+            Variant("cepo", m, asking) for m in MINUS_POLICIES if asking == ASKING[0] or m not in ("worst", "none")
+        ]
     rows.append(Variant("cepo", "worst", allow_self=True))
     rows.append(Variant("cepo", "worst", Asking("prefill", sees_images=False), allow_self=True))
     if other_teacher:

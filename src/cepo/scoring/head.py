@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -105,9 +105,9 @@ def _read(
 
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
     """A product with a whole matrix of numbers: not under an adapter, not quantised, not sharded."""
-    weight = getattr(layer, "weight", None)
-    whole = isinstance(layer, nn.Linear) and type(cast(Tensor, weight).data) is Tensor
-    return whole and tuple(layer.weight.shape) == (layer.out_features, layer.in_features)
+    if not isinstance(layer, nn.Linear):
+        return False
+    return type(layer.weight.data) is Tensor and tuple(layer.weight.shape) == (layer.out_features, layer.in_features)
 
 
 def _by_columns(hidden_CD: Tensor, target_C: Tensor, weight_VD: Tensor, bias_V: Tensor | None, columns: int) -> Tensor:

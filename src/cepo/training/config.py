@@ -34,7 +34,7 @@ class CEPOConfig(GRPOConfig):
     credit_schedule: str | None = _credit("linear or constant.")
     credit_decay_steps: int | None = _credit("Steps until lambda reaches 0 (linear).")
     credit_clip: float | None = _credit("eps_w in [0, 1).")
-    reference_minus: str | None = _credit("worst, sampled, common, own or marginal.")
+    reference_minus: str | None = _credit("own, sampled, worst, common, marginal, or none (the released fault).")
     reference_form: str | None = _credit("answer or rationale.")
     reference_fallback: str | None = _credit("Without an admissible r-: rlsd or grpo.")
     reference_allow_self: bool | None = _credit("Whether a wrong row may be told its own answer.")
