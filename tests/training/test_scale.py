@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from peft import LoraConfig, get_peft_model
+from PIL import Image
 
 from cepo.cli import launch, main
 from cepo.models.processor import load_processor
@@ -55,6 +56,14 @@ def test_an_export_loads_plainly_and_computes_the_same(lora: bool, tmp_path: Pat
     ids = torch.arange(1, 20)[None]
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(input_ids=ids).logits, model(input_ids=ids).logits, atol=1e-4, rtol=0)
+    named = [
+        json.loads((out / name).read_text())["processor_class"]
+        for name in ("processor_config.json", "tokenizer_config.json")
+    ]
+    assert set(named) == {"Qwen3VLProcessor"}, "AutoProcessor would give the tokenizer alone"
+    processor: Any = load_processor(str(out))
+    picture = processor(images=[Image.new("RGB", (96, 96))], text=["<|image_pad|>"], return_tensors="pt")
+    assert picture["pixel_values"].shape[0] == picture["image_grid_thw"].prod()
     assert not (out / "adapter_config.json").exists()
     assert list(out.glob("*.safetensors"))
     card = (out / "README.md").read_text()

@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cepo.models.processor_config import IMAGE_ONLY, as_qwen3_vl
+
 __all__ = ["Checkpoint", "check_models", "open_checkpoint"]
 
-_OURS = "ImageOnlyProcessor"
 _EMBEDDED = Path(__file__).parents[1] / "models" / "embedded_weights"
 _WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -92,7 +93,7 @@ def open_checkpoint(checkpoint: Checkpoint, work: Path) -> str:
     source = Path(checkpoint.path)
     file = source / "processor_config.json"
     config = json.loads(file.read_text()) if checkpoint.is_local and file.is_file() else {}
-    if config.get("processor_class") != _OURS:
+    if config.get("processor_class") != IMAGE_ONLY:
         return checkpoint.path
     work.mkdir(parents=True, exist_ok=True)
     for other in source.iterdir():
@@ -100,14 +101,5 @@ def open_checkpoint(checkpoint: Checkpoint, work: Path) -> str:
         link.unlink(missing_ok=True)
         if other.name != file.name:
             link.symlink_to(other)
-    (work / file.name).write_text(json.dumps(_qwen3_vl(config), indent=2))
+    (work / file.name).write_text(json.dumps(as_qwen3_vl(config), indent=2))
     return str(work)
-
-
-def _qwen3_vl(config: dict[str, Any]) -> dict[str, Any]:
-    """The same processor in transformers' own words, which want a video processor too."""
-    images = config["image_processor"]
-    kept = ("image_mean", "image_std", "merge_size", "patch_size", "temporal_patch_size")
-    videos = {name: images[name] for name in kept if name in images}
-    videos["video_processor_type"] = "Qwen3VLVideoProcessor"
-    return config | {"processor_class": "Qwen3VLProcessor", "video_processor": videos}

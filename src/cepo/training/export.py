@@ -11,6 +11,7 @@ import yaml
 from peft import PeftModel
 from safetensors import SafetensorError
 
+from cepo.models.processor_config import IMAGE_ONLY, as_qwen3_vl
 from cepo.training.run import load_model
 
 __all__ = ["export_run"]
@@ -43,11 +44,24 @@ def export_run(run: Path, out: Path) -> Path:
     model, processor = _load(run, config)
     model.save_pretrained(out)
     processor.save_pretrained(out)
+    _name_processor(out)
     (out / "README.md").write_text(model_card(run, config))
     worst = _difference(model, load_model(str(out), "auto", None, trust_remote_code=False)[0])
     if worst > WORST_DIFFERENCE:
         raise ValueError(f"{out} computes other logits than the run's model (by {worst:.1e}); do not use it")
     return out
+
+
+def _name_processor(out: Path) -> None:
+    """Our processor's name would be unknown to transformers' AutoProcessor, which would give the tokenizer alone."""
+    file, tokenizer = out / "processor_config.json", out / "tokenizer_config.json"
+    config = json.loads(file.read_text()) if file.is_file() else {}
+    if config.get("processor_class") != IMAGE_ONLY:
+        return
+    named = as_qwen3_vl(config)
+    file.write_text(json.dumps(named, indent=2) + "\n")
+    own = json.loads(tokenizer.read_text()) | {"processor_class": named["processor_class"]}
+    tokenizer.write_text(json.dumps(own, indent=2) + "\n")
 
 
 def _load(run: Path, config: dict[str, Any]) -> tuple[Any, Any]:
