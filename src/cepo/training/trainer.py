@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin, TrainerCallback
 from trl import GRPOTrainer
 
-from cepo.contexts.prompts import RATIONALE_TEMPLATE, TeacherPrompts
 from cepo.models.processor import load_processor
 from cepo.scoring import Forwards, count_forwards
 from cepo.tasks.guards import guard_reward
@@ -28,14 +27,14 @@ from cepo.training.assign import (
 )
 from cepo.training.completions import credit_columns
 from cepo.training.config import CEPOConfig
-from cepo.training.distillation import Distillation
-from cepo.training.generation import as_parts, never_sample_an_image
+from cepo.training.generation import never_sample_an_image
 from cepo.training.methods import Knobs, get_method
 from cepo.training.metrics import CreditCount, credit_metrics, loss_mask
 from cepo.training.micro_batch import without_dead_rows
 from cepo.training.null import null_contexts, null_level
 from cepo.training.phases import PhaseClock
 from cepo.training.preflight import check_folder, check_resampling, check_vllm, preflight
+from cepo.training.prompting import credit_prompts, distillation_of
 from cepo.training.records import StepRecorder
 from cepo.training.resample import resample
 from cepo.training.rollouts import (
@@ -81,16 +80,11 @@ class CEPOTrainer(GRPOTrainer):
         self.teacher = args.credit.teacher()
         self.last_rewards: Tensor | None = None
         self.last_completions: list[Any] = []
-        self._prompts = TeacherPrompts(
-            tokenizer=cast(PreTrainedTokenizerBase, self._tokenizer),
-            render=self._render,
-            style=self.credit.prompt_style,
-            template=self._template(),
-        )
+        self._prompts = credit_prompts(self)
         self._clock = PhaseClock()
         if args.resample_dead_groups:
             check_resampling(self)
-        self._distillation = self._distill() if self.method.objective == "distillation" else None
+        self._distillation = distillation_of(self) if self.method.objective == "distillation" else None
         self._recorder = StepRecorder(args, cast(PreTrainedTokenizerBase, self._tokenizer), self._image_token_id)
         preflight(self)
         if self.method.teachers:
@@ -276,22 +270,6 @@ class CEPOTrainer(GRPOTrainer):
             for name, values in credit_columns(rows, batch, credited, references, tokenizer).items():
                 self._logs["extra"][name].extend(gather_object(values))
 
-    def _distill(self) -> Distillation:
-        if self._weights_are_sharded:
-            raise ValueError(f"method={self.method.name!r} reads the output layer apart: use DDP or ZeRO-2, not shards")
-        tokenizer = cast(PreTrainedTokenizerBase, self._tokenizer)
-        prompts = partial(TeacherPrompts, tokenizer=tokenizer, render=self._render, style=self.credit.prompt_style)
-        return Distillation(
-            method=self.method,
-            settings=self.credit,
-            teacher=self.teacher,
-            answers=prompts(template=self.credit.reference_template),
-            solutions=prompts(template=RATIONALE_TEMPLATE if self.credit.prompt_style == "user" else None),
-            accelerator=self.accelerator,
-            image_token_id=self._image_token_id,
-            temperature=self.temperature,
-        )
-
     # --- small things ---------------------------------------------------------------------------------------
 
     @property
@@ -309,25 +287,6 @@ class CEPOTrainer(GRPOTrainer):
     def _image_token_id(self) -> int | None:
         processor = self.processing_class
         return cast(Any, processor).image_token_id if isinstance(processor, ProcessorMixin) else None
-
-    def _render(self, prompt: Any) -> str:
-        if isinstance(prompt, str):
-            return prompt
-        messages = as_parts(prompt) if self._is_vlm else prompt
-        return cast(Any, self.processing_class).apply_chat_template(
-            messages,
-            tools=self.tools or None,
-            chat_template=self.chat_template,
-            add_generation_prompt=True,
-            tokenize=False,
-            **cast(dict[str, Any], self.chat_template_kwargs),
-        )
-
-    def _template(self) -> str | None:
-        template = self.credit.reference_template
-        if template is None and self.credit.reference_form == "rationale" and self.credit.prompt_style == "user":
-            return RATIONALE_TEMPLATE
-        return template
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 
