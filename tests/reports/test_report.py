@@ -130,6 +130,49 @@ def test_show_prints_text_and_not_commands(make_run: MakeRun, capsys: pytest.Cap
     assert "strongest evidence" in capsys.readouterr().out
 
 
+OWN = {"evidence": [0.0, 0.2, -0.1, 0.25], "weight": [1.0, 0.8, 1.1, 0.75], "advantage": [-0.8, -0.7, -0.84, -0.7]}
+
+
+def test_a_rule_of_ones_own_is_shown_by_its_recorded_numbers(make_run: MakeRun) -> None:
+    own = record(0, method="bent", **OWN)
+    without = record(1, method="bent", evidence=None, weight=None)
+    found = recompute(own, "bent")
+    assert found is not None
+    assert {"evidence": found.evidence, "weight": found.weight, "advantage": found.advantage} == OWN
+    assert recompute(without, "bent") is None
+    run = load_run(make_run(records=[own, without]))
+    assert [rollout["own"] for rollout in run.rollouts] == [OWN, None]
+    assert sum(run.histogram["negative"]) == 4
+    assert load_run(make_run("ours")).rollouts[0]["own"] is None
+    screen = io.StringIO()
+    show_record(own, "evidence", Console(file=screen, width=200, highlight=False))
+    assert "strongest evidence (bent)" in screen.getvalue()
+    assert "+0.250" in screen.getvalue()
+
+
+@pytest.mark.browser
+def test_a_rule_of_ones_own_in_a_browser(make_run: MakeRun, tmp_path: Path) -> None:
+    body = detail(
+        make_run(records=[record(0, method="bent", **OWN), record(1, method="bent", evidence=None)]), tmp_path
+    )
+    assert [float(value) for value in re.findall(r'data-value="([-\d.]+)"', body)] == OWN["evidence"]
+    assert re.search(r'aria-pressed="true">BENT<', body)
+    assert "not scored" in body
+    ours = detail(make_run("ours", [record(0)]), tmp_path)
+    assert re.search(r'aria-pressed="true">CEPO<', ours)
+
+
+def detail(folder: Path, out: Path) -> str:
+    """The page's right side on the first rollout, as chromium draws it."""
+    chromium = shutil.which("chromium")
+    assert chromium, "chromium is not installed: apt-get install chromium"
+    write_report([folder], out / "own.html")
+    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command.append(f"file://{out / 'own.html'}#r=0.1.0")
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return dom[dom.index('id="detail"') : dom.index("</article>")]
+
+
 @pytest.mark.browser
 def test_in_a_browser(make_run: MakeRun, tmp_path: Path) -> None:
     chromium = shutil.which("chromium")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cepo.traces import CreditRecord
 
-__all__ = ["METHODS", "TokenCredit", "recompute"]
+__all__ = ["METHODS", "TokenCredit", "recompute", "shown_methods"]
 
 METHODS = ("cepo", "rlsd", "grpo")
 
@@ -27,11 +27,14 @@ class TokenCredit:
 def recompute(record: CreditRecord, method: str) -> TokenCredit | None:
     """The credit that `method` gives the rollout at the record's lambda and eps_w; None: it was not scored for that.
 
-    Without r- CEPO falls back on P- := P_S, as the trainer's default does.
+    Without r- CEPO falls back on P- := P_S, as the trainer's default does. A rule of the user's own is known by its
+    numbers alone: they are the record's.
 
     Raises:
         ValueError: an unknown method.
     """
+    if method not in METHODS and method == record.method:
+        return _recorded(record)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
     evidence = [0.0] * len(record.tokens)
@@ -46,3 +49,15 @@ def recompute(record: CreditRecord, method: str) -> TokenCredit | None:
     strength = record.strength
     advantage = [record.base_advantage * ((1 - strength) + strength * w) for w in weight]
     return TokenCredit(evidence, weight, advantage)
+
+
+def shown_methods(record: CreditRecord) -> tuple[str, ...]:
+    """What the rollout can be shown under: first the run's own rule, where it is none of METHODS and gave credit."""
+    own = record.method not in METHODS and record.evidence is not None
+    return (record.method, *METHODS) if own else METHODS
+
+
+def _recorded(record: CreditRecord) -> TokenCredit | None:
+    if record.evidence is None or record.weight is None or not isinstance(record.advantage, list):
+        return None
+    return TokenCredit(record.evidence, record.weight, record.advantage)

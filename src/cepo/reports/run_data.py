@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from cepo.reports.recompute import recompute
+from cepo.reports.recompute import METHODS, recompute
 from cepo.traces import CreditRecord, read_traces
 
 __all__ = ["BIN", "WIDEST", "RunData", "load_run"]
@@ -122,8 +122,19 @@ def _rollout(record: CreditRecord) -> dict[str, Any]:
         "method": record.method, "prompt": record.prompt_text, "image": record.image, "tokens": record.tokens,
         "base": record.base_advantage, "reward": record.reward, "correct": record.correct, "answer": record.answer,
         "gold": record.gold, "rplus": record.r_plus, "rminus": list(record.r_minus), "source": record.minus_source,
-        "strength": record.strength, "clip": record.clip, **rounded,
+        "strength": record.strength, "clip": record.clip, "own": _own_rule(record), **rounded,
     }  # fmt: skip
+
+
+def _own_rule(record: CreditRecord) -> dict[str, list[float]] | None:
+    """The recorded credit of a rule of the user's own, which the page cannot compute; None: there is none."""
+    credit = recompute(record, record.method) if record.method not in METHODS and record.evidence else None
+    if credit is None:
+        return None
+    values = asdict(credit)
+    if not all(math.isfinite(value) for stream in values.values() for value in stream):
+        return None
+    return {name: [round(value, 4) for value in stream] for name, stream in values.items()}
 
 
 def _histogram(records: list[CreditRecord]) -> dict[str, list[int]]:
@@ -131,7 +142,7 @@ def _histogram(records: list[CreditRecord]) -> dict[str, list[int]]:
     bins = round(2 * WIDEST / BIN)
     counts = {"positive": [0] * bins, "negative": [0] * bins}
     for record in records:
-        credit = recompute(record, record.method) if record.method in ("cepo", "rlsd") and record.evidence else None
+        credit = recompute(record, record.method) if record.method != "grpo" and record.evidence else None
         if credit is None or record.base_advantage == 0:
             continue
         kind = counts["positive" if record.base_advantage > 0 else "negative"]

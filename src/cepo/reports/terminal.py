@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cepo.reports.recompute import METHODS, recompute
+from cepo.reports.recompute import recompute, shown_methods
 from cepo.traces import CreditRecord, read_traces
 
 __all__ = ["find_record", "printable", "show_record"]
@@ -56,15 +56,15 @@ def show_record(record: CreditRecord, by: By, console: Console) -> None:
         Text(f"{verdict}, reward {record.reward:g}, A = {record.base_advantage:+.3f}, lambda {record.strength:g}")
     )
     console.print(Text(f"r+ = {printable(str(record.r_plus))}    r- = {printable(minus)}\n"))
-    for method in METHODS:
+    for method in shown_methods(record):
         credit = recompute(record, method)
         if credit is None:
-            console.print(Text(f"{method:5s} not scored\n", style="dim"))
+            console.print(Text(f"{printable(method):5s} not scored\n", style="dim"))
             continue
         values = getattr(credit, by)
         neutral = {"evidence": 0.0, "weight": 1.0, "advantage": record.base_advantage}[by]
         largest = max((abs(value - neutral) for value in values), default=0.0) or 1.0
-        line = Text(f"{method:5s} ")
+        line = Text(f"{printable(method):5s} ")
         for token, value in zip(record.tokens, values, strict=True):
             line.append(printable(token), style=_style((value - neutral) / largest))
         console.print(line, "")
@@ -80,10 +80,13 @@ def _style(share: float) -> str:
 
 
 def _strongest(record: CreditRecord, console: Console) -> None:
-    credit = recompute(record, "cepo")
+    first = shown_methods(record)[0]
+    credit = recompute(record, first)
     if credit is None:
         return
-    table = Table("position", "token", "evidence", "weight", "advantage", title="strongest evidence (cepo)")
+    table = Table(
+        "position", "token", "evidence", "weight", "advantage", title=f"strongest evidence ({printable(first)})"
+    )
     order = sorted(range(len(record.tokens)), key=lambda t: -abs(credit.evidence[t]))
     for t in order[: 2 * STRONGEST]:
         numbers = (f"{values[t]:+.3f}" for values in (credit.evidence, credit.weight, credit.advantage))

@@ -28,7 +28,9 @@ class CEPOConfig(GRPOConfig):
             ignore or misuse one advantage per token.
     """
 
-    method: str = field(default="cepo", metadata={"help": "grpo, rlsd, cepo, opsd or sdpo: a row of cepo.METHODS."})
+    method: str = field(
+        default="cepo", metadata={"help": "grpo, rlsd, cepo, opsd, sdpo, or one of your own (cepo.register)."}
+    )
     preset: str = field(default="default", metadata={"help": "default, paper or released-code."})
     credit_strength: float | None = _credit("lambda_0 in [0, 1].")
     credit_schedule: str | None = _credit("linear or constant.")

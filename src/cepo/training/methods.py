@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -124,18 +124,24 @@ METHODS: dict[str, Method] = {
 }
 
 
+_OURS = frozenset(METHODS)
+
+
 def register(method: Method) -> None:
-    """Make a method of one's own known under its name, for `CEPOConfig(method=name)`.
+    """Make a method of one's own known under its name, for `CEPOConfig(method=name)`; once more: the new one holds.
 
     Raises:
-        ValueError: the name is another method's, or teachers are asked for that nothing reads.
+        ValueError: the name is one of ours, a teacher is unknown, or teachers and `assign` do not go together.
     """
-    known = METHODS.setdefault(method.name, method)
-    if known != method:
-        raise ValueError(f"there is a method {method.name!r} already ({known.source}); choose another name")
+    if method.name in _OURS:
+        source = METHODS[method.name].source
+        raise ValueError(f"there is a method {method.name!r} already ({source}); choose another name")
+    known = get_args(TeacherName)
+    if unknown := method.teachers - set(known):
+        raise ValueError(f"method {method.name!r} asks for teachers {sorted(unknown)}; there are {', '.join(known)}")
     if method.objective == "policy" and bool(method.teachers) != (method.assign is not None):
-        del METHODS[method.name]
         raise ValueError(f"method {method.name!r} needs both teachers and assign, or neither (GRPO)")
+    METHODS[method.name] = method
 
 
 def get_method(name: str) -> Method:

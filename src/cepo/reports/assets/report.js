@@ -15,7 +15,12 @@ const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200
 const visible = (text) => text.replace(HIDDEN, (c) => "\u27e8" + c.codePointAt(0).toString(16).padStart(4, "0") + "\u27e9");
 
 /* Credit: the formulas of cepo.ops.credit on one rollout's log-probs. */
+const RULES = ["cepo", "rlsd", "grpo"];
+/* A rule of the user's own is known by its recorded numbers alone; it stands first in a run that has one. */
+const ownRule = (run) => { const found = run.rollouts.find((r) => r.own); return found ? found.method : null; };
+const rules = (run) => (ownRule(run) === null ? RULES : [ownRule(run), ...RULES]);
 function credit(rollout, method) {
+  if (!RULES.includes(method)) return rollout.method === method ? rollout.own : null;
   const count = rollout.tokens.length, evidence = new Float64Array(count);
   if (method !== "grpo") {
     const other = method === "rlsd" || !rollout.minus ? rollout.student : rollout.minus;
@@ -30,7 +35,7 @@ function credit(rollout, method) {
 const question = (prompt) => prompt.replace(/<\|im_start\|>(system|user|assistant)\n?/g, "").replace(/<\|[a-z_]+\|>/g, "").trim();
 function strongest(rollout) {
   if (rollout.strong === undefined) {
-    const found = credit(rollout, "cepo") || credit(rollout, "rlsd");
+    const found = rollout.own || credit(rollout, "cepo") || credit(rollout, "rlsd");
     rollout.strong = found ? found.evidence.reduce((a, d) => Math.max(a, Math.abs(d)), 0) : 0;
   }
   return rollout.strong;
@@ -135,7 +140,7 @@ function overview() {
 }
 
 /* Rollouts */
-const state = { run: 0, shown: [], chosen: -1, method: "cepo", by: "evidence", compare: false };
+const state = { run: 0, shown: [], chosen: -1, method: null, by: "evidence", compare: false };
 const HEIGHT = 48;
 function fillFilters() {
   DATA.runs.forEach((run, i) => $("run").append(new Option(run.name, i)));
@@ -194,6 +199,7 @@ function segment(options, current, pick) {
   }
   return box;
 }
+const shownRule = (run) => (rules(run).includes(state.method) ? state.method : rules(run)[0]);
 function drawDetail() {
   const detail = $("detail"), chosen = state.shown[state.chosen];
   detail.replaceChildren();
@@ -207,7 +213,7 @@ function drawDetail() {
   words.append(refs);
   problem.append(words);
   const tools = make("div", "tools");
-  tools.append(segment([["evidence", "evidence"], ["weight", "weight"], ["advantage", "advantage"]], state.by, (v) => (state.by = v)), segment([["cepo", "CEPO"], ["rlsd", "RLSD"], ["grpo", "GRPO"], ["all", "side by side"]], state.compare ? "all" : state.method, (v) => { state.compare = v === "all"; if (v !== "all") state.method = v; }));
+  tools.append(segment([["evidence", "evidence"], ["weight", "weight"], ["advantage", "advantage"]], state.by, (v) => (state.by = v)), segment([...rules(run).map((m) => [m, visible(m.toUpperCase())]), ["all", "side by side"]], state.compare ? "all" : shownRule(run), (v) => { state.compare = v === "all"; if (v !== "all") state.method = v; }));
   const legend = make("span", "legend", { evidence: "wrong answer favours it", weight: "less credit", advantage: "lower than GRPO's" }[state.by]);
   legend.append(make("span", "ramp"), { evidence: "right answer favours it", weight: "more credit", advantage: "higher than GRPO's" }[state.by]);
   tools.append(legend);
@@ -218,9 +224,9 @@ function drawRollout(r, on) {
   const box = make("div", "rollout" + (on ? " on" : ""));
   box.append(make("h3", "", `${r.correct === null ? "not graded" : r.correct ? "✓ right" : "✗ wrong"} · row ${r.row} · answer ${visible(r.answer === null ? "none" : r.answer)} · A ${number(r.base)}`));
   const columns = make("div", "columns");
-  for (const method of state.compare ? ["cepo", "rlsd", "grpo"] : [state.method]) {
+  for (const method of state.compare ? rules(DATA.runs[state.run]) : [shownRule(DATA.runs[state.run])]) {
     const column = make("div");
-    if (state.compare) column.append(make("h4", "", method.toUpperCase()));
+    if (state.compare) column.append(make("h4", "", visible(method.toUpperCase())));
     column.append(drawTokens(r, method, on));
     columns.append(column);
   }
@@ -246,7 +252,7 @@ function drawTokens(r, method, on) {
 }
 function hover(r, method, t, values) {
   const at = (stream) => (stream ? stream[t] : null), parts = [["token", visible(r.tokens[t]), true], ["position", `${t + 1} of ${r.tokens.length}`], ["log P_S", number(at(r.student))], ["log P+", number(at(r.plus))], ["log P-", number(at(r.minus))]];
-  if (values) parts.push([method.toUpperCase() + " evidence", number(values.evidence[t]) + " nats"], ["weight", values.weight[t].toFixed(3)], ["advantage", number(values.advantage[t])]);
+  if (values) parts.push([visible(method.toUpperCase()) + " evidence", number(values.evidence[t]) + " nats"], ["weight", values.weight[t].toFixed(3)], ["advantage", number(values.advantage[t])]);
   $("hover").replaceChildren(...parts.map(([label, value, code]) => { const part = make("span", "", label + " "); part.append(make(code ? "code" : "b", "", value)); return part; }));
 }
 document.addEventListener("keydown", (event) => {
