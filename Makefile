@@ -25,7 +25,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-browser: install
-	$(BIN)/python -m pytest -m browser tests/reports
+	$(BIN)/python -m pytest -m browser tests/reports tests/test_docs.py
 
 # ZeRO-2 and ZeRO-3 on two processes; installs DeepSpeed into .venv.
 test-deepspeed: install
@@ -43,6 +43,7 @@ docs: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/python docs/make_configuration.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@! grep -rnoE '<(script|link|img)[^>]+(src|href)="?(https?:)?//[^"> ]+' site --include='*.html' || (echo "the site must open without a network" && false)
 	@echo "open site/index.html"
 
 clean:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,3 +65,18 @@ def test_pictures_are_those_of_the_results() -> None:
         if (ROOT / "docs" / picture).read_bytes() != (ROOT / original).read_bytes()
     ]
     assert stale == []
+
+
+@pytest.mark.browser
+def test_the_site_is_searched_without_a_server_or_a_network(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="make docs installs it")
+    chromium = shutil.which("chromium")
+    assert chromium, "chromium is not installed: apt-get install chromium"
+    site = tmp_path / "site"
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, text=True)
+    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom"]
+    page = f"file://{site}/index.html?q=tokenises"
+    dom = subprocess.run([*command, page], capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "matching document" in dom
+    assert "troubleshooting.html" in dom[dom.index("md-search-result__list") :]
