@@ -63,7 +63,7 @@ def load_run(folder: Path) -> RunData:
 
 def _read_metrics(run: RunData, path: Path) -> None:
     if not path.is_file():
-        run.notes.append("metrics.jsonl is missing: no curves")
+        run.notes.append("metrics.jsonl is missing: no curves (`cepo train` writes it; a script logs where report_to says)")
         return
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
         try:
@@ -89,7 +89,7 @@ def _read_settings(run: RunData, folder: Path) -> None:
     except json.JSONDecodeError:
         run.notes.append("summary.json cannot be read")
     if not summary.is_file():
-        run.notes.append("no summary.json: the run has not ended")
+        run.notes.append("no summary.json: a run of `cepo train` that has not ended, or a script's")
 
 
 def _read_records(run: RunData, folder: Path) -> list[CreditRecord]:
