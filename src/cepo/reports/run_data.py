@@ -63,7 +63,9 @@ def load_run(folder: Path) -> RunData:
 
 def _read_metrics(run: RunData, path: Path) -> None:
     if not path.is_file():
-        run.notes.append("metrics.jsonl is missing: no curves (`cepo train` writes it; a script logs where report_to says)")
+        run.notes.append(
+            "metrics.jsonl is missing: no curves (`cepo train` writes it; a script logs where report_to says)"
+        )
         return
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
         try:
