@@ -141,3 +141,24 @@ def test_a_sweep_has_its_figure(write: Write, tmp_path: Path, played: PlayedJobs
     lines = (out / "sweep_credit_clip.csv").read_text().splitlines()
     assert lines[1].startswith("credit_clip=0.1,0.1,0.25,0.25,0.25")
     assert "grpo" in (out / "sweep_credit_clip.svg").read_text()
+
+
+def test_equal_runs_of_another_comparison_are_taken(write: Write, tmp_path: Path, played: PlayedJobs) -> None:
+    """Same config and seed: copied with its generations. Another clip is another run, whatever its name."""
+    first, out = tmp_path / "first", tmp_path / "out"
+    arms = [{"name": "base-line", "method": "grpo"}, {"name": "cepo", "method": "cepo", "credit_clip": 0.1}]
+    compare(write(arms=arms, baseline="base-line"), first, None, False, Said())
+    (first / "runs" / "base-line-seed0" / "optimizer.pt").write_text("much")
+    played.trained, played.evaluated = [], []
+    said = Said()
+    assert compare(write(), out, None, True, said, [first]) == 0
+    assert sum("finished in" in line for line in said) == 2
+    assert not out.exists()
+    assert compare(tmp_path / "experiment.yaml", out, None, False, said, [first]) == 0
+    assert played.trained == ["cepo-seed0", "cepo-seed1"]
+    assert not any(name.startswith("grpo") for name in played.evaluated)
+    assert f"grpo-seed1: taken from {first / 'runs' / 'base-line-seed1'}" in said
+    assert means(out)["grpo"] == means(first)["base-line"]
+    assert not (out / "runs" / "grpo-seed0" / "optimizer.pt").exists()
+    with pytest.raises(ExperimentError, match=r"--reuse .*nowhere"):
+        compare(tmp_path / "experiment.yaml", out, None, False, Said(), [tmp_path / "nowhere"])

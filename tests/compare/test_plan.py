@@ -10,6 +10,7 @@ import pytest
 
 from cepo.compare.experiment import ExperimentError, load_experiment
 from cepo.compare.plan import Plan, check_data, check_recorded, make_plan, record
+from cepo.training.methods import METHODS
 from tests.compare.conftest import Write
 
 GRPO, CEPO = {"name": "grpo", "method": "grpo"}, {"name": "cepo", "method": "cepo"}
@@ -117,3 +118,22 @@ def test_a_folder_of_something_else_is_left_alone(write: Write, tmp_path: Path) 
     (run.folder / "summary.json").write_text("{}")
     with pytest.raises(ExperimentError, match="holds files of something else"):
         check_recorded(run)
+
+
+def test_another_rule_under_the_same_name_is_another_run(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cepo.training.methods.METHODS", dict(METHODS))
+    rule = tmp_path / "rule.py"
+    text = """from cepo import register
+from cepo.training.methods import Method, assign_cepo
+register(Method("mine", "mine", frozenset({"plus", "minus"}), assign_cepo))
+"""
+    rule.write_text(text)
+    config = write(arms=[GRPO, {"name": "mine", "method": "mine", "method_files": [str(rule)]}])
+    run = planned(config, tmp_path / "out").run("mine", 0)
+    record(run)
+    check_recorded(planned(config, tmp_path / "out").run("mine", 0))
+    rule.write_text(text + "# changed\n")
+    with pytest.raises(ExperimentError, match=r"method_files: \['rule\.py"):
+        check_recorded(planned(config, tmp_path / "out").run("mine", 0))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cepo.training.config import CEPOConfig
+from cepo.training.methods import METHODS
 from cepo.training.recipe import RecipeError, RunConfig, load_recipe, parse_overrides, resolve_recipe
 
 
@@ -101,3 +102,37 @@ def test_a_reason_for_a_difference_names_its_field(tmp_path: Path) -> None:
         load_recipe(tmp_path / "run.yaml")
     (tmp_path / "run.yaml").write_text("seed: 1\ndiffers: {seed: a control}\n")
     assert load_recipe(tmp_path / "run.yaml") == {"seed": "1"}
+
+
+RULE = """
+from cepo import register
+from cepo.training.methods import Method, assign_cepo
+register(Method({name!r}, "mine", frozenset({{"plus", "minus"}}), assign_cepo))
+"""
+
+
+def test_a_method_of_ones_own_in_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cepo.training.methods.METHODS", dict(METHODS))
+    path = tmp_path / "rule.py"
+    path.write_text(RULE.format(name="mine"))
+    run, config = resolve(tmp_path, "--method", "mine", "--method_files", f"[{path}]")
+    assert (config.method, run.method_files) == ("mine", [str(path)])
+    assert resolve(tmp_path, "--method", "mine", "--method_files", str(path))[0].method_files == [str(path)]
+    with pytest.raises(ValueError, match="unknown method 'theirs'"):
+        resolve(tmp_path, "--method", "theirs", "--method_files", str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1 / 0", "rule.py failed: ZeroDivisionError"),
+        ("import cepo", "rule.py registers no method"),
+        (RULE.format(name="cepo"), "there is a method 'cepo' already"),
+        (None, "there is no file .*rule.py"),
+    ],
+)
+def test_method_files_that_cannot_be_used(text: str | None, says: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "rule.py").write_text(text)
+    with pytest.raises(RecipeError, match=says):
+        resolve(tmp_path, "--method_files", str(tmp_path / "rule.py"))

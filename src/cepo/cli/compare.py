@@ -18,6 +18,10 @@ def add(commands: Any) -> None:
     parser.add_argument("--out", type=Path, default=None, help="folder (default: runs/compare/<experiment's name>)")
     parser.add_argument("--only", default=None, help="arms to run now, e.g. grpo,cepo; tables hold all arms")
     parser.add_argument("--dry-run", action="store_true", help="check, and say what would be run")
+    parser.add_argument(
+        "--reuse", type=Path, action="append", default=[], metavar="FOLDER",
+        help="another comparison: copy its finished runs that are equal to ours; may be given again",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -26,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
 
     out = options.out or Path("runs") / "compare" / options.config.stem
     only = None if options.only is None else [name.strip() for name in options.only.split(",")]
-    return compare(options.config, out, only, options.dry_run, _say)
+    return compare(options.config, out, only, options.dry_run, _say, options.reuse)
 
 
 def _say(text: str) -> None:

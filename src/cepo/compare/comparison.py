@@ -15,6 +15,7 @@ from cepo.compare.plan import Plan, Run, check_data, check_recorded, make_plan, 
 from cepo.compare.progress import shown
 from cepo.compare.report import write_report
 from cepo.compare.results import read_results
+from cepo.compare.reuse import Shelf
 from cepo.compare.runner import Failure, Job, run_jobs
 from cepo.evaluate import load_generations
 
@@ -34,7 +35,9 @@ class Selected:
     scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
-def compare(config: Path, out: Path, only: Sequence[str] | None, dry_run: bool, say: Say) -> int:
+def compare(
+    config: Path, out: Path, only: Sequence[str] | None, dry_run: bool, say: Say, reuse: Sequence[Path] = ()
+) -> int:
     """Run what is not there yet, write the tables and figures; 1 if a run failed, else 0.
 
     Args:
@@ -42,6 +45,7 @@ def compare(config: Path, out: Path, only: Sequence[str] | None, dry_run: bool, 
         out: folder of runs and results; finished parts in it are kept.
         only: arms to run now; the tables hold all arms, those without runs as missing.
         dry_run: check and say what would be run.
+        reuse: folders of other comparisons; a finished run of theirs that is one of ours is copied.
 
     Raises:
         ExperimentError, RecipeError, ValueError, OSError: the first thing wrong, before anything is run.
@@ -51,15 +55,17 @@ def compare(config: Path, out: Path, only: Sequence[str] | None, dry_run: bool, 
     plan = make_plan(experiment, out)
     for run in _possible(plan, experiment.arms):
         check_recorded(run)
-    _announce(plan, arms, say)
+    shelf = Shelf(reuse)
+    _announce(plan, arms, shelf, say)
     if dry_run:
         return 0
     if any(not run.finished for run in _possible(plan, arms)):
         check_data(plan, [arm.name for arm in arms])
     failed: dict[str, str] = {}
-    selected = _select(plan, arms, failed, say)
+    selected = _select(plan, arms, shelf, failed, say)
     ready = [arm for arm in arms if arm.name in selected.chosen]
     runs = [plan.run(arm.name, seed, selected.chosen[arm.name]) for arm in ready for seed in experiment.seeds]
+    _take(shelf, runs, say)
     _train(plan, runs, "training", failed, say)
     finished = [run for run in runs if run.finished]
     _evaluate(plan, [*base_tasks(plan), *_tasks(plan, finished)], "evaluation", failed, say)
@@ -89,7 +95,7 @@ def _candidates(plan: Plan, arms: Iterable[Arm]) -> list[Run]:
     return [plan.run(arm.name, seed, value) for arm in arms for value in select.values for seed in select.seeds]
 
 
-def _announce(plan: Plan, arms: Sequence[Arm], say: Say) -> None:
+def _announce(plan: Plan, arms: Sequence[Arm], shelf: Shelf, say: Say) -> None:
     """What the plan holds, and how far each of its runs is."""
     experiment = plan.experiment
     say(
@@ -102,13 +108,16 @@ def _announce(plan: Plan, arms: Sequence[Arm], say: Say) -> None:
         say(f"{select.field} of each arm: the best of {', '.join(select.values)} on {select.on}")
     planned = _candidates(plan, arms) or _possible(plan, arms)
     for run in planned:
+        found = shelf.find(run)
         state = "finished" if run.finished else f"step {_last_step(run.folder)}/{run.steps}"
+        state = state if found is None else f"finished in {found}"
         say(f"  {run.name:<40} {state}")
 
 
-def _select(plan: Plan, arms: Sequence[Arm], failed: dict[str, str], say: Say) -> Selected:
+def _select(plan: Plan, arms: Sequence[Arm], shelf: Shelf, failed: dict[str, str], say: Say) -> Selected:
     """Train and evaluate the candidates, then choose; without `select` every arm is ready."""
     candidates = _candidates(plan, arms)
+    _take(shelf, candidates, say)
     _train(plan, candidates, "selection", failed, say)
     finished = [run for run in candidates if run.finished]
     _evaluate(plan, _tasks(plan, finished, selecting=True), "selection's evaluation", failed, say)
@@ -138,6 +147,13 @@ def _score(plan: Plan, arm: str, value: str, seeds: Sequence[int]) -> float | No
             return None
         accuracies.append(fmean(generation.correct for generation in load_generations(task.out)))
     return fmean(accuracies)
+
+
+def _take(shelf: Shelf, runs: Sequence[Run], say: Say) -> None:
+    for run in runs:
+        found = shelf.take(run)
+        if found is not None:
+            say(f"{run.name}: taken from {found}")
 
 
 def _train(plan: Plan, runs: Sequence[Run], title: str, failed: dict[str, str], say: Say) -> None:

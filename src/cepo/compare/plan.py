@@ -17,12 +17,13 @@ from cepo.models.embedded import resolve
 from cepo.tasks.datasets import load_data
 from cepo.tasks.rewards import get_reward
 from cepo.training.config import CEPOConfig
+from cepo.training.method_files import digest
 from cepo.training.methods import get_method
 from cepo.training.preflight import check_answers
 from cepo.training.recipe import CREDIT_FIELDS, RunConfig, load_recipe, resolve_recipe, unexplained_differences
 from cepo.training.run import data_spec, write_atomically
 
-__all__ = ["Plan", "Run", "check_data", "check_recorded", "make_plan", "record"]
+__all__ = ["RECORD", "Plan", "Run", "changed_fields", "check_data", "check_recorded", "make_plan", "record"]
 
 _OURS = {
     "seed": "seeds", "output_dir": "--out", "run_name": "the arm's name", "save_steps": "checkpoint_steps",
@@ -32,7 +33,8 @@ _OURS = {
 """Recipe fields that a comparison sets -> where an experiment says so."""
 _NO_PART = ("output_dir", "run_name", "logging_dir", "disable_tqdm", "log_level", "log_level_replica", "local_rank")
 """Where a run lies and what it shows: equal runs may differ in them."""
-_RECORD = "plan.json"
+RECORD = "plan.json"
+"""The file in a run's folder that says what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,32 +165,36 @@ def check_recorded(run: Run) -> None:
     Raises:
         ExperimentError: the folder's record does not agree with the plan, or it holds files and no record.
     """
-    path = run.folder / _RECORD
+    path = run.folder / RECORD
     advice = "Choose another --out, or remove the folder to run it anew."
     if not path.is_file():
         if run.folder.is_dir() and any(entry.name != LOCK for entry in run.folder.iterdir()):
-            raise ExperimentError(f"{run.folder} holds files of something else (no {_RECORD}). {advice}")
+            raise ExperimentError(f"{run.folder} holds files of something else (no {RECORD}). {advice}")
         return
     then = json.loads(path.read_text())
+    if found := changed_fields(then, run):
+        made = f"{run.folder} was made with another config ({then['hash']}, now {run.hash})"
+        raise ExperimentError(f"{made}: {'; '.join(found)}. {advice}")
+
+
+def changed_fields(then: Mapping[str, Any], run: Run) -> list[str]:
+    """One sentence for each field in which a record (`record`'s file, read) is another run than this one."""
     resolved = then["resolved"]
     named = set(then["recipe"]) | set(run.recipe)
     names = sorted((set(resolved) & set(run.resolved)) | (named & (set(resolved) ^ set(run.resolved))))
-    changed = [
+    return [
         f"{name}: {resolved.get(name)!r} then, {run.resolved.get(name)!r} now"
         for name in names
         if resolved.get(name) != run.resolved.get(name)
     ]
-    if changed:
-        made = f"{run.folder} was made with another config ({then['hash']}, now {run.hash})"
-        raise ExperimentError(f"{made}: {'; '.join(changed)}. {advice}")
 
 
 def record(run: Run) -> Path:
     """Write the run's recipe and record into its folder; returns the recipe's path for `cepo train --config`."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    if not (run.folder / _RECORD).is_file():
+    if not (run.folder / RECORD).is_file():
         content = {"hash": run.hash, "recipe": dict(run.recipe), "resolved": dict(run.resolved)}
-        write_atomically(run.folder / _RECORD, json.dumps(content, indent=1, sort_keys=True) + "\n")
+        write_atomically(run.folder / RECORD, json.dumps(content, indent=1, sort_keys=True) + "\n")
     recipe = run.folder / "recipe.yaml"
     write_atomically(recipe, yaml.safe_dump(dict(run.recipe), sort_keys=True))
     return recipe
@@ -205,8 +211,9 @@ def _resolve_arm(arm: Arm, recipe: Mapping[str, Any]) -> tuple[RunConfig, CEPOCo
 
 
 def _resolved(run: RunConfig, config: CEPOConfig) -> dict[str, Any]:
-    """Every field as plain values; a credit field left to the preset has the preset's value."""
+    """Every field as plain values; a credit field left to the preset has the preset's value, code its digest."""
     values = asdict(run) | config.to_dict() | asdict(config.credit)
+    values["method_files"] = [f"{Path(path).name} {digest(path)}" for path in run.method_files]
     kept = {name: value for name, value in values.items() if name not in _NO_PART}
     return json.loads(json.dumps(kept, default=str))
 

@@ -15,6 +15,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from cepo.training.config import CEPOConfig
+from cepo.training.method_files import run_method_files
 from cepo.training.settings import CreditSettings
 
 __all__ = [
@@ -27,7 +28,7 @@ _EXTENDS, _DIFFERS = "extends", "differs"
 PACKAGED = Path(__file__).parents[1] / "recipes"
 
 CREDIT_FIELDS = frozenset(entry.name for entry in fields(CreditSettings)) | {
-    "method", "preset", "output_dir", "run_name", "seed",
+    "method", "method_files", "preset", "output_dir", "run_name", "seed",
 }  # fmt: skip
 """What runs that are compared may differ in: the credit, the seed, and where they lie."""
 
@@ -40,6 +41,9 @@ class RecipeError(ValueError):
 class RunConfig:
     """What a run needs beside the trainer's own fields."""
 
+    method_files: list[str] = field(
+        default_factory=list, metadata={"help": "Python files that register methods of your own; run first."}
+    )
     model: str = field(default="tiny", metadata={"help": "`tiny`, a local folder or a hub id."})
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa or flash_attention_2."})
     dtype: str = field(default="auto", metadata={"help": "Weights' dtype: auto, float32 or bfloat16."})
@@ -176,7 +180,8 @@ def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
     """Configs of a recipe.
 
     Raises:
-        RecipeError: an unknown field (the nearest name is suggested) or a value of the wrong kind.
+        RecipeError: an unknown field (the nearest name is suggested), a value of the wrong kind, or method files
+            that cannot be used.
         ValueError: what `CEPOConfig` refuses.
     """
     known = {entry.name for kind in (RunConfig, CEPOConfig) for entry in fields(kind) if entry.init}
@@ -184,6 +189,7 @@ def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
         if name not in known:
             near = get_close_matches(name, known, n=1, cutoff=0.0)
             raise RecipeError(f"unknown field {name!r}; did you mean {near[0]!r}?")
+    _run_method_files(values.get("method_files"))
     parser = HfArgumentParser([RunConfig, CEPOConfig])  # pyright: ignore[reportArgumentType]
     parser.exit_on_error = False
 
@@ -199,6 +205,16 @@ def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
         name = (error.argument_name or "").partition("/")[0]
         raise RecipeError(f"field {name.lstrip('-')}: {error.message}") from None
     return run, config
+
+
+def _run_method_files(given: Any) -> None:
+    """Before anything else is read: `method` may be one of theirs."""
+    if given in (None, "", "null"):
+        return
+    try:
+        run_method_files(given if isinstance(given, list) else [given])
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def _argv(values: Mapping[str, Any]) -> list[str]:

@@ -231,12 +231,14 @@ def resolved_config(run: RunConfig, config: CEPOConfig) -> dict[str, Any]:
 
 
 def write_provenance(folder: Path, run: RunConfig, config: CEPOConfig) -> None:
-    """`config.yaml`: every field as resolved; `versions.json`: packages, Python, machine, git revision."""
+    """`config.yaml`: every field as resolved; `versions.json`: packages, Python, machine, git; and the method files."""
     write_atomically(folder / "config.yaml", yaml.safe_dump(resolved_config(run, config), sort_keys=True))
     about = {name: version(name) for name in _PACKAGES}
     about |= {"python": platform.python_version(), "machine": platform.machine(), "git": git_revision()}
     about["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     write_atomically(folder / "versions.json", json.dumps(about, indent=1) + "\n")
+    for path in map(Path, run.method_files):
+        write_atomically(folder / path.name, path.read_text())
 
 
 def git_revision() -> str | None:
