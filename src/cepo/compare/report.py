@@ -19,6 +19,7 @@ from cepo.compare.tables import (
     accuracy_table,
     contrast_grid,
     cost_table,
+    credit_table,
     csv_text,
     diagnostics_table,
     grid,
@@ -69,6 +70,8 @@ def write_report(
     _write_table(out / "cost", "Seconds per optimiser step, mean ± standard deviation over seeds", cost, digits=2)
     title = "Training completions (tokens, %) and held-out completions (%), mean ± standard deviation over seeds"
     _write_table(out / "diagnostics", title, diagnostics, digits=1)
+    title = "How far credit went from GRPO's advantages, and where (%), mean ± standard deviation over seeds"
+    _write_table(out / "credit", title, credit_table(results), digits=1)
     _write_figures(plan, results, accuracy)
     return [*(in_words(contrast) for contrast in against), *gaps, f"tables and figures are in {out}"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from cepo.compare.credited import read_credited
 from cepo.compare.derivation import Derivation, Solutions, derivation, read_solutions
 from cepo.compare.evaluation import Protocol, Task, base_tasks, load_problems, tasks
 from cepo.compare.plan import Plan, Run
@@ -47,7 +48,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One run: step -> outcome (the last step is the trained model), and every logged line in order."""
+    """One run: step -> outcome (the last step is the trained model), every logged line in order, and how far its credit
+    went (`cepo.compare.credited`).
+    """
 
     arm: str
     seed: int
@@ -55,6 +58,7 @@ class RunResult:
     outcomes: Mapping[int, Outcome]
     metrics: Sequence[Mapping[str, Any]] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
+    credited: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def final(self) -> Outcome:
@@ -163,13 +167,15 @@ class _Reader:
         return outcome(load_generations(task.out), self._solutions[key], task.protocol.data)
 
     def run(self, run: Run, given: Sequence[Task]) -> RunResult:
+        metrics = read_metrics(run.folder)
         return RunResult(
             arm=run.arm,
             seed=run.seed,
             final_step=run.steps,
             outcomes={task.step: self.outcome(task) for task in given},
-            metrics=read_metrics(run.folder),
+            metrics=metrics,
             versions=json.loads((run.folder / "versions.json").read_text()),
+            credited=read_credited(run.folder / "traces", metrics),
         )
 
 

@@ -14,12 +14,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from cepo.compare.contrasts import Contrast
+from cepo.compare.credited import COLUMNS as CREDITED
 from cepo.compare.results import Outcome, Results, RunResult
 from cepo.stats import cluster_values, mean_interval
 
 __all__ = [
-    "AVERAGE", "Cell", "Table", "accuracy_table", "contrast_grid", "cost_table", "csv_text", "diagnostics_table",
-    "grid", "markdown", "over_seeds",
+    "AVERAGE", "Cell", "Table", "accuracy_table", "contrast_grid", "cost_table", "credit_table", "csv_text",
+    "diagnostics_table", "grid", "markdown", "over_seeds",
 ]  # fmt: skip
 
 AVERAGE = "average"
@@ -143,6 +144,15 @@ def _seconds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     active = [line for line in metrics if line.get("credit/lambda", 0) > 0]
     mean = _mean(active, "phase/credit_cpu_s")
     return found if mean is None else found | {"credit CPU s while lambda > 0": mean}
+
+
+def credit_table(results: Results) -> Table:
+    """How far the credit went from GRPO's, and where: the shares of `cepo.compare.credited`."""
+
+    def cells(runs: Sequence[RunResult]) -> dict[str, Cell | None]:
+        return {column: _seeds_or_none([run.credited.get(column) for run in runs]) for column in CREDITED}
+
+    return _by_arm(results, CREDITED, cells, dict.fromkeys(CREDITED, 100.0))
 
 
 def diagnostics_table(results: Results) -> Table:
