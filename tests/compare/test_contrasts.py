@@ -121,6 +121,11 @@ def test_evaluations_of_other_problems_are_refused() -> None:
             "cepo is below grpo by 5.0 points [-8.0, -2.0] (p = 0.002, 0.008 after Holm).",
         ),
         (
+            Difference(-0.05, -0.08, -0.02, 0.0),
+            0.0001,
+            "cepo is below grpo by 5.0 points [-8.0, -2.0] (p < 0.001, <0.001 after Holm).",
+        ),
+        (
             Difference(0.002, -0.010, 0.014, 0.7),
             0.9,
             "no difference shown between cepo and grpo: +0.2 points, and the interval [-1.0, +1.4] holds 0 "

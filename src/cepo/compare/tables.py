@@ -16,6 +16,7 @@ from typing import Any
 from cepo.compare.contrasts import Contrast
 from cepo.compare.credited import COLUMNS as CREDITED
 from cepo.compare.results import Outcome, Results, RunResult
+from cepo.compare.words import p_text
 from cepo.stats import cluster_values, mean_interval
 
 __all__ = [
@@ -114,9 +115,9 @@ def contrast_grid(contrasts: Sequence[Contrast]) -> list[str]:
             continue
         both = _interval(contrast.both) if contrast.both else "one seed"
         seeds = _interval(contrast.seeds) if contrast.seeds else "one seed"
-        p_holm = "" if contrast.p_holm is None else f"{contrast.p_holm:.2g}"
+        p_holm = "" if contrast.p_holm is None else p_text(contrast.p_holm)
         problems = _interval(contrast.problems) if contrast.problems else ""
-        rows.append([name, f"{100 * verdict.mean:+.1f}", both, f"{verdict.p:.2g}", p_holm, seeds, problems])
+        rows.append([name, f"{100 * verdict.mean:+.1f}", both, p_text(verdict.p), p_holm, seeds, problems])
     return grid([header, *rows])
 
 

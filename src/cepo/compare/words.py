@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from cepo.compare.contrasts import Contrast
 
-__all__ = ["in_words", "points"]
+__all__ = ["in_words", "p_text"]
 
 ALPHA = 0.05
+LEAST = 0.001
+"""Smaller p-values are shown as smaller than this."""
 
 
 def in_words(contrast: Contrast) -> str:
@@ -21,9 +21,9 @@ def in_words(contrast: Contrast) -> str:
     if difference is None:
         return f"nothing can be said of {contrast.arm} and {contrast.other}: {contrast.why_missing}."
     interval = f"[{_signed(difference.low)}, {_signed(difference.high)}]"
-    p = f"p = {difference.p:.2g}"
+    p = f"p {'=' if difference.p >= LEAST else '<'} {max(difference.p, LEAST):.2g}"
     if contrast.p_holm is not None and contrast.p_holm != difference.p:
-        p += f", {contrast.p_holm:.2g} after Holm"
+        p += f", {p_text(contrast.p_holm)} after Holm"
     alone = "" if contrast.both else " One seed: this holds for this pair of runs, not for the methods."
     if difference.low <= 0.0 <= difference.high:
         return (
@@ -40,9 +40,9 @@ def in_words(contrast: Contrast) -> str:
     )
 
 
-def points(contrasts: Sequence[Contrast]) -> list[str]:
-    """A Markdown list of sentences."""
-    return [f"- {in_words(contrast)}" for contrast in contrasts]
+def p_text(p: float) -> str:
+    """Two digits, or `<0.001`: no p-value is 0."""
+    return f"{p:.2g}" if p >= LEAST else f"<{LEAST}"
 
 
 def _signed(share: float) -> str:
