@@ -17,42 +17,39 @@ from cepo.stats import (
     mean_interval,
     paired_difference,
     pass_at_k,
-    t_cdf,
-    t_quantile,
     wilson_interval,
 )
 
 VALUES = st.lists(st.floats(-100.0, 100.0), min_size=2, max_size=12)
 
 
-@given(st.integers(1, 200), st.floats(-60.0, 60.0))
-def test_t_cdf_against_the_incomplete_beta_function(df, t):
-    with mpmath.workdps(40):  # near t = 0 the argument is 1 - tiny: in doubles the oracle itself is off by 1e-8
-        share = mpmath.mpf(df) / (df + mpmath.mpf(t) ** 2)
-        tail = float(mpmath.betainc(mpmath.mpf(df) / 2, 0.5, 0, share, regularized=True) / 2)
-    assert t_cdf(t, df) == pytest.approx(tail if t < 0 else 1 - tail, abs=1e-12)
+@given(st.integers(2, 200), st.floats(-60.0, 60.0))
+def test_p_value_against_the_incomplete_beta_function(n, t):
+    """Differences of mean t / sqrt(n) and standard deviation 1 have the statistic t."""
+    values = np.array([1.0, -1.0] + [0.0] * (n - 2))
+    shifted = values / values.std(ddof=1) + t / math.sqrt(n)
+    with mpmath.workdps(40):
+        share = mpmath.mpf(n - 1) / (n - 1 + mpmath.mpf(t) ** 2)
+        both_tails = float(mpmath.betainc(mpmath.mpf(n - 1) / 2, 0.5, 0, share, regularized=True))
+    assert paired_difference(shifted, [0.0] * n).p == pytest.approx(both_tails, abs=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("probability", "df", "want"),
+    ("confidence", "n", "quantile"),
     [  # printed tables of Student's distribution
-        (0.975, 1, 12.7062047362),
-        (0.975, 2, 4.3026527297),
-        (0.975, 4, 2.7764451052),
-        (0.95, 9, 1.8331129327),
-        (0.995, 29, 2.7563859036),
-        (0.975, 120, 1.9799304051),
-        (0.5, 7, 0.0),
-        (0.025, 4, -2.7764451052),
+        (0.95, 2, 12.7062047362),
+        (0.95, 3, 4.3026527297),
+        (0.95, 5, 2.7764451052),
+        (0.90, 10, 1.8331129327),
+        (0.99, 30, 2.7563859036),
+        (0.95, 121, 1.9799304051),
     ],
 )
-def test_t_quantile_against_tables(probability, df, want):
-    assert t_quantile(probability, df) == pytest.approx(want, abs=1e-9)
-
-
-@given(st.floats(0.001, 0.999), st.integers(1, 50))
-def test_t_quantile_inverts_the_cdf(probability, df):
-    assert t_cdf(t_quantile(probability, df), df) == pytest.approx(probability, abs=1e-12)
+def test_mean_interval_against_tables(confidence, n, quantile):
+    values = np.array([1.0, -1.0] + [0.0] * (n - 2))
+    estimate = mean_interval(values / values.std(ddof=1), confidence)
+    assert estimate.high * math.sqrt(n) == pytest.approx(quantile, abs=1e-9)
+    assert estimate.low == pytest.approx(-estimate.high, abs=1e-12)
 
 
 def test_wilson_against_published_values():

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 _ROUNDING = 1e-12
 """A standard error this much smaller than its mean is rounding: the values are equal."""
@@ -60,7 +61,7 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Estimate
     """
     vector = _vector("values", values)
     mean, error = float(vector.mean()), _standard_error(vector)
-    half = t_quantile(_upper(confidence), len(vector) - 1) * error
+    half = float(stdtrit(len(vector) - 1, _upper(confidence))) * error
     return Estimate(mean, mean - half, mean + half)
 
 
@@ -97,7 +98,7 @@ def paired_difference(a: Iterable[float], b: Iterable[float], confidence: float 
     error = _standard_error(difference)
     if error == 0.0:
         return Difference(mean, low, high, p=1.0 if mean == 0.0 else 0.0)
-    return Difference(mean, low, high, p=2.0 * (1.0 - t_cdf(abs(mean) / error, len(difference) - 1)))
+    return Difference(mean, low, high, p=_two_sided(mean / error, len(difference) - 1))
 
 
 def cluster_values(values: Iterable[float], clusters: Iterable[Hashable]) -> list[float]:
@@ -157,8 +158,8 @@ def crossed_difference(differences: Iterable[Iterable[float]], confidence: float
         return Difference(mean, mean, mean, p=1.0 if mean == 0.0 else 0.0)
     squares = ((ms_seed, seeds - 1), (ms_problem, problems - 1), (ms_rest, rest_df))
     df = max(1, int(1 / sum((square / spread) ** 2 / free for square, free in squares)))
-    half = t_quantile(upper, df) * error
-    return Difference(mean, mean - half, mean + half, p=2.0 * (1.0 - t_cdf(abs(mean) / error, df)))
+    half = float(stdtrit(df, upper)) * error
+    return Difference(mean, mean - half, mean + half, p=_two_sided(mean / error, df))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -215,45 +216,9 @@ def majority_vote(answers: Sequence[str | None], same: Callable[[str, str], bool
     return max(votes, key=votes.__getitem__, default=None)
 
 
-def t_cdf(t: float, df: int) -> float:
-    """P(T <= t) of Student's distribution with a whole number `df` of degrees of freedom.
-
-    Finite trigonometric series in theta = atan(t / sqrt(df)). Source: Abramowitz & Stegun 26.7.3, 26.7.4.
-
-    Raises:
-        ValueError: df < 1.
-    """
-    if df < 1:
-        raise ValueError(f"degrees of freedom must be at least 1, got {df}")
-    theta = math.atan2(t, math.sqrt(df))
-    cos2 = math.cos(theta) ** 2
-    # Ratios of successive terms: cos^2 (j-1)/j over j = 2, 4, .. < df (even df), j = 3, 5, .. < df (odd df).
-    j = np.arange(2 + df % 2, df, 2)
-    series = 1.0 + float(np.cumprod(cos2 * (j - 1) / j).sum())
-    if df % 2 == 0:
-        inside = math.sin(theta) * series
-    else:
-        tail = math.sin(theta) * math.cos(theta) * series if df > 1 else 0.0
-        inside = 2.0 / math.pi * (theta + tail)
-    return 0.5 + 0.5 * max(-1.0, min(1.0, inside))
-
-
-def t_quantile(probability: float, df: int) -> float:
-    """The t with P(T <= t) = probability, by bisection to float precision.
-
-    Raises:
-        ValueError: probability outside (0, 1), df < 1.
-    """
-    if not 0.0 < probability < 1.0:
-        raise ValueError(f"probability must lie in (0, 1), got {probability}")
-    if probability < 0.5:
-        return -t_quantile(1.0 - probability, df)
-    low, high = 0.0, 1.0
-    while t_cdf(high, df) < probability:
-        low, high = high, 2.0 * high
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if t_cdf(middle, df) < probability else (low, middle)
-    return high
+def _two_sided(t: float, df: int) -> float:
+    """P(|T| >= |t|) of Student's distribution."""
+    return 2.0 * float(stdtr(df, -abs(t)))
 
 
 def _upper(confidence: float) -> float:
