@@ -10,9 +10,17 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
+from cepo.compare.contrasts import arm_contrasts
 from cepo.compare.curves import accuracy_curves, answer_first_curves, evidence_curves, length_curves, sweep_curve
 from cepo.compare.experiment import Sweep
-from cepo.compare.figures import accuracy_figure, distribution_figure, evidence_figure, save_figure, sweep_figure
+from cepo.compare.figures import (
+    accuracy_figure,
+    difference_figure,
+    distribution_figure,
+    evidence_figure,
+    save_figure,
+    sweep_figure,
+)
 from cepo.compare.tables import over_seeds
 from tests.compare.conftest import made_results
 
@@ -116,3 +124,23 @@ def test_arms_have_colours_of_their_own_and_the_baseline_is_black() -> None:
     assert len(set(lines.values())) == 5
     low, high = axes.get_ylim()
     assert (low, high) == (-1.0, 101.0)  # the band of two seeds is wider than the scale
+
+
+def test_differences_are_the_verdicts_and_open_where_none_is_shown() -> None:
+    """Beside the baseline: one arm right on all of 20 problems that it has none of, one that trades one for another."""
+    nothing, traded = [0.0] * 20, [1.0, *[0.0] * 19]
+    results = made_results({"grpo": [traded, traded[::-1]], "best": [[1.0] * 20] * 2, "same": [traded[::-1], nothing]})
+    records = [record for contrast in arm_contrasts(results) if (record := contrast.to_record())]
+    assert [(record["arm"], record["other"], round(record["mean"], 3)) for record in records] == [
+        ("best", "grpo", 0.95),
+        ("same", "grpo", -0.025),
+    ]
+    (axes,) = difference_figure(records, "grpo", "the note").axes
+    dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    assert [dot.get_xdata()[0] for dot in dots] == pytest.approx([95.0, -2.5])
+    assert [dot.get_markerfacecolor() == "white" for dot in dots] == [False, True]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["best", "same"]
+
+
+def test_an_arm_without_a_verdict_has_no_difference() -> None:
+    assert [contrast.to_record() for contrast in arm_contrasts(RESULTS) if contrast.arm == "rlsd"] == [None]

@@ -37,6 +37,12 @@ class Contrast:
         """Over seeds and problems; over problems where there is one seed."""
         return self.both or self.problems
 
+    def to_record(self) -> dict[str, Any] | None:
+        """The verdict as a line of a figure's data, shares in [-1, 1]; None where there is none."""
+        if self.verdict is None:
+            return None
+        return {"arm": self.arm, "other": self.other, **self.verdict._asdict(), "p_holm": self.p_holm}
+
     def to_dict(self) -> dict[str, Any]:
         named = {"seeds": self.seeds, "problems": self.problems, "both": self.both}
         found = {name: difference._asdict() if difference else None for name, difference in named.items()}

@@ -19,7 +19,14 @@ from matplotlib.ticker import MaxNLocator
 from cepo.compare.curves import EVIDENCE
 from cepo.compare.tables import Cell, csv_text
 
-__all__ = ["accuracy_figure", "distribution_figure", "evidence_figure", "save_figure", "sweep_figure"]
+__all__ = [
+    "accuracy_figure",
+    "difference_figure",
+    "distribution_figure",
+    "evidence_figure",
+    "save_figure",
+    "sweep_figure",
+]
 
 Record = Mapping[str, Any]
 
@@ -42,6 +49,33 @@ def accuracy_figure(records: Sequence[Record], baseline: str, note: str) -> Figu
     axes.set(xlabel="optimiser step", ylabel="held-out accuracy (%)")
     axes.legend()
     _within_percent(axes)
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def difference_figure(records: Sequence[Record], other: str, note: str) -> Figure:
+    """Final accuracy less that of `other`, in points, a row for each arm with its interval; no difference is a line.
+
+    An interval that holds 0 is drawn hollow and grey: no difference shown.
+    """
+    figure = Figure(figsize=(6.5, 1.1 + 0.34 * len(records)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.axvline(0.0, color=_BASELINE, linewidth=1)
+    for place, record in enumerate(records):
+        mean, low, high = (_scaled(record[name], record["mean"]) for name in _BOUNDS)
+        open_ = low <= 0.0 <= high
+        colour = _KINDS["zero" if open_ else "positive" if mean > 0 else "negative"]
+        axes.plot([low, high], [place, place], color=colour, linewidth=2)
+        axes.plot([mean], [place], "o", color=colour, markerfacecolor="white" if open_ else colour, markersize=6)
+        axes.annotate(
+            f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]", (1.02, place), xycoords=("axes fraction", "data"), va="center"
+        )
+    axes.set_yticks(range(len(records)), [record["arm"] for record in records])
+    axes.set_ylim(len(records) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(f"held-out accuracy less {other}'s (points)")
+    figure.supxlabel(note, fontsize=7, color="#444444")
     return figure
 
 

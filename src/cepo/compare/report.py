@@ -10,7 +10,14 @@ from typing import Any
 
 from cepo.compare.contrasts import Contrast, arm_contrasts, base_contrasts
 from cepo.compare.curves import accuracy_curves, answer_first_curves, evidence_curves, length_curves, sweep_curve
-from cepo.compare.figures import accuracy_figure, distribution_figure, evidence_figure, save_figure, sweep_figure
+from cepo.compare.figures import (
+    accuracy_figure,
+    difference_figure,
+    distribution_figure,
+    evidence_figure,
+    save_figure,
+    sweep_figure,
+)
 from cepo.compare.plan import Plan
 from cepo.compare.results import Results
 from cepo.compare.tables import (
@@ -72,7 +79,7 @@ def write_report(
     _write_table(out / "diagnostics", title, diagnostics, digits=1)
     title = "How far credit went from GRPO's advantages, and where (%), mean ± standard deviation over seeds"
     _write_table(out / "credit", title, credit_table(results), digits=1)
-    _write_figures(plan, results, accuracy)
+    _write_figures(plan, results, accuracy, against)
     return [*(in_words(contrast) for contrast in against), *gaps, f"tables and figures are in {out}"]
 
 
@@ -139,7 +146,7 @@ def _write_table(stem: Path, title: str, table: Table, digits: int) -> None:
     write_atomically(stem.with_suffix(".csv"), csv_text(table.long()))
 
 
-def _write_figures(plan: Plan, results: Results, accuracy: Table) -> None:
+def _write_figures(plan: Plan, results: Results, accuracy: Table, against: list[Contrast]) -> None:
     """Every figure that has data; arms with missing runs are left out, and named under the axes."""
     out, baseline = plan.out, results.baseline
     absent = [arm for arm in results.arms if results.complete(arm) is None]
@@ -148,6 +155,10 @@ def _write_figures(plan: Plan, results: Results, accuracy: Table) -> None:
         note += f"; missing: {', '.join(absent)}"
     if curves := accuracy_curves(results):
         save_figure(accuracy_figure(curves, baseline, f"{note}; {results.shown} problems"), curves, out / "accuracy")
+    if differences := [record for contrast in against if (record := contrast.to_record())]:
+        what = "seeds and problems" if len(results.seeds) > 1 else "problems"
+        interval = f"{plan.experiment.evaluate.limit} problems, {len(results.seeds)} seeds; 95% interval over {what}"
+        save_figure(difference_figure(differences, baseline, interval), differences, out / "difference")
     if curves := evidence_curves(results):
         save_figure(evidence_figure(curves, note), curves, out / "evidence")
     lengths, first = length_curves(results), answer_first_curves(results)
