@@ -156,20 +156,30 @@ def _panels(count: int, note: str) -> tuple[Figure, Sequence[Axes]]:
 
 
 def _draw_arms(axes: Axes, records: Sequence[Record], baseline: str, *, scale: float, marked: bool = True) -> None:
-    others = 0
-    for index, arm in enumerate(dict.fromkeys(record["arm"] for record in records)):
+    others, arms = 0, list(dict.fromkeys(record["arm"] for record in records))
+    band = min(0.15, 0.4 / max(1, len(arms)))  # many that overlap would hide each other
+    for index, arm in enumerate(arms):
         colour = _BASELINE if arm == baseline else _COLOURS[others % len(_COLOURS)]
         others += arm != baseline
         line = _LINES[(index // len(_COLOURS)) % len(_LINES)]
         points = [record for record in records if record["arm"] == arm]
-        _draw(axes, points, arm, colour, line, _MARKERS[index % len(_MARKERS)] if marked else "", scale)
+        _draw(axes, points, arm, colour, line, _MARKERS[index % len(_MARKERS)] if marked else "", scale, band)
 
 
-def _draw(axes: Axes, points: Sequence[Record], label: str, colour: str, line: str, marker: str, scale: float) -> None:
+def _draw(
+    axes: Axes,
+    points: Sequence[Record],
+    label: str,
+    colour: str,
+    line: str,
+    marker: str,
+    scale: float,
+    band: float = 0.15,
+) -> None:
     steps = [record["step"] for record in points]
     mean, low, high = ([_scaled(record[name], record["mean"], scale) for record in points] for name in _BOUNDS)
     axes.plot(steps, mean, label=label, color=colour, linestyle=line, marker=marker, markersize=4)
-    axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.fill_between(steps, low, high, color=colour, alpha=band, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
