@@ -40,6 +40,11 @@ def test_dry_run_writes_nothing(write: Write, tmp_path: Path, played: PlayedJobs
     assert sum("step 0/2" in line for line in said) == 4
 
 
+def test_dry_run_reads_the_data(write: Write, tmp_path: Path, played: PlayedJobs) -> None:
+    with pytest.raises(ValueError, match="nowhere.jsonl"):
+        compare(write(overrides={"data": "/nowhere.jsonl"}), tmp_path / "out", None, True, Said())
+
+
 def test_a_whole_comparison_and_nothing_twice(write: Write, tmp_path: Path, played: PlayedJobs) -> None:
     played.accuracy = lambda run, split: {"grpo-seed0": 0.25, "grpo-seed1": 0.5}.get(run, 0.75)
     said, out = Said(), tmp_path / "out"

@@ -70,6 +70,14 @@ def test_experiments_extend_each_other(write: Write, tmp_path: Path) -> None:
     assert len(experiment.arms) == 2
 
 
+def test_a_recipe_is_relative_to_the_file_that_states_it(write: Write, tmp_path: Path) -> None:
+    beneath = write()
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere" / "other.yaml"
+    path.write_text("extends: ../experiment.yaml\nseeds: [7]\n")
+    assert load_experiment(path).recipe.resolve() == load_experiment(beneath).recipe.resolve()
+
+
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_repositorys_experiments_are_comparable(path: Path, tmp_path: Path) -> None:
     if path.stem == "protocol":

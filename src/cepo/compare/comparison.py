@@ -57,10 +57,10 @@ def compare(
         check_recorded(run)
     shelf = Shelf(reuse)
     _announce(plan, arms, shelf, say)
-    if dry_run:
-        return 0
     if any(not run.finished for run in _possible(plan, arms)):
         check_data(plan, [arm.name for arm in arms])
+    if dry_run:
+        return 0
     failed: dict[str, str] = {}
     selected = _select(plan, arms, shelf, failed, say)
     ready = [arm for arm in arms if arm.name in selected.chosen]

@@ -206,7 +206,8 @@ class _Written:
 
 
 def load_experiment(path: Path) -> Experiment:
-    """Read an experiment; like a recipe it may `extends` another one. `recipe` is relative to this file.
+    """Read an experiment; like a recipe it may `extends` another one. `recipe` is relative to the file that
+    states it.
 
     Raises:
         ExperimentError, RecipeError: the first field that is unknown, missing or of the wrong kind, a seed or a
@@ -214,7 +215,7 @@ def load_experiment(path: Path) -> Experiment:
     """
     if not path.is_file():
         raise ExperimentError(f"there is no experiment {path}; experiments lie in experiments/")
-    written = _build(_Written, load_recipe(path), path.name)
+    written = _build(_Written, load_recipe(path, files=("recipe",)), path.name)
     sweeps = tuple(_build(Sweep, given, f"sweep[{index}]") for index, given in enumerate(written.sweep))
     arms = [_arm(given, f"arms[{index}]") for index, given in enumerate(written.arms)]
     arms += [
@@ -224,7 +225,7 @@ def load_experiment(path: Path) -> Experiment:
     ]
     _distinct([arm.name for arm in arms], "arms")
     experiment = Experiment(
-        recipe=path.parent / written.recipe,
+        recipe=Path(written.recipe),
         arms=tuple(arms),
         baseline=written.baseline,
         seeds=written.seeds,

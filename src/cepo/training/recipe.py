@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -70,18 +70,21 @@ class RunConfig:
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
 
 
-def load_recipe(path: Path) -> dict[str, Any]:
+def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, Any]:
     """Read a recipe, with the one it `extends` beneath it; `differs` (field: reason) is kept out.
+
+    Args:
+        files: fields that name a file relative to the YAML that states them, which may be one beneath.
 
     Raises:
         RecipeError: no such file, not a mapping, or recipes that extend each other.
     """
-    return {name: value for name, value in _load(path, ()).items() if name != _DIFFERS}
+    return {name: value for name, value in _load(path, (), files).items() if name != _DIFFERS}
 
 
 def load_with_reasons(path: Path) -> dict[str, Any]:
     """A recipe as `load_recipe` reads it, with its `differs` block."""
-    return _load(path, ())
+    return _load(path, (), ())
 
 
 def unexplained_differences(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -123,10 +126,10 @@ def find_recipe(path: Path) -> Path:
     raise RecipeError(f"there is no recipe {path}; with the package come {known}")
 
 
-def _load(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    if path in above:
-        raise RecipeError(f"recipes extend each other: {' -> '.join(map(str, (*above, path)))}")
+def _load(path: Path, above: tuple[Path, ...], files: Collection[str]) -> dict[str, Any]:
     path = find_recipe(path)
+    if path.resolve() in (other.resolve() for other in above):
+        raise RecipeError(f"recipes extend each other: {' -> '.join(map(str, (*above, path)))}")
     try:
         content = _read_yaml(path.read_text())
     except yaml.YAMLError as error:
@@ -135,7 +138,8 @@ def _load(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise RecipeError(f"{path} must hold `field: value` lines, got {type(content).__name__}")
     if not isinstance(content.get(_DIFFERS, {}), dict):
         raise RecipeError(f"{path}: `differs` must hold `field: reason` lines, got {content[_DIFFERS]!r}")
-    base = _load(path.parent / content.pop(_EXTENDS), (*above, path)) if _EXTENDS in content else {}
+    base = _load(path.parent / content.pop(_EXTENDS), (*above, path), files) if _EXTENDS in content else {}
+    content |= {name: str(path.parent / content[name]) for name in files if isinstance(content.get(name), str)}
     return base | content
 
 
