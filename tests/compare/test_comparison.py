@@ -41,7 +41,7 @@ def test_dry_run_writes_nothing(write: Write, tmp_path: Path, played: PlayedJobs
 
 
 def test_dry_run_reads_the_data(write: Write, tmp_path: Path, played: PlayedJobs) -> None:
-    with pytest.raises(ValueError, match="nowhere.jsonl"):
+    with pytest.raises(ValueError, match=r"nowhere\.jsonl"):
         compare(write(overrides={"data": "/nowhere.jsonl"}), tmp_path / "out", None, True, Said())
 
 
