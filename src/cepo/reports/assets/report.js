@@ -86,7 +86,7 @@ function chart(title, unit, series, options = {}) {
   });
   svg.addEventListener("pointerleave", () => { readout.textContent = unit; cursor.setAttribute("visibility", "hidden"); });
   figure.append(svg);
-  if (series.length > 1) {
+  if (series.length > 1 || DATA.runs.length > 1) {
     const legend = make("div", "legend");
     legend.style.flexWrap = "wrap";
     for (const s of series) {
@@ -100,7 +100,7 @@ function chart(title, unit, series, options = {}) {
   }
   return figure;
 }
-const perRun = (name) => DATA.runs.map((run, i) => ({ name: run.name, colour: COLOURS[i % 6], points: run.metrics[name] || [] }));
+const perRun = (name) => DATA.runs.map((run, i) => ({ name: run.name, colour: COLOURS[i % 6], points: run.metrics[name] || [] })).filter((s) => s.points.length);
 const several = (names) => DATA.runs.flatMap((run, i) => names.map(([name, label, dash], j) => ({ name: (DATA.runs.length > 1 ? run.name + " " : "") + label, colour: DATA.runs.length > 1 ? COLOURS[i % 6] : COLOURS[j], dash: DATA.runs.length > 1 ? dash : "", points: run.metrics[name] || [] }))).filter((s) => s.points.length);
 function overview() {
   DATA.runs.forEach((run, i) => {
@@ -144,6 +144,9 @@ const state = { run: 0, shown: [], chosen: -1, method: null, by: "evidence", com
 const HEIGHT = 48;
 function fillFilters() {
   DATA.runs.forEach((run, i) => $("run").append(new Option(run.name, i)));
+  const scored = DATA.runs.findIndex((run) => run.rollouts.some((r) => r.plus)); // a baseline has no evidence to show
+  state.run = Math.max(0, scored);
+  $("run").value = state.run;
   fillSteps();
 }
 function fillSteps() {
@@ -235,7 +238,7 @@ function drawRollout(r, on) {
 }
 function drawTokens(r, method, on) {
   const values = credit(r, method), box = make("div", "tokens");
-  if (!values) { box.append(make("i", "", "not scored: no credit was due at this step")); }
+  if (!values) { box.append(make("div", "unscored", "not scored: no credit was due at this step")); }
   const neutral = { evidence: 0, weight: 1, advantage: r.base }[state.by], scale = { evidence: 1, weight: Math.max(r.clip, 1e-6), advantage: Math.max(Math.abs(r.base) * r.strength * r.clip, 1e-6) }[state.by];
   r.tokens.forEach((token, t) => {
     const node = make("span", "t", visible(token)), share = values ? Math.max(-1, Math.min(1, (values[state.by][t] - neutral) / scale)) : 0;
