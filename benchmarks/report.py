@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from cepo.reports.page import write_report
-from cepo.traces import CreditRecord, TraceWriter
+from cepo.reports.traces import CreditRecord, TraceWriter
 
 
 def synthetic_run(folder: Path, rollouts: int, tokens: int) -> None:

@@ -246,11 +246,11 @@ def step_share(steps: int) -> dict[str, float]:
 
     Both are read off the same steps by the trainer's phase clock, so that no difference of two noisy runs is taken.
     """
-    from cepo.tasks.datasets import load_data
-    from cepo.tasks.rewards import accuracy_reward
-    from cepo.training.recipe import find_recipe, load_recipe, resolve_recipe
-    from cepo.training.run import data_spec, load_model
-    from cepo.training.trainer import CEPOTrainer
+    from cepo.data.datasets import load_data
+    from cepo.data.rewards import accuracy_reward
+    from cepo.runs.recipe import find_recipe, load_recipe, resolve_recipe
+    from cepo.runs.run import data_spec, load_model
+    from cepo.trainer.trainer import CEPOTrainer
 
     recipe = load_recipe(find_recipe(Path("tiny/cepo.yaml")))
     found: dict[str, list[float]] = {}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from trl import GRPOConfig
 
-from cepo.training.config import CEPOConfig
-from cepo.training.recipe import RunConfig
-from cepo.training.settings import PRESETS, CreditSettings
+from cepo.credit.settings import PRESETS, CreditSettings
+from cepo.runs.recipe import RunConfig
+from cepo.trainer.config import CEPOConfig
 
 HEAD = """# Configuration
 

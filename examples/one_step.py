@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
 from cepo.answers import extract_answer, same_answer
+from cepo.data.rows import problem_row
+from cepo.geometry import generate
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
-from cepo.tasks.geometry import generate
-from cepo.tasks.rows import problem_row
 
 GROUP = 4
 STRENGTH, CLIP = 0.5, 0.5  # lambda and eps_w

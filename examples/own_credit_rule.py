@@ -11,12 +11,12 @@ from datasets import Dataset
 from torch import Tensor
 
 from cepo import CEPOConfig, CEPOTrainer, register
+from cepo.credit.evidence import contrastive_evidence
+from cepo.credit.rules import Credit, Knobs, Method, TeacherLogps, credit_from
+from cepo.data.rewards import accuracy_reward
+from cepo.data.rows import problem_row
+from cepo.geometry import generate
 from cepo.models.embedded import EMBEDDED
-from cepo.ops.credit import contrastive_evidence
-from cepo.tasks.geometry import generate
-from cepo.tasks.rewards import accuracy_reward
-from cepo.tasks.rows import problem_row
-from cepo.training.methods import Credit, Knobs, Method, TeacherLogps, credit_from
 
 TAU = 0.25
 """Nats."""

@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 
 from cepo import CEPOConfig, CEPOTrainer
+from cepo.data.datasets import DataSpec, load_data
+from cepo.data.rewards import accuracy_reward
+from cepo.geometry import generate
 from cepo.models.embedded import EMBEDDED
-from cepo.tasks.datasets import DataSpec, load_data
-from cepo.tasks.geometry import generate
-from cepo.tasks.rewards import accuracy_reward
 
 
 def write_data(folder: Path, count: int) -> Path:

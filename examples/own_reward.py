@@ -12,10 +12,10 @@ from typing import Any
 from datasets import Dataset
 
 from cepo import CEPOConfig, CEPOTrainer
+from cepo.data.rewards import accuracy_reward
+from cepo.data.rows import problem_row
+from cepo.geometry import generate
 from cepo.models.embedded import EMBEDDED
-from cepo.tasks.geometry import generate
-from cepo.tasks.rewards import accuracy_reward
-from cepo.tasks.rows import problem_row
 
 
 def brevity_reward(completions: list[Any], **columns: Any) -> list[float]:

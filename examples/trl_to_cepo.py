@@ -10,10 +10,10 @@ from pathlib import Path
 from datasets import Dataset
 
 from cepo import CEPOConfig, CEPOTrainer  # was: from trl import GRPOConfig, GRPOTrainer
+from cepo.data.rewards import accuracy_reward
+from cepo.data.rows import problem_row
+from cepo.geometry import generate
 from cepo.models.embedded import EMBEDDED
-from cepo.tasks.geometry import generate
-from cepo.tasks.rewards import accuracy_reward
-from cepo.tasks.rows import problem_row
 
 
 def main(output_dir: str = "runs/trl-to-cepo", max_steps: int = 3) -> CEPOTrainer:

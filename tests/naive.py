@@ -1,4 +1,4 @@
-"""Double-loop float64 twins of `cepo.ops`: no tensors, no broadcasting, formulas as the paper writes them."""
+"""Double-loop float64 twins of `cepo.credit`: no tensors, no broadcasting, formulas as the paper writes them."""
 
 import math
 

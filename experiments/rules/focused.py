@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cepo import register
-from cepo.ops.credit import contrastive_evidence, dead_zone, signed_evidence
-from cepo.training.methods import Credit, Knobs, Method, TeacherLogps
+from cepo.credit.evidence import contrastive_evidence, dead_zone, signed_evidence
+from cepo.credit.rules import Credit, Knobs, Method, TeacherLogps
 
 CAP = 1.0
 """Nats: more evidence than that counts as that much."""

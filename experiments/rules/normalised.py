@@ -11,7 +11,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from cepo import register
-from cepo.training.methods import Credit, Knobs, Method, TeacherLogps, assign_cepo
+from cepo.credit.rules import Credit, Knobs, Method, TeacherLogps, assign_cepo
 
 
 def assign_normalised(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, knobs: Knobs) -> Credit:

@@ -5,22 +5,22 @@ from typing import TYPE_CHECKING, Any
 from cepo._version import __version__
 
 if TYPE_CHECKING:
-    from cepo.training.config import CEPOConfig
-    from cepo.training.methods import METHODS, register
-    from cepo.training.trainer import CEPOTrainer
+    from cepo.credit.rules import METHODS, register
+    from cepo.trainer.config import CEPOConfig
+    from cepo.trainer.trainer import CEPOTrainer
 
 __all__ = ["METHODS", "CEPOConfig", "CEPOTrainer", "__version__", "register"]
 
 _HOMES = {
-    "CEPOConfig": "cepo.training.config",
-    "CEPOTrainer": "cepo.training.trainer",
-    "METHODS": "cepo.training.methods",
-    "register": "cepo.training.methods",
+    "CEPOConfig": "cepo.trainer.config",
+    "CEPOTrainer": "cepo.trainer.trainer",
+    "METHODS": "cepo.credit.rules",
+    "register": "cepo.credit.rules",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `import cepo.traces` must not pull in torch and TRL."""
+    """Import on first use: `import cepo.reports.traces` must not pull in torch and TRL."""
     if name not in _HOMES:
         raise AttributeError(f"module 'cepo' has no attribute {name!r}")
     from importlib import import_module

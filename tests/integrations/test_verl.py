@@ -25,16 +25,16 @@ from verl.trainer.ppo.v1 import get_trainer_cls
 from verl.utils.config import validate_config
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from cepo.contexts.prompts import TeacherPrompts
+from cepo.credit.prompts import TeacherPrompts
+from cepo.credit.rules import Knobs
+from cepo.credit.step import ScoreRequest, assign_credit, plan_scoring, run_scoring
+from cepo.data.rows import problem_row
+from cepo.geometry import generate
 from cepo.integrations.verl import CEPOPPOTrainer
 from cepo.integrations.verl_rows import Row, read_settings, row_contexts
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
 from cepo.scoring import ScoreRow
-from cepo.tasks.geometry import generate
-from cepo.tasks.rows import problem_row
-from cepo.training.assign import ScoreRequest, assign_credit, plan_scoring, run_scoring
-from cepo.training.methods import Knobs
 
 # uid, what is said, padding: groups interleave, `c` is all right, and verl has filled the batch with one row.
 SAID = [("a", "7", False), ("b", "7", False), ("a", "8 or 9", False), ("c", "7", False), ("b", "3", False),

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cepo.contexts.references import ReferencePolicy, choose_references
+from cepo.credit.references import ReferencePolicy, choose_references
+from cepo.glossary import Group, Rollout
 from cepo.integrations.verl_rows import Row, read_settings, row_contexts
-from cepo.types import Group, Rollout
 
 
 def algorithm(**fields: Any) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from datasets import Dataset
 from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
 
-from cepo.contexts.prompts import TeacherPrompts
+from cepo.credit.prompts import TeacherPrompts
+from cepo.data.rows import problem_row, user_prompt
 from cepo.evaluate import generate_answers
+from cepo.geometry import generate
+from cepo.geometry.problems import drafts, work_wrongly
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
 from cepo.scoring import Images, ScoreRow, score
-from cepo.tasks.geometry import generate
-from cepo.tasks.geometry.problems import drafts, work_wrongly
-from cepo.tasks.rows import problem_row, user_prompt
 
 
 @pytest.fixture(scope="module")

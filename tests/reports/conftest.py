@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cepo.traces import CreditRecord, TraceWriter
+from cepo.reports.traces import CreditRecord, TraceWriter
 
 MakeRun = Callable[..., Path]
 

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from cepo.cli import main
-from cepo.ops.credit import contrastive_evidence, modulate, privileged_gain, weights
+from cepo.credit.evidence import contrastive_evidence, modulate, privileged_gain, weights
 from cepo.reports.page import embed, write_report
 from cepo.reports.recompute import recompute
 from cepo.reports.run_data import load_run

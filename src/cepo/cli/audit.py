@@ -39,13 +39,13 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cepo.audit.problems import load_problems
-    from cepo.audit.run import run_audit
-    from cepo.audit.settings import AuditSettings, quick
-    from cepo.audit.variants import grid, select
-    from cepo.tasks.datasets import DataSpec
-    from cepo.tasks.sources import GEOMETRY
-    from cepo.training.preflight import check_folder
+    from cepo.data.datasets import DataSpec
+    from cepo.data.sources import GEOMETRY
+    from cepo.lab.audit.problems import load_problems
+    from cepo.lab.audit.run import run_audit
+    from cepo.lab.audit.settings import AuditSettings, quick
+    from cepo.lab.audit.variants import grid, select
+    from cepo.trainer.checks import check_folder
 
     given = {
         "methods": options.method,
@@ -86,17 +86,17 @@ def run(options: argparse.Namespace) -> int:
 def _on_device(name: str) -> tuple[Any, Any]:
     import torch
 
-    from cepo.training.run import load_model
+    from cepo.runs.run import load_model
 
     model, processor = load_model(name, "auto", None, trust_remote_code=False)
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
 
 
 def _write(result: Any, about: dict[str, Any], folder: Path) -> None:
-    from cepo.audit.findings import findings
-    from cepo.audit.picture import draw
-    from cepo.audit.table import as_csv, as_json, as_markdown
-    from cepo.training.run import write_atomically
+    from cepo.lab.audit.findings import findings
+    from cepo.lab.audit.picture import draw
+    from cepo.lab.audit.table import as_csv, as_json, as_markdown
+    from cepo.runs.run import write_atomically
 
     told = findings(result)
     write_atomically(folder / "audit.md", as_markdown(result, about, told))
@@ -111,7 +111,7 @@ def _versions() -> dict[str, str | None]:
     import platform
     from importlib.metadata import version
 
-    from cepo.training.run import git_revision
+    from cepo.runs.run import git_revision
 
     packages = {name: version(name) for name in ("cepo", "torch", "transformers", "numpy")}
     return {**packages, "python": platform.python_version(), "git": git_revision()}

@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cepo.compare.comparison import compare
+    from cepo.lab.compare.comparison import compare
 
     out = options.out or Path("runs") / "compare" / options.config.stem
     only = None if options.only is None else [name.strip() for name in options.only.split(",")]

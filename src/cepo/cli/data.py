@@ -21,9 +21,9 @@ def add(commands: Any) -> None:
 
 
 def run_preview(options: argparse.Namespace) -> int:
+    from cepo.data.datasets import DataSpec, load_data
+    from cepo.geometry import generate
     from cepo.reports.sheet import contact_sheet
-    from cepo.tasks.datasets import DataSpec, load_data
-    from cepo.tasks.geometry import generate
 
     if options.data == "geometry":
         problems: Any = generate(options.split, options.limit, options.seed)

@@ -21,8 +21,8 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from cepo.training.doctor import diagnose
-    from cepo.training.recipe import load_recipe, parse_overrides, resolve_recipe
+    from cepo.runs.doctor import diagnose
+    from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
 
     here = {"bf16": "false"} if not _bf16_can_be_set() else {}
     values = load_recipe(options.config) | here | parse_overrides(options.fields)

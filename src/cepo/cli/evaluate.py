@@ -41,9 +41,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _generate(options: argparse.Namespace) -> int:
+    from cepo.data.datasets import DataSpec, load_data
     from cepo.evaluate import generate_answers, save_generations
-    from cepo.tasks.datasets import DataSpec, load_data
-    from cepo.training.run import load_model
+    from cepo.runs.run import load_model
 
     if len(options.models) != 1:
         raise ValueError(f"give one MODEL, got {len(options.models)}; several are for --suite")

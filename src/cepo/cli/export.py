@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cepo.training.export import export_run
+    from cepo.runs.export import export_run
 
     print(f"wrote {export_run(options.folder, options.out)}: loads with plain transformers, equal logits")
     return 0

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cepo.training.recipe import find_recipe, load_recipe, parse_overrides, resolve_recipe
+    from cepo.runs.recipe import find_recipe, load_recipe, parse_overrides, resolve_recipe
 
     config = accelerate_config(options.accelerate)
     command = launch_command(options, config, find_recipe(options.config))
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return 0
     check_devices(config, options.processes, options.nodes)
-    from cepo.training.preflight import check_vllm
+    from cepo.trainer.checks import check_vllm
 
     check_vllm(resolve_recipe(values)[1])  # what is wrong is said once, and not by every process
     return subprocess.run(command).returncode

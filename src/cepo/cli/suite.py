@@ -24,10 +24,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: every benchmark has a result; 1: some failed, the table holds the others."""
-    from cepo.suite import SUITES, Settings, make_table, run_suite
-    from cepo.suite.environment import find_python
-    from cepo.suite.run import planned_commands
-    from cepo.suite.table import read_published
+    from cepo.lab.suite import SUITES, Settings, make_table, run_suite
+    from cepo.lab.suite.environment import find_python
+    from cepo.lab.suite.run import planned_commands
+    from cepo.lab.suite.table import read_published
 
     suite = SUITES[options.suite]
     published = None if options.published is None else read_published(options.published, suite)

@@ -17,11 +17,11 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cepo.training.recipe import load_recipe, parse_overrides, resolve_recipe
+    from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
 
     values = load_recipe(options.config) | parse_overrides(options.fields)
     run, config = resolve_recipe(values)
-    from cepo.training.run import run_training
+    from cepo.runs.run import run_training
 
     summary = run_training(run, config, say=_say)
     print_summary(summary, config.run_folder)

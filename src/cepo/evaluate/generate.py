@@ -39,7 +39,7 @@ def generate_answers(
     they were. The progress bar goes to stderr.
 
     Args:
-        dataset: rows of `cepo.tasks.datasets.load_data`: prompt, answer, id; images and family if there.
+        dataset: rows of `cepo.data.datasets.load_data`: prompt, answer, id; images and family if there.
         batch_size: completions that are generated together.
         autocast_bf16: whether the forward passes run under bfloat16 autocast.
 
@@ -85,7 +85,7 @@ def _check_rows(dataset: Dataset) -> None:
     if missing := {"prompt", "answer", "id"} - set(dataset.column_names):
         raise ValueError(
             f"the dataset lacks {', '.join(sorted(missing))}; it has {', '.join(dataset.column_names)}. "
-            "cepo.tasks.datasets.load_data gives such rows"
+            "cepo.data.datasets.load_data gives such rows"
         )
     seen: set[str] = set()
     for problem in dataset["id"]:

@@ -26,10 +26,10 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.tensordict_utils import get_tensordict, list_of_dict_to_tensordict
 from verl.workers.utils.padding import response_from_nested
 
-from cepo.contexts.prompts import TeacherPrompts
+from cepo.credit.prompts import TeacherPrompts
+from cepo.credit.rules import Knobs
+from cepo.credit.step import CreditedRows, RowContext, ScoreRequest, assign_credit, plan_scoring
 from cepo.integrations.verl_rows import Row, read_settings, row_contexts
-from cepo.training.assign import CreditedRows, RowContext, ScoreRequest, assign_credit, plan_scoring
-from cepo.training.methods import Knobs
 
 __all__ = ["CEPOPPOTrainer"]
 

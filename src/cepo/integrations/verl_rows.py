@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from cepo.answers import extract_answer, same_answer
-from cepo.contexts.references import ReferencePolicy, choose_references
-from cepo.training.assign import RowContext
-from cepo.training.methods import Method, get_method
-from cepo.training.rollouts import is_decided
-from cepo.training.settings import CreditSettings
-from cepo.types import Group, Rollout
+from cepo.credit.groups import is_decided
+from cepo.credit.references import ReferencePolicy, choose_references
+from cepo.credit.rules import Method, get_method
+from cepo.credit.settings import CreditSettings
+from cepo.credit.step import RowContext
+from cepo.glossary import Group, Rollout
 
 __all__ = ["Row", "read_settings", "row_contexts"]
 

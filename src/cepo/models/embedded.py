@@ -1,7 +1,7 @@
 """The small model that ships with cepo: Qwen3-VL's architecture at 2.4 million parameters.
 
 It sees 128 x 128 diagrams as 64 patches, reads its own small vocabulary and was warm-started by
-`cepo.warm_start`. A newcomer without a GPU and without a model hub trains and audits this one.
+`cepo.lab.warm_start`. A newcomer without a GPU and without a model hub trains and audits this one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A record's credit under any of the methods, from its log-probs: `cepo.ops.credit` in plain Python.
+"""A record's credit under any of the methods, from its log-probs: `cepo.credit.evidence` in plain Python.
 
 Reports open without torch; a test holds these numbers equal to the tensors'.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cepo.traces import CreditRecord
+from cepo.reports.traces import CreditRecord
 
 __all__ = ["METHODS", "TokenCredit", "recompute", "shown_methods"]
 

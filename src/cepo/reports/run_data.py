@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from cepo.reports.recompute import METHODS, recompute
-from cepo.traces import CreditRecord, read_traces
+from cepo.reports.traces import CreditRecord, read_traces
 
 __all__ = ["BIN", "WIDEST", "RunData", "load_run"]
 

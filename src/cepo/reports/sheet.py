@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
-from cepo.types import Problem
+from cepo.glossary import Problem
 
 __all__ = ["contact_sheet"]
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cepo.reports.recompute import recompute, shown_methods
-from cepo.traces import CreditRecord, read_traces
+from cepo.reports.traces import CreditRecord, read_traces
 
 __all__ = ["find_record", "printable", "show_record"]
 

@@ -14,7 +14,7 @@ const number = (value, digits = 3) => (value === null || value === undefined || 
 const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\uffff]/gu;
 const visible = (text) => text.replace(HIDDEN, (c) => "\u27e8" + c.codePointAt(0).toString(16).padStart(4, "0") + "\u27e9");
 
-/* Credit: the formulas of cepo.ops.credit on one rollout's log-probs. */
+/* Credit: the formulas of cepo.credit.evidence on one rollout's log-probs. */
 const RULES = ["cepo", "rlsd", "grpo"];
 /* A rule of the user's own is known by its recorded numbers alone; it stands first in a run that has one. */
 const ownRule = (run) => { const found = run.rollouts.find((r) => r.own); return found ? found.method : null; };

@@ -1,0 +1,207 @@
+"""Any training or evaluation data as one kind of `datasets.Dataset`, checked to the last row before use.
+
+Columns: `prompt` (messages), `images` (PIL images, decoded when read; absent where no row has one), `answer`
+(text that the grader accepts), `id`, and `solution` and `family` where the data have them. Other columns are
+left behind. Understood are TRL's conversational rows, plain questions, and Geometry3K's `<image>` marks.
+
+Left out on purpose: streaming, for every row is checked before a run; video and audio; the place of an image
+between two pieces of text, which TRL does not keep either.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from datasets import Dataset, Features, Image, List, Value
+from datasets.arrow_writer import ArrowWriter
+
+from cepo.answers import why_not_gradable
+from cepo.data.images import encode_image
+from cepo.data.messages import prompt_messages
+from cepo.data.sources import DataError, DataSpec, Source, open_source
+
+__all__ = ["SPELLINGS", "DataError", "DataSpec", "load_data"]
+
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "problem", "question"),
+    "images": ("images", "image"),
+    "answer": ("answer",),
+    "solution": ("solution",),
+    "family": ("family",),
+    "id": ("id",),
+}
+"""Our column -> the names under which it is found, and by which `DataSpec.columns` may speak of it."""
+
+_FEATURES = {
+    "prompt": List({"role": Value("string"), "content": Value("string")}),
+    "images": List(Image(mode="RGB")),
+    "answer": Value("string"),
+    "solution": Value("string"),
+    "family": Value("string"),
+    "id": Value("string"),
+}
+_SHOWN = 5
+_ROWS_IN_MEMORY = 64
+
+_log = logging.getLogger(__name__)
+
+
+def load_data(spec: DataSpec) -> Dataset:
+    """Load, check and convert the data that `spec` names.
+
+    Every problem of every row is found before any is reported. The rows are written to a temporary folder
+    (TMPDIR) and mapped from there, so that memory does not grow with the images; the folder goes when the
+    process ends. Without an `id` of its own a row is `<path>/<split>/<row>`, rows counted from 0.
+
+    Raises:
+        DataError: no such data, no column for the prompt or the answer, rows that cannot be used (unless
+            `spec.drop_invalid`), or no row left.
+        GraderUnavailable: math-verify cannot start.
+    """
+    source = open_source(spec)
+    if not len(source.rows):
+        raise DataError(f"{source.name} has no rows")
+    columns = _resolve_columns(source, spec.columns)
+    indices = _sampled(len(source.rows), spec)
+    folder = Path(spec.image_root).expanduser() if spec.image_root else source.folder
+    faults: dict[int, str] = {}
+    file = _write(_standard_rows(source, indices, columns, folder, faults), columns)
+    _report(faults, source.name, len(indices), drop=spec.drop_invalid)
+    dataset = Dataset.from_file(str(file))
+    if "images" in columns and not _any_image(dataset):
+        dataset = dataset.remove_columns("images")
+    return dataset
+
+
+def _sampled(available: int, spec: DataSpec) -> list[int]:
+    if spec.limit is None or spec.limit >= available:
+        return list(range(available))
+    return sorted(Random(spec.seed).sample(range(available), spec.limit))
+
+
+def _resolve_columns(source: Source, mapping: Mapping[str, str]) -> dict[str, str]:
+    """Our column -> the source's column: first what `mapping` says, then what is there by name.
+
+    A column that `mapping` takes for one purpose is not taken for another one by its name.
+    """
+    has = f"{source.name} has the columns {', '.join(source.columns) or '(none)'}"
+    columns = _mapped_columns(source, mapping, has)
+    free = [name for name in source.columns if name not in columns.values()]
+    for ours, spellings in SPELLINGS.items():
+        found = [] if ours in columns else [name for name in spellings if name in free]
+        if len(found) > 1:
+            raise DataError(f"{has}: say with `columns` which of {' and '.join(found)} is the {ours}")
+        if found:
+            columns[ours] = found[0]
+    for ours in ("prompt", "answer"):
+        if ours not in columns:
+            near = _nearest(ours, source.columns)
+            raise DataError(f"no column for the {ours}: {has}{near}. Name it: columns: {{{ours}: <its name>}}")
+    return columns
+
+
+def _mapped_columns(source: Source, mapping: Mapping[str, str], has: str) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for spelling, theirs in mapping.items():
+        ours = next((name for name, known in SPELLINGS.items() if spelling in known), None)
+        if ours is None:
+            known = ", ".join(name for names in SPELLINGS.values() for name in names)
+            raise DataError(f"columns maps {spelling!r}, which is no column of ours: {known}")
+        if theirs not in source.columns:
+            raise DataError(f"columns maps {spelling} to {theirs!r}; {has}{_nearest(theirs, source.columns)}")
+        if ours in columns:
+            raise DataError(f"columns maps {ours} twice, to {columns[ours]!r} and to {theirs!r}: keep one")
+        columns[ours] = theirs
+    return columns
+
+
+def _nearest(name: str, columns: Sequence[str]) -> str:
+    near = get_close_matches(name, columns, n=1, cutoff=0.5)
+    return f" (nearest: {near[0]})" if near else ""
+
+
+def _standard_rows(
+    source: Source,
+    indices: Sequence[int],
+    columns: Mapping[str, str],
+    folder: Path | None,
+    faults: dict[int, str],
+) -> Iterator[dict[str, Any]]:
+    """The rows that can be used, in order; why the others cannot goes into `faults`."""
+    theirs = sorted(set(columns.values()))
+    for index, row in zip(indices, source.read(indices, theirs), strict=True):
+        try:
+            yield _standard_row(row, columns, folder, f"{source.name}/{index}")
+        except ValueError as error:
+            faults[index] = str(error)
+
+
+def _standard_row(
+    row: Mapping[str, Any], columns: Mapping[str, str], folder: Path | None, default_id: str
+) -> dict[str, Any]:
+    given = {ours: row.get(theirs) for ours, theirs in columns.items()}
+    answer = given["answer"]
+    if why := why_not_gradable(answer):
+        raise ValueError(f"answer {answer!r:.80}: {why}")
+    if "####" in str(answer):
+        raise ValueError(f"answer {answer!r:.80}: this is GSM8K's solution, the answer is what follows its ####")
+    images = [encode_image(value, folder) for value in _listed(given.get("images"))]
+    standard: dict[str, Any] = {
+        "prompt": prompt_messages(given["prompt"], len(images)),
+        "answer": str(answer).strip(),
+        "id": default_id if given.get("id") is None else str(given["id"]),
+    }
+    if "images" in given:
+        standard["images"] = images
+    for name in ("solution", "family"):
+        if name in given:
+            standard[name] = None if given[name] is None else str(given[name])
+    return standard
+
+
+def _listed(images: Any) -> list[Any]:
+    """A row's images; one image needs no list, and None, "" and [] are no image."""
+    if isinstance(images, list | tuple):
+        return list(images)
+    return [] if images is None or images == "" else [images]
+
+
+def _write(rows: Iterator[dict[str, Any]], columns: Mapping[str, str]) -> Path:
+    """Write `rows` to an Arrow file in a temporary folder that goes when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="cepo-data-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    file = folder / "rows.arrow"
+    features = Features({name: kind for name, kind in _FEATURES.items() if name in columns or name == "id"})
+    with ArrowWriter(path=str(file), features=features, writer_batch_size=_ROWS_IN_MEMORY) as writer:
+        for row in rows:
+            writer.write(row)
+        writer.finalize()
+    return file
+
+
+def _report(faults: Mapping[int, str], name: str, total: int, *, drop: bool) -> None:
+    if not faults:
+        return
+    shown = [f"  row {index}: {fault}" for index, fault in list(faults.items())[:_SHOWN]]
+    if len(faults) > _SHOWN:
+        shown.append(f"  and {len(faults) - _SHOWN} more")
+    rows = "\n".join(shown)
+    if len(faults) == total:
+        raise DataError(f"{name}: none of the {total} rows can be used (rows count from 0):\n{rows}")
+    message = f"{name}: {len(faults)} of {total} rows cannot be used (rows count from 0):\n{rows}"
+    if not drop:
+        raise DataError(f"{message}\nRepair them, or leave them out with drop_invalid: true.")
+    _log.warning("%s\nThey are left out; %d rows remain.", message, total - len(faults))
+
+
+def _any_image(dataset: Dataset) -> bool:
+    chunks = dataset.data.column("images").chunks
+    return any(len(chunk.flatten()) for chunk in chunks)  # counts, reads no image

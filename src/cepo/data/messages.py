@@ -1,0 +1,80 @@
+"""Prompts as the trainer wants them: messages whose content is text, images apart in their own column.
+
+TRL puts a row's images in front of the text of its first user message. So a mark in the text or an image
+part between text parts, which says where an image stood, is counted and taken out: where it stood is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cepo.data.rows import user_prompt
+
+__all__ = ["IMAGE_MARK", "prompt_messages"]
+
+IMAGE_MARK = "<image>"
+_ROLES = ("system", "user", "assistant", "tool")
+_BOX = "\\boxed"
+
+
+def prompt_messages(prompt: Any, images: int) -> list[dict[str, str]]:
+    """The conversational prompt of a question (a string) or of messages, for a row with `images` images.
+
+    Where nothing in the prompt speaks of a box the instruction to box the answer is added, for the grader
+    reads nothing else.
+
+    Raises:
+        ValueError: no text, a malformed message, no user message, or marks and image parts that are neither
+            absent nor as many as the images.
+    """
+    messages, marks = _flattened([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
+    asked = [message for message in messages if message["role"] == "user"]
+    if not asked or not (images or any(message["content"] for message in asked)):
+        raise ValueError(f"the prompt asks nothing: {prompt!r:.80}")
+    if marks not in (0, images):
+        raise ValueError(f"the prompt marks {marks} images ({IMAGE_MARK} or image parts), the row has {images}")
+    if not any(_BOX in message["content"] for message in messages):
+        asked[-1]["content"] = user_prompt(asked[-1]["content"])[0]["content"].strip()
+    return messages
+
+
+def _unmarked(text: str) -> tuple[str, int]:
+    return text.replace(IMAGE_MARK, "").strip(), text.count(IMAGE_MARK)
+
+
+def _flattened(prompt: Any) -> tuple[list[dict[str, str]], int]:
+    """Messages with string content, and the number of marks and image parts taken out."""
+    if not isinstance(prompt, list) or not prompt:
+        raise ValueError(f"a prompt is a string or a list of messages, got {type(prompt).__name__} {prompt!r:.80}")
+    messages, total = [], 0
+    for message in prompt:
+        if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
+            raise ValueError(f"a message has a role of {'/'.join(_ROLES)} and a content, got {message!r:.80}")
+        text, marks = _content(message.get("content"))
+        messages.append({"role": message["role"], "content": text})
+        total += marks
+    return messages, total
+
+
+def _content(content: Any) -> tuple[str, int]:
+    if isinstance(content, str):
+        return _unmarked(content)
+    if not isinstance(content, list):
+        raise ValueError(f"a message's content is text or a list of parts, got {content!r:.80}")
+    texts, images = [], 0
+    for part in content:
+        # Parquet gives every part every other part's keys, with None.
+        given = {k: v for k, v in part.items() if v is not None} if isinstance(part, Mapping) else {}
+        text = given.get("text")
+        if given == {"type": "image"}:
+            images += 1
+        elif isinstance(text, str) and given == {"type": "text", "text": text}:
+            texts.append(text)
+        else:
+            raise ValueError(
+                f"a part is {{type: text, text}} or {{type: image}} with its image in the column `images`, "
+                f"got {part!r:.80}"
+            )
+    text, marks = _unmarked("".join(texts))
+    return text, images + marks

@@ -1,0 +1,103 @@
+"""The rollouts of an audit: groups, their enlargement to 32, and continuations of their prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from cepo.answers import grade
+from cepo.lab.audit.montecarlo import Value, steps_of
+from cepo.lab.audit.problems import AuditProblem
+from cepo.lab.audit.sampling import Prompt, Sampler, Start
+from cepo.lab.audit.targets import Target, sampled_target, worked_target
+
+__all__ = ["Bench", "chosen_for_steps", "is_decided", "progress_bar"]
+
+
+def progress_bar(what: str, total: int, unit: str) -> tqdm:
+    """A bar on stderr; silent where stderr is no terminal."""
+    return tqdm(total=total, desc=what, unit=unit, disable=None)
+
+
+def is_decided(group: Sequence[Target]) -> bool:
+    """Whether some rollouts are right and some wrong: only then does training give token-level credit."""
+    return len({member.right for member in group}) == 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Problems with their encoded prompts, and what samples and reads their completions."""
+
+    problems: Sequence[AuditProblem]
+    prompts: Sequence[Prompt]
+    tokenizer: Any
+    sampler: Sampler
+
+    def rollouts(self, which: Sequence[int], count: int, seed: int, what: str) -> dict[int, list[Target]]:
+        """`count` rollouts of each of the problems `which`."""
+        with progress_bar(what, len(which), "problem") as bar:
+            sampled = self.sampler.complete([Start(self.prompts[index]) for index in which], count, seed, bar.update)
+        return {
+            index: [
+                sampled_target(index, self.problems[index], self.tokenizer, ids, self.sampler.ends)
+                for ids in completions
+            ]
+            for index, completions in zip(which, sampled, strict=True)
+        }
+
+    def worked(self, which: Sequence[int]) -> list[Target]:
+        """The worked solutions of the problems `which`."""
+        end = self.sampler.ends[0]
+        return [
+            worked_target(index, self.problems[index], self.tokenizer, solution, end)
+            for index in which
+            for solution in self.problems[index].worked
+        ]
+
+    def values(self, targets: Sequence[Target], samples: int, step_tokens: int, seed: int) -> list[list[Value]]:
+        """For each target its values at the start and after each step; a prefix that two share is sampled once."""
+        cuts = {target: [0, *(last for _, last in steps_of(target, step_tokens))] for target in targets}
+        open_prefixes: dict[tuple[int, tuple[int, ...]], None] = {}
+        for target, places in cuts.items():
+            ends_itself = places if target.truncated else places[:-1]
+            open_prefixes |= dict.fromkeys((target.problem, target.ids[:place]) for place in ends_itself)
+        outcomes = self._outcomes(list(open_prefixes), samples, seed)
+        found = []
+        for target, places in cuts.items():
+            values = [outcomes.get((target.problem, target.ids[:place])) for place in places]
+            found.append([Value((target.right,), exact=True) if value is None else value for value in values])
+        return found
+
+    def _outcomes(
+        self, prefixes: Sequence[tuple[int, tuple[int, ...]]], samples: int, seed: int
+    ) -> Mapping[tuple[int, tuple[int, ...]], Value]:
+        with progress_bar("continuing prefixes", len(prefixes), "prefix") as bar:
+            starts = [Start(self.prompts[problem], prefix) for problem, prefix in prefixes]
+            sampled = self.sampler.complete(starts, samples, seed, bar.update)
+        found = {}
+        for (problem, prefix), completions in zip(prefixes, sampled, strict=True):
+            gold = self.problems[problem].gold
+            texts = (self.tokenizer.decode([*prefix, *ids], skip_special_tokens=True) for ids in completions)
+            found[problem, prefix] = Value(tuple(grade(text, gold) for text in texts))
+        return found
+
+
+def chosen_for_steps(
+    groups: Mapping[int, Sequence[Target]], usable: Callable[[Target], bool], problems: int, rollouts: int
+) -> list[Target]:
+    """Of the first `problems` problems up to `rollouts` usable rollouts each, right and wrong in turn."""
+    chosen: list[Target] = []
+    taken = 0
+    for group in groups.values():
+        right = [member for member in group if member.right and usable(member)]
+        wrong = [member for member in group if not member.right and usable(member)]
+        if not right or not wrong or taken == problems:
+            continue
+        half = rollouts - rollouts // 2
+        kept = wrong[: max(half, rollouts - len(right))]
+        chosen += [*kept, *right[: rollouts - len(kept)]]
+        taken += 1
+    return chosen

@@ -1,0 +1,145 @@
+"""Each finding as a line in words, drawn from paired differences: what differs, by how much, or not visibly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from cepo.lab.audit.ledger import Cell, Ledger
+from cepo.lab.audit.measure import GRPO, SURPRISAL
+from cepo.lab.audit.metrics import Measured
+from cepo.lab.audit.null import NULL_MEASURES
+from cepo.lab.audit.run import DEAD_ZONES, AuditResult
+from cepo.lab.audit.sensitivity import DIFFERENT, GROUP_SIZES
+from cepo.lab.audit.table import shown
+
+__all__ = ["findings"]
+
+PLAIN = "cepo-sampled"
+"""What the others are held against."""
+FEWEST = 8
+"""Problems. A bootstrap over fewer says little about its interval."""
+
+_WORDS = {
+    "auroc": "AUROC",
+    "contrast": "decisive/filler contrast",
+    "saturation_filler": "filler at the clip",
+    "mass_right": "evidence of the right sign on right rollouts",
+    "mass_wrong": "evidence of the right sign on wrong rollouts",
+    "error_focus": "extra weight of the first error",
+    "spearman": "rank correlation with value changes",
+    "spearman_within": "rank correlation within rollouts",
+    "coverage": "rollouts that get evidence",
+}
+_LABELLED = ("auroc", "contrast", "mass_right", "mass_wrong", "error_focus")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two rows of the table and what they are compared by."""
+
+    title: str
+    one: tuple[str, str]
+    other: tuple[str, str]
+    labelled: Sequence[str] = _LABELLED
+    values: Sequence[str] = ("spearman", "spearman_within")
+
+
+def findings(result: AuditResult) -> list[str]:
+    """The lines, in the order of the questions; a comparison whose rows were not audited has none."""
+    ledger = result.ledger
+    lines = [_compared(ledger, pair) for pair in _pairs()]
+    lines += [
+        _levels(ledger, name, *levels) for levels in _level_pairs() for name in (PLAIN, "cepo-own", "cepo-marginal")
+    ]
+    lines += list(_null_lines(ledger))
+    return [line for line in lines if line]
+
+
+def _pairs() -> Iterator[_Pair]:
+    yield _Pair("method: CEPO against RLSD", (PLAIN, ""), ("rlsd", ""))
+    for policy in ("common", "own", "marginal", "worst"):
+        yield _Pair(f"r- policy: {policy} against sampled", (f"cepo-{policy}", ""), (PLAIN, ""))
+    yield _Pair("r- policy: the paper's (worst, self allowed) against sampled", ("cepo-worst+self", ""), (PLAIN, ""))
+    for name in (PLAIN, "rlsd"):
+        yield _Pair(f"prompt style, {name}: user turn against prefill", (name, ""), (f"{name}/prefill", ""))
+        yield _Pair(f"reference form, {name}: answer against rationale", (name, ""), (f"{name}/rationale", ""))
+    yield _Pair(
+        "the released code's way (worst, self allowed, prefill, no image) against sampled",
+        ("cepo-worst+self/prefill/blind", ""),
+        (PLAIN, ""),
+    )
+    for name in (PLAIN, "cepo-own", "rlsd"):
+        for zone in DEAD_ZONES:
+            yield _Pair(
+                f"{zone}, {name}: with against without", (name, zone), (name, ""), (*_LABELLED, "saturation_filler")
+            )
+        yield _Pair(f"against the student's surprisal, {name}", (name, ""), (SURPRISAL, ""), ("auroc", "contrast"), ())
+        yield _Pair(f"against the outcome alone (GRPO), {name}", (name, ""), (GRPO, ""), (), ("spearman",))
+        yield _Pair(f"teacher weights, {name}: other against own", (f"{name}@teacher", ""), (name, ""))
+
+
+def _level_pairs() -> Iterator[tuple[str, str]]:
+    yield f"group size: {GROUP_SIZES[-1]}", f"group size: {GROUP_SIZES[0]}"
+    factor = "different answers of 4 wrong siblings"
+    yield f"{factor}: {DIFFERENT[0]}", f"{factor}: {DIFFERENT[-1]}"
+    yield "rejection rate: 3: over 2/3", "rejection rate: 1: under 1/3"
+
+
+def _compared(ledger: Ledger, pair: _Pair) -> str:
+    cells = [Cell("sampled", *pair.one, measure) for measure in pair.labelled]
+    cells += [Cell("montecarlo", *pair.one, measure) for measure in pair.values]
+    parts = [_difference(ledger, cell, replace(cell, variant=pair.other[0], level=pair.other[1])) for cell in cells]
+    return _line(pair.title, parts)
+
+
+def _levels(ledger: Ledger, name: str, one: str, other: str) -> str:
+    measures = ("auroc", "mass_right", "mass_wrong", "coverage", "spearman_within")
+    cells = [Cell("sensitivity", name, one, measure) for measure in measures]
+    return _line(
+        f"{one} against {other}, {name}", [_difference(ledger, cell, replace(cell, level=other)) for cell in cells]
+    )
+
+
+def _line(title: str, differences: Sequence[_Difference]) -> str:
+    """What differs visibly, with figures; then, by name, what does not and what was measured too rarely to tell."""
+    apart = [one.told() for one in differences if one.verdict in ("higher", "lower")]
+    for verdict, words in (("same", "no visible difference in"), ("few", f"under {FEWEST} problems, no verdict on")):
+        names = [_WORDS[one.measure] for one in differences if one.verdict == verdict]
+        apart += [f"{words} {', '.join(names)}"] if names else []
+    return f"**{title}**: {'; '.join(apart)}." if apart else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """One measure of two rows, and their paired difference."""
+
+    measure: str
+    one: Measured
+    other: Measured
+    difference: Measured
+
+    @property
+    def verdict(self) -> str:
+        if self.difference.value is None:
+            return "none"
+        apart = self.difference.excludes
+        if apart is None or self.difference.problems < FEWEST:
+            return "few"
+        return "higher" if apart > 0 else "lower" if apart < 0 else "same"
+
+    def told(self) -> str:
+        values = f"{self.one.value:.2f} against {self.other.value:.2f}"
+        return f"{_WORDS[self.measure]} {self.verdict}, {values} (difference {shown(self.difference)})"
+
+
+def _difference(ledger: Ledger, one: Cell, other: Cell) -> _Difference:
+    return _Difference(one.measure, ledger[one], ledger[other], ledger.difference(one, other))
+
+
+def _null_lines(ledger: Ledger) -> Iterator[str]:
+    kinds = dict.fromkeys((c.variant, c.level) for c, _ in ledger.cells() if c.part == "null")
+    for asking, kind in kinds:
+        floor = [f"{name} {shown(ledger[Cell('null', asking, kind, name)], 4)}" for name in list(NULL_MEASURES)[:2]]
+        if asking == "user, answer":
+            yield f"**null floor, {asking}, {kind}**: {', '.join(floor)} nats."

@@ -1,0 +1,290 @@
+"""The audit, top to bottom: sample, choose references, score once, measure each part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from torch import nn
+from transformers import ProcessorMixin
+
+from cepo.evaluate import end_tokens
+from cepo.lab.audit.collect import Bench, chosen_for_steps, is_decided, progress_bar
+from cepo.lab.audit.evidence import Key, ScoreBook
+from cepo.lab.audit.ledger import Cell, Ledger
+from cepo.lab.audit.measure import (
+    Choices,
+    Floors,
+    StepTable,
+    choose,
+    measure_bins,
+    measure_labelled,
+    measure_level,
+    measure_profile,
+    measure_values,
+    usable,
+)
+from cepo.lab.audit.metrics import Floats, resamples
+from cepo.lab.audit.montecarlo import reliability, steps_of, value_changes
+from cepo.lab.audit.null import NullPair, null_floor, null_pairs, record_null
+from cepo.lab.audit.problems import AuditProblem
+from cepo.lab.audit.sampling import Sampler, encode
+from cepo.lab.audit.sensitivity import GROUP_SIZES, bins_of, levels_of
+from cepo.lab.audit.settings import AuditSettings
+from cepo.lab.audit.targets import Target
+from cepo.lab.audit.variants import ASKING, Variant, grid, select
+
+__all__ = ["DEAD_ZONES", "AuditResult", "run_audit"]
+
+DEAD_ZONES = ("dead zone at the null median", "dead zone at the null p90")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """What was measured, and the facts that a reader needs beside it: counts, shares, what was left out and why."""
+
+    ledger: Ledger
+    variants: Sequence[Variant]
+    facts: Mapping[str, Any]
+    notes: Sequence[str]
+
+
+def run_audit(
+    settings: AuditSettings,
+    problems: Sequence[AuditProblem],
+    model: nn.Module,
+    teacher: nn.Module | None,
+    processor: Any,
+    say: Callable[[str], None],
+) -> AuditResult:
+    """Audit the credit that `model` would give itself on `problems`.
+
+    Args:
+        teacher: other weights to audit as the teachers' beside the model's own; None: only its own.
+        processor: the model's, or its tokenizer.
+        say: is told what happens.
+
+    Raises:
+        ValueError: an unknown method, a model without an end token, no group with right and wrong rollouts.
+    """
+    variants = select(grid(other_teacher=teacher is not None), settings.methods)
+    if all(problem.row.get("images") is None for problem in problems):
+        variants = tuple(variant for variant in variants if variant.asking.sees_images)  # blind is all that there is
+    return _Audit(settings, problems, model, teacher, processor, say, variants).run()
+
+
+class _Audit:
+    """One run's state: what has been sampled and chosen so far."""
+
+    def __init__(
+        self,
+        settings: AuditSettings,
+        problems: Sequence[AuditProblem],
+        model: Any,
+        teacher: nn.Module | None,
+        processor: Any,
+        say: Callable[[str], None],
+        variants: Sequence[Variant],
+    ) -> None:
+        vision = isinstance(processor, ProcessorMixin)
+        tokenizer: Any = processor.tokenizer if vision else processor  # pyright: ignore[reportAttributeAccessIssue]
+        image_token_id = processor.image_token_id if vision else None  # pyright: ignore[reportAttributeAccessIssue]
+        self.settings, self.problems, self.say, self.variants = settings, problems, say, variants
+        prompts = [encode(processor, problem.row) for problem in problems]
+        _check_length(model, max(len(prompt.ids) for prompt in prompts), settings.max_new_tokens)
+        sampler = Sampler(model, end_tokens(model), image_token_id, settings.temperature, settings.max_new_tokens)
+        self.bench = Bench(problems, prompts, tokenizer, sampler)
+        self.book = ScoreBook(
+            prompts,
+            tokenizer,
+            lambda prompt: processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False),
+            (model, teacher),
+            image_token_id,
+            settings.temperature,
+        )
+        self.ledger = Ledger()
+        self.weight_RP: Floats = resamples(len(problems), settings.replicates, settings.seed)
+        self.labelled = any(problem.worked for problem in problems)
+        self.notes: list[str] = []
+
+    def run(self) -> AuditResult:
+        parts = self._parts()
+        groups = self.bench.rollouts(
+            range(len(self.problems)), self.settings.rollouts, self.settings.seed, "sampling rollouts"
+        )
+        decided = {index: group for index, group in groups.items() if is_decided(group)}
+        if not decided:
+            raise ValueError(
+                f"no group of {self.settings.rollouts} rollouts has both right and wrong ones: there is no credit to "
+                "audit. Take more rollouts, or problems that this model solves some of the time"
+            )
+        self.say(f"{len(decided)} of {len(groups)} problems have right and wrong rollouts")
+        main = self._choose(self.variants, [(member, group) for group in decided.values() for member in group])
+        worked = self._worked(groups) if "labelled" in parts else Choices({})
+        levels = self._levels(decided) if "sensitivity" in parts else {}
+        table = self._steps(main) if "montecarlo" in parts else None
+        nulls = self._nulls(groups)
+        self._score([main, worked, *levels.values()], nulls)
+        floors = self._floors(nulls)
+        self.say("measuring")
+        if "labelled" in parts:
+            self._measure_labelled(main, worked, decided, floors, "sensitivity" in parts)
+        if table is not None:
+            measure_values("montecarlo", "", main, table, self.book, self.ledger, self.weight_RP, floors)
+            self.ledger.add(Cell("montecarlo", "", "", "reliability"), table.reliability_R, table.steps.problem_N)
+        self._measure_levels(levels, table)
+        if "null" in parts:
+            record_null(nulls, self.book, self.ledger, self.weight_RP)
+        return AuditResult(self.ledger, self.variants, self._facts(groups, decided, main, table, floors), self.notes)
+
+    def _parts(self) -> Sequence[str]:
+        if self.labelled or "labelled" not in self.settings.parts:
+            return self.settings.parts
+        self.notes.append("the data has no labelled spans: only Monte-Carlo values and null references are audited")
+        self.say(self.notes[-1])
+        return [part for part in self.settings.parts if part in ("montecarlo", "null")]
+
+    def _choose(
+        self,
+        variants: Sequence[Variant],
+        placed: Sequence[tuple[Target, Sequence[Target]]],
+        *,
+        only_decided: bool = False,
+    ) -> Choices:
+        return choose(variants, placed, self.problems, self.settings.seed, only_decided=only_decided)
+
+    def _worked(self, groups: Mapping[int, Sequence[Target]]) -> Choices:
+        """Worked solutions beside their problem's rollouts; told answers alone, for a rationale is the text itself."""
+        told_answers = [v for v in self.variants if v.asking.form == "answer"]
+        worked = self.bench.worked(list(groups))
+        return self._choose(told_answers, [(target, (target, *groups[target.problem])) for target in worked])
+
+    def _levels(self, decided: Mapping[int, Sequence[Target]]) -> dict[tuple[str, str], Choices]:
+        """(factor, value) -> references in those groups, of the plain way of asking."""
+        which = list(islice(decided, self.settings.sensitivity_problems))
+        more = max(0, GROUP_SIZES[-1] - self.settings.rollouts)
+        extra = self.bench.rollouts(which, more, self.settings.seed + 1, "enlarging groups") if more else {}
+        placed: dict[tuple[str, str], list[tuple[Target, Sequence[Target]]]] = {}
+        for index in which:
+            rollouts = [*decided[index], *extra.get(index, [])]
+            for level in levels_of(rollouts, self.settings.rollouts):
+                placed.setdefault((level.factor, level.value), []).extend(level.groups)
+        plain = [variant for variant in self.variants if variant.asking == ASKING[0] and not variant.other_teacher]
+        return {level: self._choose(plain, groups, only_decided=True) for level, groups in placed.items()}
+
+    def _steps(self, main: Choices) -> StepTable | None:
+        paired = set(main.paired())
+        groups: dict[int, list[Target]] = {}
+        for target, _ in main.placed:
+            groups.setdefault(target.problem, []).append(target)
+        settings = self.settings
+        targets = chosen_for_steps(groups, paired.__contains__, settings.mc_problems, settings.mc_rollouts)
+        if not targets:
+            self.notes.append("no problem has right and wrong rollouts with references: no Monte-Carlo values")
+            return None
+        values = self.bench.values(targets, settings.continuations, settings.step_tokens, settings.seed + 2)
+        steps = value_changes(targets, values)
+        cuts = [steps_of(target, settings.step_tokens) for target in targets]
+        return StepTable(targets, cuts, steps, reliability(steps, self.weight_RP))
+
+    def _nulls(self, groups: Mapping[int, Sequence[Target]]) -> list[NullPair]:
+        by_round = [target for place in range(self.settings.rollouts) for target in (g[place] for g in groups.values())]
+        told = [
+            sorted({member.rollout.answer for member in groups[index] if member.rollout.answer is not None})
+            for index in range(len(self.problems))
+        ]
+        askings = list(dict.fromkeys(variant.asking for variant in self.variants))
+
+        def length(reference: str) -> int:
+            return len(self.bench.tokenizer(reference, add_special_tokens=False)["input_ids"])
+
+        return null_pairs(
+            by_round[: self.settings.null_rollouts], self.problems, told, askings, length, self.settings.seed
+        )
+
+    def _score(self, choices: Sequence[Choices], nulls: Sequence[NullPair]) -> None:
+        for chosen in choices:
+            self.book.want(chosen.keys())
+        self.book.want(Key(target, ASKING[0], None) for target in choices[0].paired())
+        for pair in nulls:
+            self.book.want(pair.asked())
+        self.say(f"{len(self.book)} rows to score")
+        with progress_bar("scoring", len(self.book), "row") as bar:
+            self.book.fill(bar.update)
+
+    def _floors(self, nulls: Sequence[NullPair]) -> Floors:
+        floors = {
+            variant: null_floor(nulls, self.book, variant.asking, variant.method)
+            for variant in self.variants
+            if not variant.other_teacher
+        }
+        return {name: {v: pair[place] for v, pair in floors.items()} for place, name in enumerate(DEAD_ZONES)}
+
+    def _measure_labelled(
+        self, main: Choices, worked: Choices, decided: Mapping[int, Sequence[Target]], floors: Floors, bins: bool
+    ) -> None:
+        book, ledger, weight_RP, clip = self.book, self.ledger, self.weight_RP, self.settings.clip
+        targets = measure_labelled("sampled", main, book, ledger, weight_RP, clip, floors)
+        measure_labelled("worked", worked, book, ledger, weight_RP, clip, {})
+        plain = {v: chosen for v, chosen in main.by_variant.items() if v.asking == ASKING[0]}
+        measure_profile(Choices(plain, main.placed), targets, book, ledger, weight_RP)
+        if bins:
+            by_problem = {index: bins_of(group) for index, group in decided.items()}
+            measure_bins(Choices(plain, main.placed), targets, by_problem, book, ledger, weight_RP, clip)
+
+    def _measure_levels(self, levels: Mapping[tuple[str, str], Choices], table: StepTable | None) -> None:
+        """Every level on the rollouts that have references at all levels of its factor."""
+        for factor in dict.fromkeys(factor for factor, _ in levels):
+            own = {value: choices for (name, value), choices in levels.items() if name == factor}
+            shared = set.intersection(*(set(choices.paired()) for choices in own.values()))
+            for value, choices in own.items():
+                level = f"{factor}: {value}"
+                measure_level(level, choices, shared, table, self.book, self.ledger, self.weight_RP, self.settings.clip)
+
+    def _facts(
+        self,
+        groups: Mapping[int, Sequence[Target]],
+        decided: Mapping[int, Sequence[Target]],
+        main: Choices,
+        table: StepTable | None,
+        floors: Floors,
+    ) -> dict[str, Any]:
+        rollouts = [member for group in groups.values() for member in group]
+        paired = main.paired()
+        facts: dict[str, Any] = {
+            "problems": len(groups),
+            "problems_decided": len(decided),
+            "rollouts": len(rollouts),
+            "rollouts_right": sum(member.right for member in rollouts),
+            "rollouts_truncated": sum(member.truncated for member in rollouts),
+            "rollouts_with_credit": len(main.placed),
+            "rollouts_compared": len(paired),
+            "rows_scored": len(self.book),
+            "null_floor_nats": {name: {v.name: x for v, x in of.items()} for name, of in floors.items()},
+        }
+        if self.labelled:
+            facts |= {
+                "rollouts_not_parsed": sum(member.labels is None for member in rollouts),
+                "rollouts_right_by_luck": sum(member.lucky for member in rollouts),
+                "rollouts_labelled_and_compared": len(usable(paired)),
+            }
+        if table is not None:
+            facts |= {
+                "mc_rollouts": len(table.targets),
+                "mc_steps": len(table.steps.change_N),
+                "mc_continuations": self.settings.continuations,
+                "mc_standard_error": float((table.steps.error_N**2).mean() ** 0.5),
+            }
+        return facts
+
+
+def _check_length(model: Any, prompt: int, completion: int) -> None:
+    """A teacher's prompt holds one whole completion more, where references are rationales."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and prompt + 2 * completion > limit:
+        raise ValueError(
+            f"the longest prompt has {prompt} tokens, a reference and a completion up to {completion} each: more than "
+            f"the model's {limit} positions. Lower --max-new-tokens or take shorter problems"
+        )

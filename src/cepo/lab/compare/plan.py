@@ -1,0 +1,270 @@
+"""The runs that an experiment means, and whether they may be compared: checked before anything is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cepo.credit.rules import get_method
+from cepo.data.datasets import load_data
+from cepo.data.rewards import get_reward
+from cepo.lab.compare.experiment import Arm, Experiment, ExperimentError
+from cepo.lab.compare.runner import LOCK
+from cepo.models.embedded import resolve
+from cepo.runs.method_files import digest
+from cepo.runs.recipe import CREDIT_FIELDS, RunConfig, load_recipe, resolve_recipe, unexplained_differences
+from cepo.runs.run import data_spec, write_atomically
+from cepo.trainer.checks import check_answers
+from cepo.trainer.config import CEPOConfig
+
+__all__ = ["RECORD", "Plan", "Run", "changed_fields", "check_data", "check_recorded", "make_plan", "record"]
+
+_OURS = {
+    "seed": "seeds", "output_dir": "--out", "run_name": "the arm's name", "save_steps": "checkpoint_steps",
+    "save_strategy": "checkpoint_steps", "save_total_limit": "checkpoint_steps", "eval_data": "evaluate",
+    "eval_split": "evaluate", "eval_limit": "evaluate", "eval_samples": "evaluate",
+}  # fmt: skip
+"""Recipe fields that a comparison sets -> where an experiment says so."""
+_NO_PART = ("output_dir", "run_name", "logging_dir", "disable_tqdm", "log_level", "log_level_replica", "local_rank")
+"""Where a run lies and what it shows: equal runs may differ in them."""
+RECORD = "plan.json"
+"""The file in a run's folder that says what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run: an arm, a seed and, under `select`, a value of its field.
+
+    `recipe` is what `cepo train` is given, `resolved` every field that follows from it.
+    """
+
+    arm: str
+    seed: int
+    value: str | None
+    folder: Path
+    recipe: Mapping[str, Any]
+    resolved: Mapping[str, Any]
+    run_config: RunConfig
+    config: CEPOConfig
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def steps(self) -> int:
+        return self.config.max_steps
+
+    @property
+    def finished(self) -> bool:
+        """`cepo train` writes the summary last."""
+        return (self.folder / "summary.json").is_file()
+
+    @property
+    def hash(self) -> str:
+        """Of the resolved fields: equal hashes are the same run."""
+        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An experiment with its recipes read and found comparable.
+
+    `reasons`: one line for every field outside of the credit in which an arm differs, with the stated reason.
+    `weights`: digest of the base model's weights where they are local, so that other weights are another run.
+    """
+
+    experiment: Experiment
+    out: Path
+    recipes: Mapping[str, Mapping[str, Any]]
+    reasons: tuple[str, ...]
+    weights: str | None
+    _runs: dict[tuple[str, int, str | None], Run] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def run(self, arm: str, seed: int, value: str | None = None) -> Run:
+        """The run of an arm at a seed; `value` of the selected field belongs to its name."""
+        key = (arm, seed, value)
+        if key not in self._runs:
+            self._runs[key] = self._make_run(*key)
+        return self._runs[key]
+
+    def _make_run(self, arm: str, seed: int, value: str | None) -> Run:
+        recipe = dict(self.recipes[arm])
+        select = self.experiment.select
+        name = f"{arm}-seed{seed}"
+        if select is not None and value is not None:
+            recipe[select.field] = value
+            name = f"{arm}-{select.field}={value}-seed{seed}"
+        folder = self.out / "runs" / name
+        recipe |= {"seed": str(seed), "output_dir": str(folder.absolute()), "run_name": name}
+        run_config, config = resolve_recipe(recipe)
+        resolved = _resolved(run_config, config) | {"model_weights": self.weights}
+        return Run(arm, seed, value, folder, recipe, resolved, run_config, config)
+
+
+def make_plan(experiment: Experiment, out: Path) -> Plan:
+    """Read the recipes of all arms and check that they differ in the credit alone, or say why.
+
+    Raises:
+        ExperimentError: fields that differ without a reason or with a needless one, a field that the comparison
+            sets itself, no number of steps, evaluation or selection on the training data.
+        RecipeError, ValueError: an unknown field or method, or a value that `cepo train` would refuse.
+    """
+    base = {name: value for name, value in load_recipe(experiment.recipe).items() if name not in _OURS}
+    _refuse_ours(experiment.overrides, "overrides")
+    recipes: dict[str, Mapping[str, Any]] = {}
+    for arm in experiment.arms:
+        _refuse_ours(arm.fields, f"arm {arm.name!r}")
+        saving = {"save_strategy": "steps", "save_steps": str(experiment.checkpoint_steps)}
+        recipes[arm.name] = base | dict(experiment.overrides) | dict(arm.fields) | saving
+    configs = {arm.name: _resolve_arm(arm, recipes[arm.name]) for arm in experiment.arms}
+    _check_selection(experiment, recipes)
+    for run, config in configs.values():
+        _check_splits(experiment, run, config)
+    _check_equal(experiment, {name: _resolved(*pair) for name, pair in configs.items()})
+    first, _ = configs[experiment.baseline]
+    reasons = [f"{arm.name}: {name} = {arm.fields.get(name)} ({why})" for arm in experiment.arms
+               for name, why in arm.differs.items()]  # fmt: skip
+    return Plan(experiment, out, recipes, tuple(reasons), _weights_digest(first.model))
+
+
+def check_data(plan: Plan, arms: Sequence[str]) -> None:
+    """Load the training data of these arms once, and check that each method finds in it what it needs.
+
+    Raises:
+        DataError, RewardError, ValueError: data that are not there or cannot be graded, an unknown reward.
+    """
+    loaded: dict[str, Any] = {}
+    for arm in arms:
+        run = plan.run(arm, plan.experiment.seeds[0])
+        settings = run.run_config
+        for name in settings.rewards:
+            get_reward(name)
+        spec = data_spec(settings.data, settings.data_split, settings.data_limit, settings, run.seed)
+        if repr(spec) not in loaded:
+            loaded[repr(spec)] = load_data(spec)
+        if get_method(run.config.method).teachers:
+            data, config = loaded[repr(spec)], run.config
+            try:
+                check_answers(data, config.answer_column, config.wrong_reward, settings.rewards)
+            except ValueError as error:
+                raise ExperimentError(f"arm {arm!r} (method {config.method}): {error}") from error
+
+
+def check_recorded(run: Run) -> None:
+    """Refuse a run folder that was made with another config, with the fields that changed.
+
+    A field that this version of the code has added counts only where a recipe names it.
+
+    Raises:
+        ExperimentError: the folder's record does not agree with the plan, or it holds files and no record.
+    """
+    path = run.folder / RECORD
+    advice = "Choose another --out, or remove the folder to run it anew."
+    if not path.is_file():
+        if run.folder.is_dir() and any(entry.name != LOCK for entry in run.folder.iterdir()):
+            raise ExperimentError(f"{run.folder} holds files of something else (no {RECORD}). {advice}")
+        return
+    then = json.loads(path.read_text())
+    if found := changed_fields(then, run):
+        made = f"{run.folder} was made with another config ({then['hash']}, now {run.hash})"
+        raise ExperimentError(f"{made}: {'; '.join(found)}. {advice}")
+
+
+def changed_fields(then: Mapping[str, Any], run: Run) -> list[str]:
+    """One sentence for each field in which a record (`record`'s file, read) is another run than this one."""
+    resolved = then["resolved"]
+    named = set(then["recipe"]) | set(run.recipe)
+    names = sorted((set(resolved) & set(run.resolved)) | (named & (set(resolved) ^ set(run.resolved))))
+    return [
+        f"{name}: {resolved.get(name)!r} then, {run.resolved.get(name)!r} now"
+        for name in names
+        if resolved.get(name) != run.resolved.get(name)
+    ]
+
+
+def record(run: Run) -> Path:
+    """Write the run's recipe and record into its folder; returns the recipe's path for `cepo train --config`."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if not (run.folder / RECORD).is_file():
+        content = {"hash": run.hash, "recipe": dict(run.recipe), "resolved": dict(run.resolved)}
+        write_atomically(run.folder / RECORD, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    recipe = run.folder / "recipe.yaml"
+    write_atomically(recipe, yaml.safe_dump(dict(run.recipe), sort_keys=True))
+    return recipe
+
+
+def _resolve_arm(arm: Arm, recipe: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
+    try:
+        run, config = resolve_recipe({**recipe, "output_dir": "runs"})
+    except ValueError as error:
+        raise ExperimentError(f"arm {arm.name!r}: {error}") from error
+    if config.max_steps < 1:
+        raise ExperimentError(f"arm {arm.name!r}: set max_steps, so that all arms have the same number of steps")
+    return run, config
+
+
+def _resolved(run: RunConfig, config: CEPOConfig) -> dict[str, Any]:
+    """Every field as plain values; a credit field left to the preset has the preset's value, code its digest."""
+    values = asdict(run) | config.to_dict() | asdict(config.credit)
+    values["method_files"] = [f"{Path(path).name} {digest(path)}" for path in run.method_files]
+    kept = {name: value for name, value in values.items() if name not in _NO_PART}
+    return json.loads(json.dumps(kept, default=str))
+
+
+def _refuse_ours(fields: Mapping[str, Any], where: str) -> None:
+    for name in fields:
+        if name in _OURS:
+            raise ExperimentError(f"{where}: {name} is set by the comparison; see {_OURS[name]}")
+
+
+def _check_selection(experiment: Experiment, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    select = experiment.select
+    if select is None:
+        return
+    for arm in experiment.arms:
+        if select.field in arm.fields:
+            raise ExperimentError(f"arm {arm.name!r} sets {select.field}, which `select` chooses: leave it out")
+        for value in select.values:
+            _resolve_arm(arm, {**recipes[arm.name], select.field: value})
+
+
+def _check_splits(experiment: Experiment, run: RunConfig, config: CEPOConfig) -> None:
+    evaluate, select = experiment.evaluate, experiment.select
+    if evaluate.data == run.data and evaluate.split == run.data_split:
+        raise ExperimentError(f"evaluate: {run.data}/{run.data_split} is what the arms are trained on")
+    if select is not None and select.on in (evaluate.split, run.data_split):
+        use = "the table" if select.on == evaluate.split else "training"
+        raise ExperimentError(f"select.on: {select.on!r} is used for {use}; choose on a split of its own")
+
+
+def _check_equal(experiment: Experiment, resolved: Mapping[str, Mapping[str, Any]]) -> None:
+    for arm in experiment.arms:
+        for name in arm.differs:
+            if name in CREDIT_FIELDS or name not in resolved[arm.name]:
+                kind = "a credit field, which needs no reason" if name in CREDIT_FIELDS else "no field of a recipe"
+                raise ExperimentError(f"arm {arm.name!r}: differs.{name}: that is {kind}")
+    found = unexplained_differences(
+        {arm.name: {**resolved[arm.name], "differs": dict(arm.differs)} for arm in experiment.arms}
+    )
+    if found:
+        raise ExperimentError(
+            f"the arms cannot be compared: {'; '.join(found)}. Make it equal, or say why with `differs: "
+            "{field: reason}` in the arm that stands apart."
+        )
+
+
+def _weights_digest(model: str) -> str | None:
+    folder = Path(resolve(model))
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16] if files else None

@@ -1,0 +1,1 @@
+"""A run as a folder: its recipe, its records, its export."""

@@ -1,0 +1,130 @@
+"""A run as a plain Hugging Face folder: adapters merged, safetensors, processor, chat template, model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from peft import PeftModel
+from safetensors import SafetensorError
+
+from cepo.models.processor_config import IMAGE_ONLY, as_qwen3_vl
+from cepo.runs.run import load_model
+
+__all__ = ["export_run"]
+
+WORST_DIFFERENCE = 1e-3
+"""Logits of the exported model against the run's, in fp32: merging an adapter rounds."""
+
+EXPECTED = ("config.yaml", "model")
+
+
+def export_run(run: Path, out: Path) -> Path:
+    """Write `out` from the run folder `run`, load it back with plain transformers, and compare logits.
+
+    Raises:
+        ValueError: not a finished run folder, `out` is not empty, or the folder that was written computes
+            something else than the run's model.
+    """
+    missing = [name for name in EXPECTED if not (run / name).exists()]
+    if missing:
+        raise ValueError(
+            f"{run} is not a finished run ({', '.join(missing)} missing): give the folder of a `cepo train` that ended"
+        )
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty; choose another --out")
+    try:
+        config = yaml.safe_load((run / "config.yaml").read_text())
+    except yaml.YAMLError as error:
+        where = str(getattr(error, "problem_mark", "")).strip()
+        raise ValueError(f"{run / 'config.yaml'} is not YAML ({where}): the run folder was damaged") from None
+    model, processor = _load(run, config)
+    model.save_pretrained(out)
+    processor.save_pretrained(out)
+    _name_processor(out)
+    (out / "README.md").write_text(model_card(run, config))
+    worst = _difference(model, load_model(str(out), "auto", None, trust_remote_code=False)[0])
+    if worst > WORST_DIFFERENCE:
+        raise ValueError(f"{out} computes other logits than the run's model (by {worst:.1e}); do not use it")
+    return out
+
+
+def _name_processor(out: Path) -> None:
+    """Our processor's name would be unknown to transformers' AutoProcessor, which would give the tokenizer alone."""
+    file, tokenizer = out / "processor_config.json", out / "tokenizer_config.json"
+    config = json.loads(file.read_text()) if file.is_file() else {}
+    if config.get("processor_class") != IMAGE_ONLY:
+        return
+    named = as_qwen3_vl(config)
+    file.write_text(json.dumps(named, indent=2) + "\n")
+    own = json.loads(tokenizer.read_text()) | {"processor_class": named["processor_class"]}
+    tokenizer.write_text(json.dumps(own, indent=2) + "\n")
+
+
+def _load(run: Path, config: dict[str, Any]) -> tuple[Any, Any]:
+    """The run's model with its adapter merged, and its processor."""
+    trust = bool(config.get("trust_remote_code", False))
+    if not (run / "model" / "adapter_config.json").is_file():
+        return load_model(str(run / "model"), "auto", None, trust)
+    model, processor = load_model(config["model"], "auto", None, trust)
+    try:
+        adapted = PeftModel.from_pretrained(model, run / "model")
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"cannot load the adapter {run / 'model'} onto {config['model']!r}: {reason}. Was it written to its end, "
+            "and for this model?"
+        ) from error
+    return adapted.merge_and_unload(), processor  # pyright: ignore[reportCallIssue]
+
+
+@torch.no_grad()
+def _difference(a: Any, b: Any) -> float:
+    """Largest difference of logits on a few tokens of text, computed in each model's own dtype."""
+    vocabulary = a.config.get_text_config().vocab_size
+    ids = torch.arange(1, 33)[None] % vocabulary
+    logits = [model.eval()(input_ids=ids.to(model.device)).logits.float().cpu() for model in (a, b)]
+    return (logits[0] - logits[1]).abs().max().item()
+
+
+def model_card(run: Path, config: dict[str, Any]) -> str:
+    """What was trained on what, how, and what came out; only what the run folder says."""
+    summary_file, versions_file = run / "summary.json", run / "versions.json"
+    summary = json.loads(summary_file.read_text()) if summary_file.is_file() else {}
+    versions = json.loads(versions_file.read_text()) if versions_file.is_file() else {}
+    base = (
+        "the embedded model of cepo"
+        if config["model"] == "tiny"
+        else f"[{config['model']}](https://hf.co/{config['model']})"
+    )
+    header = {"library_name": "transformers", "tags": ["cepo", "rlvr", config["method"]]}
+    if config["model"] != "tiny":
+        header["base_model"] = config["model"]
+    lines = [
+        "---", yaml.safe_dump(header).strip(), "---", "",
+        f"# {config['model']} trained with {config['method'].upper()}", "",
+        f"Base: {base}. Its licence applies to these weights.",
+        f"Data: `{config['data']}` ({config['data_split']}). Rewards: {', '.join(config['rewards'])}.",
+        f"Method: `{config['method']}`, preset `{config['preset']}`, seed {config['seed']}, "
+        f"{summary.get('steps', '?')} steps, learning rate {config['learning_rate']}.", "",
+        "| field | value |", "|---|---|",
+        *(f"| {name} | {value} |" for name, value in (config.get("credit") or {}).items()), "",
+        *_results(summary),
+        f"Made with {', '.join(f'{name} {versions.get(name)}' for name in ('cepo', 'trl', 'torch'))}; "
+        f"source revision {versions.get('git') or 'unknown'}.", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _results(summary: dict[str, Any]) -> list[str]:
+    if "difference" not in summary:
+        return ["No evaluation was part of the run.", ""]
+    rows = [("before", summary["before"]["overall"]), ("after", summary["after"]["overall"])]
+    shown = [(name, [100 * rate[key] for key in ("mean", "low", "high")]) for name, rate in rows]
+    table = [f"| {name} | {mean:.1f} | [{low:.1f}, {high:.1f}] |" for name, (mean, low, high) in shown]
+    problems = f"{summary['after']['problems']} held-out problems x {summary['after']['samples']}"
+    return [f"Accuracy in percent with 95% intervals, {problems}:", "", "| | accuracy | interval |", "|---|---|---|",
+            *table, ""]  # fmt: skip

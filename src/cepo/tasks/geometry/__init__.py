@@ -1,5 +1,0 @@
-"""Procedural geometry: problems with diagrams, worked solutions and labelled decisive spans."""
-
-from cepo.tasks.geometry.problems import FAMILIES, SPLITS, Split, generate
-
-__all__ = ["FAMILIES", "SPLITS", "Split", "generate"]

@@ -1,0 +1,197 @@
+"""`CEPOConfig`: TRL's GRPOConfig and a short flat list of fields of our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import cast
+
+from trl import GRPOConfig
+
+from cepo.credit.rules import get_method
+from cepo.credit.settings import CreditSettings
+
+__all__ = ["CEPOConfig"]
+
+
+def _credit(help_text: str):
+    """A credit field: None takes the preset's value."""
+    return field(default=None, metadata={"help": f"{help_text} Default: the preset's."})
+
+
+@dataclass
+class CEPOConfig(GRPOConfig):
+    """Used as TRL's GRPOConfig. A credit field that is None takes the value of `preset`; `credit` holds the result.
+
+    Raises:
+        ValueError: an unknown method or preset, a credit value out of range, or a TRL setting that would
+            ignore or misuse one advantage per token.
+    """
+
+    method: str = field(
+        default="cepo", metadata={"help": "grpo, rlsd, cepo, opsd, sdpo, or one of your own (cepo.register)."}
+    )
+    preset: str = field(default="default", metadata={"help": "default, paper or released-code."})
+    credit_strength: float | None = _credit("lambda_0 in [0, 1].")
+    credit_schedule: str | None = _credit("linear or constant.")
+    credit_decay_steps: int | None = _credit("Steps until lambda reaches 0 (linear).")
+    credit_clip: float | None = _credit("eps_w in [0, 1).")
+    reference_minus: str | None = _credit("own, sampled, worst, common, marginal, or none (the released fault).")
+    reference_form: str | None = _credit("answer or rationale.")
+    reference_fallback: str | None = _credit("Without an admissible r-: rlsd or grpo.")
+    reference_allow_self: bool | None = _credit("Whether a wrong row may be told its own answer.")
+    reference_count: int | None = _credit("K of the marginal policy.")
+    prompt_style: str | None = _credit("user or prefill.")
+    reference_template: str | None = _credit("Text around {reference}.")
+    teacher_weights: str | None = _credit("live, frozen, synced, ema or base.")
+    teacher_sync_every: int | None = _credit("Steps between copies (synced).")
+    teacher_ema_rate: float | None = _credit("Rate in (0, 1] (ema).")
+    teacher_sees_images: bool | None = _credit("False blinds the teachers, as the authors' release does.")
+
+    credit_precision: str | None = _credit("Precision of the evidence: tf32, float32 or bfloat16.")
+    evidence_dead_zone: str | None = _credit("off, auto or nats: evidence below it is nothing.")
+    distill_beta: float | None = _credit("b of the generalised JSD in [0, 1] (opsd, sdpo).")
+    distill_top_k: int | None = _credit("Tokens compared (opsd: 0, the vocabulary; sdpo: 100 and a tail).")
+    distill_ratio_clip: float | None = _credit("Bound of the importance weight (sdpo: 2); 0: none.")
+
+    answer_column: str = field(default="answer", metadata={"help": "Column with the gold answer."})
+    solution_column: str = field(
+        default="solution",
+        metadata={"help": "Column with a worked solution (reference_form=rationale), if any."},
+    )
+    wrong_reward: str | None = field(
+        default=None,
+        metadata={
+            "help": "Name of a reward that decides what is wrong, instead of the grader (needed without answers)."
+        },
+    )
+    wrong_below: float = field(default=0.5, metadata={"help": "With wrong_reward: rollouts below it are wrong."})
+    skip_dead_groups: bool = field(
+        default=False,
+        metadata={"help": "Leave rows with advantage 0 out of the policy's update: the same gradient, less work."},
+    )
+    resample_dead_groups: int = field(
+        default=0,
+        metadata={"help": "Tries to replace groups of equal rewards by fresh problems (dynamic sampling); 0: never."},
+    )
+    null_control_every: int = field(
+        default=10, metadata={"help": "Steps between null controls (the noise floor of the evidence); 0: never."}
+    )
+    null_control_rows: int = field(default=4, metadata={"help": "Rows of one null control."})
+    score_tokens_per_forward: int = field(
+        default=8192, metadata={"help": "Padded tokens of one teacher forward: bounds the memory of scoring."}
+    )
+    reward_timeout: float = field(default=120.0, metadata={"help": "Seconds that one call of a reward may take."})
+    trace_groups: int = field(default=2, metadata={"help": "Groups per step whose credit is recorded; 0: none."})
+    trace_max_mb: int = field(default=64, metadata={"help": "Bound on the size of the credit records, MiB."})
+
+    def __post_init__(self) -> None:
+        method = get_method(self.method)
+        self.credit = CreditSettings.resolve(
+            self.preset,
+            self.method,
+            {entry.name: getattr(self, entry.name) for entry in fields(CreditSettings)},
+        )
+        if self.num_generations is not None and self.num_generations < 2:
+            raise ValueError(
+                f"num_generations={self.num_generations}: an advantage compares the rollouts of one problem, so a "
+                "group needs at least 2"
+            )
+        super().__post_init__()
+        _refuse_out_of_range(self)
+        if method.teachers:
+            _refuse_sequence_level(self)
+        if method.support == "student_tail" and self.credit.distill_top_k < 1:
+            raise ValueError(f"method={self.method!r} compares the student's top k: distill_top_k must be at least 1")
+        if self.skip_dead_groups:
+            _refuse_dead_row_terms(self)
+
+    @property
+    def run_folder(self) -> Path:
+        """`output_dir`; TrainingArguments has filled it in when none was given."""
+        return Path(str(self.output_dir))
+
+    @property
+    def group_size(self) -> int:
+        """G, rollouts of one problem."""
+        return cast(int, self.num_generations)
+
+
+_LEAST: dict[str, float] = {
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "num_iterations": 1,
+    "learning_rate": 0.0,
+    "resample_dead_groups": 0,
+    "null_control_every": 0,
+    "null_control_rows": 0,
+    "score_tokens_per_forward": 1,
+    "trace_groups": 0,
+    "trace_max_mb": 1,
+}
+
+
+def _refuse_out_of_range(config: CEPOConfig) -> None:
+    """Numbers that would fail after the first generation, or silently train nothing."""
+    for name, least in _LEAST.items():
+        value = getattr(config, name)
+        if not value >= least:  # NaN too
+            raise ValueError(f"{name}={value} must be at least {least}")
+    for name in ("temperature", "reward_timeout"):
+        value = getattr(config, name)
+        if not value > 0.0:
+            raise ValueError(f"{name}={value} must be above 0")
+    if config.max_steps == 0 or config.max_steps < -1:
+        raise ValueError(f"max_steps={config.max_steps} must be at least 1 (or -1: num_train_epochs decides)")
+
+
+def _refuse_sequence_level(config: CEPOConfig) -> None:
+    """Settings that assume one advantage per sequence: with credit per token they would be silently wrong."""
+    per_token = f"method={config.method!r} gives every token its own advantage"
+    refused = {
+        "use_liger_kernel=True": (
+            config.use_liger_kernel,
+            "Liger's fused loss takes one advantage per sequence",
+        ),
+        f"importance_sampling_level={config.importance_sampling_level!r}": (
+            config.importance_sampling_level != "token",
+            "a sequence-level ratio averages it away; use 'token'",
+        ),
+        f"loss_type={config.loss_type!r}": (
+            config.loss_type in ("vespo", "luspo"),
+            "that loss is defined on sequences; use 'dapo', 'grpo', 'bnpo', 'dr_grpo' or 'cispo'",
+        ),
+        f"off_policy_mask_threshold={config.off_policy_mask_threshold}": (
+            config.off_policy_mask_threshold is not None,
+            "that mask reads one advantage per sequence",
+        ),
+        "remove_unused_columns=True": (
+            bool(config.remove_unused_columns),
+            f"it drops the column {config.answer_column!r} that r+ is read from",
+        ),
+    }
+    for setting, (is_set, why) in refused.items():
+        if is_set:
+            raise ValueError(f"{setting} cannot be used: {per_token}, but {why}")
+
+
+def _refuse_dead_row_terms(config: CEPOConfig) -> None:
+    """Settings under which a row with advantage 0 has a gradient, or changes that of the others."""
+    refused = {
+        f"loss_type={config.loss_type!r}": (
+            config.loss_type not in ("dapo", "cispo"),
+            "divides by the rows or tokens that are there; use 'dapo' or 'cispo'",
+        ),
+        f"beta={config.beta}": (config.beta != 0.0, "pulls every row towards the reference model"),
+        f"entropy_coef={config.entropy_coef}": (
+            config.entropy_coef != 0.0 or config.use_adaptive_entropy,
+            "rewards the entropy of every row",
+        ),
+        f"top_entropy_quantile={config.top_entropy_quantile}": (
+            config.top_entropy_quantile < 1.0,
+            "ranks the tokens of every row",
+        ),
+    }
+    for setting, (is_set, why) in refused.items():
+        if is_set:
+            raise ValueError(f"skip_dead_groups=True must not change the gradient, but {setting} {why}")

@@ -1,0 +1,204 @@
+"""OPSD and SDPO: the student learns a teacher's distributions on its own samples, instead of from rewards.
+
+The teacher's prompts ride along in TRL's batch as (B, S) tensors, so that shuffling and splitting carry them. At
+the loss the teacher runs without gradient under its own weights, the student with gradient through the model
+that is trained, and the output layer on a chunk of tokens at a time, recomputed in the backward pass: logits of
+a chunk are all that ever exists of (B, T, V).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from cepo.credit.divergence import (
+    clipped_ratio,
+    full_vocabulary,
+    generalised_jsd,
+    student_top_k_with_tail,
+    taught_tokens,
+    teacher_top_k,
+)
+from cepo.credit.groups import LocalGroups, row_images, unpadded
+from cepo.credit.prompts import TeacherPrompts
+from cepo.credit.references import right_peer
+from cepo.credit.rules import Method
+from cepo.credit.settings import CreditSettings
+from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
+from cepo.scoring.forward import causal_model, hidden_of_whole
+from cepo.scoring.precision import scoring_in
+from cepo.scoring.weights import Teacher
+from cepo.trainer.metrics import loss_mask
+
+__all__ = ["Distillation"]
+
+
+@dataclass
+class Distillation:
+    """What a run's distillation rests on; one for each trainer.
+
+    Attributes:
+        method: the row, with `support` and `told`.
+        settings: beta, top k, the ratio's bound, the precision of the teacher.
+        teacher: whose weights teach.
+        answers, solutions: where an answer, or a whole solution, stands in the prompt.
+        accelerator: counts the taught tokens over processes.
+        image_token_id: the placeholder's id, None for text.
+        temperature: divides both logits.
+    """
+
+    method: Method
+    settings: CreditSettings
+    teacher: Teacher
+    answers: TeacherPrompts
+    solutions: TeacherPrompts
+    accelerator: Accelerator
+    image_token_id: int | None
+    temperature: float
+
+    def with_teachers(self, inputs: Sequence[Mapping[str, Any]], batch: dict[str, Any], groups: LocalGroups) -> None:
+        """Add to the batch: `teacher_ids`, `teacher_mask` (B, S), `taught` (B,), and `taught_tokens`, over all."""
+        prompt_ids = unpadded(batch["prompt_ids"], batch["prompt_mask"])
+        prompts = []
+        for row, student_ids in enumerate(prompt_ids):
+            prompts.append(self._teacher_ids(inputs[row]["prompt"], student_ids, groups, row))
+        device = batch["prompt_ids"].device
+        longest = max((len(ids) for ids in prompts if ids), default=1)
+        rows = [ids or [] for ids in prompts]
+        batch["teacher_ids"] = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in rows], device=device)
+        batch["teacher_mask"] = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in rows]).to(device)
+        batch["taught"] = torch.tensor([float(bool(ids)) for ids in prompts], device=device)
+        tokens = taught_tokens(loss_mask(batch), batch["taught"]).sum()
+        batch["taught_tokens"] = cast(Tensor, self.accelerator.gather(tokens)).sum()
+
+    def _teacher_ids(self, prompt: Any, student_ids: list[int], groups: LocalGroups, row: int) -> list[int] | None:
+        group = groups.groups[groups.group_of(row)]
+        if self.method.told == "peer":
+            reference, template = right_peer(group, groups.place_in_group(row)), self.solutions
+        elif group.solution is not None:
+            reference, template = group.solution, self.solutions
+        else:
+            reference, template = group.gold, self.answers
+        return None if reference is None else template.prompt_ids(prompt, student_ids, reference)
+
+    def loss(self, model: nn.Module, policy: nn.Module, inputs: Mapping[str, Any], share: float) -> Tensor:
+        """Sum over this micro-batch's taught tokens, divided by those of the step.
+
+        Args:
+            model: what is trained, wrapped as it is (its forward makes gradients meet between processes).
+            policy: the same without its wrapper.
+            inputs: a micro-batch.
+            share: processes x accumulation windows in one generated batch.
+        """
+        rows = inputs["taught"].nonzero().flatten().tolist()
+        kept = rows or [0]  # every process needs a graph to go back through
+        with _states_for_logits(policy):
+            student_NTD = self._student_states(model, inputs, kept)
+        if not rows:
+            return student_NTD.sum() * 0.0
+        teacher_NTD, weight, bias = self._teacher_states(policy, inputs, rows)
+        counted_NT = loss_mask(inputs)[rows].bool()
+        own = causal_model(policy).get_output_embeddings()
+        divergence_N = self._divergence(student_NTD[counted_NT], teacher_NTD[counted_NT], own, weight, bias)
+        ratio_N = self._ratio(student_NTD, inputs, rows, own)[counted_NT] if self._off_policy(inputs) else 1.0
+        normaliser = inputs["taught_tokens"].clamp(min=1.0) / share
+        return (divergence_N * ratio_N).sum() / normaliser
+
+    def _off_policy(self, inputs: Mapping[str, Any]) -> bool:
+        return self.settings.distill_ratio_clip > 0 and inputs.get("old_per_token_logps") is not None
+
+    def _student_states(self, model: nn.Module, inputs: Mapping[str, Any], rows: Sequence[int]) -> Tensor:
+        """States that predict the completions of `rows`, (N, T, D), with gradient."""
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)[rows]
+        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)[rows]
+        width = inputs["completion_ids"].shape[1]
+        given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        images = [image for image in (row_images(inputs, len(inputs["taught"]))[row] for row in rows) if image]
+        if images:
+            given["pixel_values"] = torch.cat([image.pixel_values for image in images])
+            given["image_grid_thw"] = torch.cat([image.grid_thw for image in images])
+            given["mm_token_type_ids"] = (ids == self.image_token_id).long()
+        with self.accelerator.autocast():
+            states = model(**given, logits_to_keep=width + 1, use_cache=False).logits
+        return states[:, :-1]
+
+    def _teacher_states(
+        self, policy: nn.Module, inputs: Mapping[str, Any], rows: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The teacher's states (N, T, D) for the same completions, and its output layer's weights."""
+        prompts = unpadded(inputs["teacher_ids"], inputs["teacher_mask"])
+        completions = unpadded(inputs["completion_ids"], inputs["completion_mask"])
+        images = row_images(inputs, len(prompts))
+        if not self.settings.teacher_sees_images:
+            prompts = [[token for token in ids if token != self.image_token_id] for ids in prompts]
+            images = [None] * len(prompts)
+        sequences = [ScoreRow(prompts[row], completions[row], images[row]) for row in rows]
+        with torch.no_grad(), self.teacher.in_place(policy), scoring_in(policy, self.settings.credit_precision):
+            found = hidden_of_whole(policy, sequences, self.image_token_id)
+            head = causal_model(policy).get_output_embeddings()
+            weight, bias = head.weight.data, None if head.bias is None else head.bias.data
+        states = found[0].new_zeros(len(rows), inputs["completion_ids"].shape[1], found[0].shape[-1])
+        for place, state in enumerate(found):
+            states[place, : len(state)] = state
+        return states, weight, bias
+
+    def _divergence(
+        self, student_ND: Tensor, teacher_ND: Tensor, head: Any, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        """Generalised JSD of each token, (N,), a chunk at a time."""
+        size = max(1, LOGITS_PER_CHUNK // len(weight) // 4)
+
+        def chunk(student_CD: Tensor, teacher_CD: Tensor, own: Tensor) -> Tensor:
+            student_CV = F.linear(student_CD.float(), own.float(), _float(head.bias)) / self.temperature
+            with torch.no_grad():
+                teacher_CV = F.linear(teacher_CD.float(), weight.float(), _float(bias)) / self.temperature
+            return generalised_jsd(*self._distributions(student_CV, teacher_CV), self.settings.distill_beta)
+
+        parts = [
+            cast(Tensor, checkpoint(chunk, student_CD, teacher_CD, head.weight, use_reentrant=False))
+            for student_CD, teacher_CD in zip(student_ND.split(size), teacher_ND.split(size), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def _distributions(self, student_CV: Tensor, teacher_CV: Tensor) -> tuple[Tensor, Tensor]:
+        k = self.settings.distill_top_k
+        if self.method.support == "student_tail":
+            return student_top_k_with_tail(student_CV, teacher_CV, k)
+        return teacher_top_k(student_CV, teacher_CV, k) if k else full_vocabulary(student_CV, teacher_CV)
+
+    def _ratio(self, student_NTD: Tensor, inputs: Mapping[str, Any], rows: Sequence[int], head: Any) -> Tensor:
+        """The sampled tokens' importance weights, (N, T)."""
+        size = max(1, LOGITS_PER_CHUNK // len(head.weight) // 4)
+        target_NT = inputs["completion_ids"][rows]
+        with torch.no_grad():
+            parts = [
+                -F.cross_entropy(F.linear(s.float(), head.weight.float(), _float(head.bias)) / self.temperature, t,
+                                 reduction="none")
+                for s, t in zip(student_NTD.flatten(0, 1).split(size), target_NT.flatten().split(size), strict=True)
+            ]  # fmt: skip
+        logp_NT = torch.cat(parts).view(target_NT.shape)
+        return clipped_ratio(logp_NT, inputs["old_per_token_logps"][rows], self.settings.distill_ratio_clip)
+
+
+def _float(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.float()
+
+
+@contextmanager
+def _states_for_logits(policy: nn.Module) -> Iterator[None]:
+    """Within the block the model's forward returns its last states in place of logits."""
+    head = causal_model(policy).get_output_embeddings()
+    forward = head.forward
+    head.forward = lambda states: states
+    try:
+        yield
+    finally:
+        head.forward = forward

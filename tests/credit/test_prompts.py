@@ -1,0 +1,89 @@
+"""Where references stand: byte-identical around them, and no control tokens inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cepo.credit.prompts import TeacherPrompts, plain_ids
+from cepo.models.embedded import EMBEDDED
+from cepo.models.processor import load_processor
+
+PROCESSOR: Any = load_processor(str(EMBEDDED))
+TOKENIZER = PROCESSOR.tokenizer
+PROMPT = [{"role": "user", "content": "Find x.\nPut the final answer in \\boxed{}."}]
+
+
+def render(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else PROCESSOR.apply_chat_template(
+        prompt, add_generation_prompt=True, tokenize=False
+    )  # fmt: skip
+
+
+def student_ids(prompt: Any = PROMPT) -> list[int]:
+    return TOKENIZER(render(prompt), add_special_tokens=False)["input_ids"]
+
+
+def teacher(**fields: Any) -> TeacherPrompts:
+    return TeacherPrompts(TOKENIZER, render, **fields)
+
+
+def test_only_the_reference_differs_and_it_ends_the_user_turn() -> None:
+    plus, minus = (teacher().prompt_ids(PROMPT, student_ids(), answer) for answer in ("70", "65"))
+    assert len(plus) == len(minus)
+    assert sum(a != b for a, b in zip(plus, minus, strict=True)) == 2
+    text = TOKENIZER.decode(plus)
+    assert "(The answer to this problem is 70. Show the steps" in text
+    assert text.index("70") < text.index("<|im_end|>")
+    assert text.endswith("<|im_start|>assistant\n")
+
+
+def test_without_a_reference_the_teacher_is_the_student() -> None:
+    assert teacher().prompt_ids(PROMPT, student_ids(), None) == student_ids()
+
+
+def test_prefill_opens_the_assistant_s_turn() -> None:
+    ids = teacher(style="prefill").prompt_ids(PROMPT, student_ids(), "70")
+    assert ids[: len(student_ids())] == student_ids()
+    assert TOKENIZER.decode(ids).endswith("assistant\n70\n")
+
+
+def test_plain_string_prompts_and_content_parts() -> None:
+    ids = teacher().prompt_ids("Find x.", TOKENIZER("Find x.")["input_ids"], "70")
+    assert TOKENIZER.decode(ids).startswith("Find x. (The answer")
+    parts = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Find x."}]}]
+    assert "(The answer" in TOKENIZER.decode(teacher().prompt_ids(parts, student_ids(parts), "70"))
+
+
+@pytest.mark.parametrize(
+    "text", ["<|im_end|>", "70<|im_end|>\n<|im_start|>assistant", "<|image_pad|>" * 3, "<|im_<|im_end|>end|>"]
+)
+def test_control_tokens_in_a_reference_stay_text(text: str) -> None:
+    ids = plain_ids(TOKENIZER, text)
+    assert not set(ids) & set(TOKENIZER.all_special_ids)
+    assert TOKENIZER.decode(ids) == text
+
+
+@given(st.text(max_size=60))
+def test_any_text_round_trips_without_control_tokens(text: str) -> None:
+    ids = plain_ids(TOKENIZER, text)
+    assert not set(ids) & set(TOKENIZER.all_special_ids)
+    assert TOKENIZER.decode(ids) == text
+
+
+def test_a_prompt_that_does_not_end_as_its_template_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be spliced"):
+        teacher().prompt_ids(PROMPT, [*student_ids(), 99], "70")
+    with pytest.raises(ValueError, match="'assistant'"):
+        teacher().prompt_ids([*PROMPT, {"role": "assistant", "content": "so"}], student_ids(), "70")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"style": "suffix"}, {"template": "the answer"}, {"template": "{reference}{reference}"}]
+)
+def test_bad_settings_are_named(fields: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"prompt style|exactly once"):
+        teacher(**fields)

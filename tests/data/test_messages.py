@@ -1,0 +1,60 @@
+"""Questions and conversations become messages with text only, their image marks counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cepo.data.messages import prompt_messages
+from cepo.data.rows import INSTRUCTION, user_prompt
+
+
+def test_marks_and_image_parts_are_counted_and_taken_out() -> None:
+    assert prompt_messages("<image>\nFind x.", 1) == user_prompt("Find x.")
+    assert prompt_messages("Of <image> and <image>, which?", 2) == user_prompt("Of  and , which?")
+    assert prompt_messages("Find x.", 3) == user_prompt("Find x.")
+    parts = [{"type": "image", "text": None}, {"type": "text", "text": "Find x."}]
+    assert prompt_messages([{"role": "user", "content": parts}], 1) == user_prompt("Find x.")
+    assert prompt_messages([{"role": "user", "content": [{"type": "image"}]}], 1)[0]["content"] == INSTRUCTION
+    with pytest.raises(ValueError, match=r"marks 2 images .* the row has 1"):
+        prompt_messages("<image><image> Find x.", 1)
+    with pytest.raises(ValueError, match=r"marks 1 images .* the row has 0"):
+        prompt_messages([{"role": "user", "content": parts}], 0)
+
+
+def test_the_instruction_is_added_once_and_to_the_last_question() -> None:
+    boxed = [
+        {"role": "system", "content": r"Answer in \boxed{}."},
+        {"role": "user", "content": "Find x."},
+    ]
+    assert prompt_messages(boxed, 0) == boxed
+    assert prompt_messages(r"Find x in \boxed{x}", 0)[0]["content"] == r"Find x in \boxed{x}"
+    turns = [
+        {"role": "user", "content": "Find x."},
+        {"role": "assistant", "content": "Which?"},
+        {"role": "user", "content": "The left one."},
+    ]
+    assert prompt_messages(turns, 0) == [*turns[:2], *user_prompt("The left one.")]
+    assert turns[2]["content"] == "The left one."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "part"),
+    [
+        ("  ", "asks nothing"),
+        (None, "a string or a list of messages, got NoneType"),
+        ([], "a string or a list of messages, got list"),
+        (["Find x."], "a role of system/user/assistant/tool"),
+        ([{"role": "human", "content": "q"}], "a role of system/user/assistant/tool"),
+        ([{"role": "system", "content": "q"}], "asks nothing"),
+        ([{"role": "user", "content": None}], "text or a list of parts, got None"),
+        ([{"role": "user", "content": [{"type": "image", "image": "a.png"}]}], "in the column `images`"),
+        ([{"role": "user", "content": [{"type": "video"}]}], "a part is"),
+        ([{"role": "user", "content": ["q"]}], "a part is"),
+    ],
+)
+def test_a_malformed_prompt_is_named(prompt: Any, part: str) -> None:
+    with pytest.raises(ValueError, match=r"prompt|message|part") as caught:
+        prompt_messages(prompt, 0)
+    assert part in str(caught.value)

@@ -1,0 +1,88 @@
+"""What an experiment may say, and one clear error for what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cepo.lab.compare.experiment import ExperimentError, load_experiment
+from cepo.lab.compare.plan import make_plan
+from tests.lab.compare.conftest import Write
+
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+GRPO = {"name": "grpo", "method": "grpo"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"seeds": [0, 1, 0]}, "experiment.yaml.seeds: 0 is given twice"),
+        ({"seeds": ["first"]}, "seeds: expected a whole number of at least 0, got 'first'"),
+        ({"seeds": []}, "seeds: expected a list with at least one entry"),
+        ({"seeds": None}, "experiment.yaml: seeds is missing"),
+        ({"sedes": [0]}, "unknown field 'sedes'; did you mean 'seeds'?"),
+        ({"arms": [GRPO, GRPO]}, "arms: 'grpo' is given twice"),
+        ({"arms": [{"method": "grpo"}]}, r"arms\[0\].name"),
+        ({"arms": [{"name": "a/b", "method": "grpo"}]}, "'a/b' names a folder"),
+        ({"arms": [{"name": "base", "method": "grpo"}]}, "the untrained model"),
+        ({"arms": [GRPO | {"differs": "because"}]}, r"differs \(field: reason\): expected"),
+        ({"arms": None}, "baseline: 'grpo' is no arm; there are: none"),
+        ({"baseline": "gpro"}, "baseline: 'gpro' is no arm; there are: grpo, cepo"),
+        ({"evaluate": {"limits": 8}}, "evaluate: unknown field 'limits'; did you mean 'limit'"),
+        ({"evaluate": {"limit": 8, "checkpoint_limit": 9}}, "checkpoint_limit=9 is more than limit=8"),
+        ({"evaluate": {"temperature": "hot"}}, "evaluate.temperature: expected a number of at least 0"),
+        ({"evaluate": {"temperature": 0, "samples": 2}}, "samples=2 would be equal"),
+        ({"select": {"field": "learning_rate", "values": [1], "seeds": [0], "in": "x"}}, "select: unknown field 'in'"),
+        ({"select": {"field": "learning_rate", "seeds": [0]}}, "select: values is missing"),
+        ({"sweep": [{"field": "credit_clip", "values": [0.1, 0.1], "arm": {}}]}, r"values: '0.1' is given twice"),
+        ({"jobs": 0}, "jobs: expected a whole number of at least 1, got '0'"),
+        ({"overrides": [1]}, "overrides: expected `field: value` lines"),
+    ],
+)
+def test_refusals(write: Write, changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(ExperimentError, match=words):
+        load_experiment(write(**changed))
+
+
+def test_no_such_experiment(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="there is no experiment"):
+        load_experiment(tmp_path / "none.yaml")
+
+
+def test_defaults_and_a_sweep_that_becomes_arms(write: Write) -> None:
+    sweep = [{"field": "credit_clip", "values": [0.1, 0.5], "arm": {"method": "cepo"}}]
+    experiment = load_experiment(write(sweep=sweep))
+    assert [arm.name for arm in experiment.arms] == ["grpo", "cepo", "credit_clip=0.1", "credit_clip=0.5"]
+    assert experiment.arms[2].fields == {"method": "cepo", "credit_clip": "0.1"}
+    assert (experiment.baseline, experiment.jobs, experiment.seeds) == ("grpo", 2, (0, 1))
+    assert (experiment.evaluate.split, experiment.evaluate.temperature) == ("held_out", 1.0)
+    with pytest.raises(ExperimentError, match="no arm 'opsd'; there are grpo, cepo"):
+        experiment.arm("opsd")
+
+
+def test_experiments_extend_each_other(write: Write, tmp_path: Path) -> None:
+    write()
+    (tmp_path / "other.yaml").write_text("extends: experiment.yaml\nseeds: [7]\n")
+    experiment = load_experiment(tmp_path / "other.yaml")
+    assert experiment.seeds == (7,)
+    assert len(experiment.arms) == 2
+
+
+def test_a_recipe_is_relative_to_the_file_that_states_it(write: Write, tmp_path: Path) -> None:
+    write()
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere" / "other.yaml"
+    path.write_text("extends: ../experiment.yaml\nseeds: [7]\n")
+    assert load_experiment(path).recipe.resolve() == (tmp_path / "base.yaml").resolve()
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_repositorys_experiments_are_comparable(path: Path, tmp_path: Path) -> None:
+    if path.stem == "protocol":
+        assert "arms" not in path.read_text()  # what the others extend
+        return
+    plan = make_plan(load_experiment(path), tmp_path)
+    assert len(plan.experiment.seeds) >= 3
+    assert len(plan.experiment.arms) >= 3

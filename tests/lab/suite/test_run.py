@@ -1,0 +1,197 @@
+"""Runs: what is kept, what fails alone, what is refused before anything runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cepo.cli import main
+from cepo.lab.suite import SUITES, run_suite
+from cepo.lab.suite.checkpoint import check_models, open_checkpoint
+from cepo.lab.suite.environment import find_python
+from cepo.lab.suite.process import run_logged
+from cepo.lab.suite.run import planned_commands
+from cepo.models.embedded import EMBEDDED
+
+PAPER = SUITES["paper"]
+TASKS = [benchmark.task for benchmark in PAPER.benchmarks]
+OFFLINE = "requests.exceptions.ConnectionError: Couldn't reach 'lscpku/LogicVista' on the Hub (OfflineModeIsEnabled)"
+
+
+def test_a_failed_benchmark_leaves_the_others_and_runs_again_alone(lmms, model, tmp_path) -> None:
+    lmms.fail("logicvista_reasoning", f"Traceback\n{OFFLINE}\ntenacity.RetryError: RetryError[<Future>]\n")
+    said: list[str] = []
+    outcomes = run_suite(PAPER, [str(model)], lmms.settings(), tmp_path / "out", said.append)
+    assert lmms.calls == TASKS
+    by_task = {outcome.benchmark.task: outcome for outcome in outcomes}
+    failed = by_task.pop("logicvista_reasoning")
+    assert failed.measured is None
+    error = failed.error or ""
+    assert error.startswith("ConnectionError: Couldn't reach 'lscpku/LogicVista'")
+    assert "hf download --repo-type dataset lscpku/LogicVista" in error
+    log = Path(error.rpartition("Log: ")[2])
+    assert OFFLINE in log.read_text()
+    assert [by_task[task].measured.percent for task in TASKS if task in by_task] == [50.0, 12.5, 0.0, 50.0]
+    assert "runs/model, DynaMath: Model Responding 50%" in said
+
+    lmms.fail("logicvista_reasoning", None)
+    again = run_suite(PAPER, [str(model)], lmms.settings(batch_size=4), tmp_path / "out", said.append)
+    assert lmms.calls == [*TASKS, "logicvista_reasoning"]
+    assert all(outcome.measured is not None for outcome in again)
+
+
+def test_results_measured_otherwise_are_not_mixed_in(lmms, model, tmp_path) -> None:
+    out = tmp_path / "out"
+    run_suite(PAPER, [str(model)], lmms.settings(), out, print)
+    with pytest.raises(ValueError, match=r"result\.json was measured with limit=None, this run has 4; choose another"):
+        run_suite(PAPER, [str(model)], lmms.settings(limit=4), out, print)
+    (model / "model.safetensors").write_bytes(b"trained on")
+    with pytest.raises(ValueError, match="measured with other weights"):
+        run_suite(PAPER, [str(model)], lmms.settings(), out, print)
+    assert lmms.calls == TASKS
+
+
+def test_models_of_equal_names_do_not_share_results(lmms, model, tmp_path) -> None:
+    other = tmp_path / "elsewhere" / "runs" / "model"
+    other.mkdir(parents=True)
+    for file in model.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    outcomes = run_suite(PAPER, [str(model), str(other)], lmms.settings(), tmp_path / "out", print)
+    assert lmms.calls == TASKS * 2
+    assert len({outcome.model for outcome in outcomes}) == 2
+
+
+def test_a_result_that_is_not_what_was_asked_is_a_failure(lmms, model, tmp_path) -> None:
+    outcomes = run_suite(PAPER, [str(model)], lmms.settings(max_new_tokens=32000), tmp_path / "out", print)
+    assert all("max_new_tokens=64, asked for 32000" in (outcome.error or "") for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        ({"lmms-eval": "0.6.0"}, r"has lmms-eval 0\.6\.0, the suites are for 0\.7\.3"),
+        ({"faults": ["answer grading: ModuleNotFoundError: No module named 'latex2sympy2_extended'"]}, "math-verify"),
+        (
+            {"faults": ["torchvision: RuntimeError: operator torchvision::nms does not exist"]},
+            "builds for different devices",
+        ),
+        ({"processor": ["/m"]}, "/m: AutoProcessor gives no image processor"),
+    ],
+)
+def test_an_environment_that_would_measure_wrongly(probe, words, lmms, model, tmp_path) -> None:
+    lmms.probe(**probe)
+    with pytest.raises(ValueError, match=words):
+        run_suite(PAPER, [str(model)], lmms.settings(), tmp_path / "out", print)
+    assert lmms.calls == []
+
+
+def test_no_gpu(lmms, model, tmp_path) -> None:
+    with pytest.raises(ValueError, match="sees no GPU; pass --device cpu"):
+        run_suite(PAPER, [str(model)], lmms.settings(device="cuda"), tmp_path / "out", print)
+
+
+def test_a_python_without_lmms_eval(model, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.delenv("CEPO_LMMS_PYTHON", raising=False)
+    assert main(["eval", str(model), "--suite", "paper"]) == 2
+    assert "pip install lmms-eval==0.7.3" in capsys.readouterr().err
+    monkeypatch.setenv("CEPO_LMMS_PYTHON", str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match=r"CEPO_LMMS_PYTHON names .*nowhere', which is no program"):
+        find_python(None)
+    common = ["eval", str(model), "--suite", "paper", "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main([*common, "--lmms-python", sys.executable]) == 2
+    assert "has no lmms-eval" in capsys.readouterr().err
+
+
+def test_adapters_runs_and_half_models_are_refused(model, tmp_path) -> None:
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "config.yaml").write_text("")
+    with pytest.raises(ValueError, match=r"has no config\.json: `cepo export .*run --out exported` first"):
+        check_models([str(run)])
+    (run / "model" / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=f"LoRA adapter, not a model: `cepo export {run} --out exported`"):
+        check_models([str(run / "model")])
+    with pytest.raises(ValueError, match="stands twice"):
+        check_models([str(model), str(model)])
+    (model / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="has no weights"):
+        check_models([str(model)])
+    with pytest.raises(ValueError, match="no folder 'a/b/c'"):
+        check_models(["a/b/c"])
+    assert check_models(["Qwen/Qwen3-VL-2B-Instruct"])[0].path == "Qwen/Qwen3-VL-2B-Instruct"
+
+
+def test_our_processor_is_rewritten_for_plain_transformers(tmp_path) -> None:
+    (checkpoint,) = check_models(["tiny"])
+    path = Path(open_checkpoint(checkpoint, tmp_path / "copy"))
+    config = json.loads((path / "processor_config.json").read_text())
+    assert config["processor_class"] == "Qwen3VLProcessor"
+    assert config["video_processor"]["patch_size"] == config["image_processor"]["patch_size"] == 16
+    assert (path / "model.safetensors").samefile(EMBEDDED / "model.safetensors")
+    assert "ImageOnlyProcessor" in (EMBEDDED / "processor_config.json").read_text()
+
+
+def test_commands(lmms, model, tmp_path) -> None:
+    settings = lmms.settings(backend="vllm", device="cuda", processes=4, model_args=(("tensor_parallel_size", "2"),))
+    command = planned_commands(PAPER, [str(model)], settings, tmp_path)[2]
+    assert command[:8] == [
+        str(lmms.python), "-m", "accelerate.commands.launch", "--num_processes", "4", "-m", "lmms_eval", "--model",
+    ]  # fmt: skip
+    options = dict(zip(command[7::2], command[8::2], strict=False))
+    assert options["--model_args"] == f"model={model},tensor_parallel_size=2"
+    assert options["--gen_kwargs"] == "max_new_tokens=64"
+    assert options["--process-docs-parallel"] == "1"  # math-verify refuses to work in threads
+    assert options["--tasks"] == "mathvision_testmini"
+
+
+def test_the_command_line_prints_the_table(lmms, model, tmp_path, capsys) -> None:
+    lmms.fail("mmmu_val", "Error during evaluation: CUDA out of memory. Please set `--verbosity=DEBUG` to get more")
+    arguments = ["eval", str(model), "--suite", "paper", "--device", "cpu", "--max-new-tokens", "64"]
+    arguments += ["--lmms-python", str(lmms.python), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert "| runs/model | 50.00 [" in shown.out
+    assert "CUDA out of memory; the GPU's memory is full: a smaller --batch-size" in shown.out
+    assert "1 of 5 benchmarks failed" in shown.err
+    assert (tmp_path / "out" / "table.csv").is_file()
+    assert main([*arguments, "--model-args", "max_pixels"]) == 2
+    assert "expected key=value" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_the_child_and_its_children(tmp_path) -> None:
+    pid = tmp_path / "pid"
+    child = (
+        "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); "
+        f"open({str(pid)!r}, 'w').write(str(p.pid)); print('Bar:  10%|', flush=True); p.wait()"
+    )
+
+    def interrupt(name: str, percent: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_logged([sys.executable, "-c", child], tmp_path / "log", tmp_path, dict(os.environ), interrupt)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _alive(int(pid.read_text())):
+        time.sleep(0.05)
+    assert not _alive(int(pid.read_text()))
+
+
+def _alive(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("CEPO_LMMS_PYTHON" not in os.environ, reason="needs lmms-eval's environment: docs/evaluation.md")
+def test_lmms_eval_itself_runs_our_geometry(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "cpu_torchvision"))
+    out = tmp_path / "out"
+    assert main(["eval", "tiny", "--suite", "geometry", "--device", "cpu", "--limit", "8", "--out", str(out)]) == 0
+    content = json.loads((out / "table.json").read_text())
+    assert content["rows"][0]["cells"][0]["percent"] >= 25.0  # blind, the model gets next to none

@@ -1,0 +1,73 @@
+"""The rules that experiments bring along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cepo.credit.rules import METHODS, Assign, Knobs, TeacherLogps, assign_cepo, get_method
+from cepo.runs.method_files import run_method_files
+
+RULES = Path(__file__).parents[2] / "experiments" / "rules"
+
+
+MASK = (torch.arange(7) < torch.tensor([7, 5, 1, 3])[:, None]).int()
+ADVANTAGE = torch.tensor([1.5, -0.5, 0.0, -2.0])
+
+
+def rule(file: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Assign:
+    monkeypatch.setattr("cepo.credit.rules.METHODS", dict(METHODS))
+    run_method_files([str(RULES / file)])
+    assign = get_method(name).assign
+    assert assign is not None
+    return assign
+
+
+def logps() -> TeacherLogps:
+    torch.manual_seed(0)
+    plus, minus = torch.randn(2, 4, 7)
+    return TeacherLogps(plus, minus, torch.zeros(4, 7))
+
+
+def test_normalised_moves_credit_and_keeps_its_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, knobs = logps(), Knobs(1.0, 0.9)
+    credit = rule("normalised.py", "cepo-normalised", monkeypatch)(ADVANTAGE, given, MASK, knobs)
+    unscaled = assign_cepo(ADVANTAGE, given, MASK, knobs)
+    whole = ADVANTAGE * MASK.sum(1)
+    torch.testing.assert_close((credit.advantage_BT * MASK).sum(1), whole)
+    assert not torch.allclose((unscaled.advantage_BT * MASK).sum(1), whole, atol=0.1)
+    assert bool((credit.advantage_BT * ADVANTAGE[:, None] * MASK >= 0).all())
+    ratio = (credit.advantage_BT / unscaled.advantage_BT)[0]
+    torch.testing.assert_close(ratio, ratio[:1].expand(7))
+    assert torch.equal(credit.evidence_BT, unscaled.evidence_BT)
+
+
+def test_focused_gives_to_tokens_that_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = logps()
+    given.plus_BT[3] = given.minus_BT[3] + 1.0  # a wrong row in which every token speaks for the right answer
+    credit = rule("focused.py", "cepo-focused", monkeypatch)(ADVANTAGE, given, MASK, Knobs(0.5, 0.5))
+    torch.testing.assert_close((credit.advantage_BT * MASK).sum(1), ADVANTAGE * MASK.sum(1))
+    delta = (given.plus_BT - given.minus_BT) * ADVANTAGE.sign()[:, None]
+    agrees = (delta > 0) & MASK.bool()
+    for row in (0, 1):
+        share = delta[row].clamp(0.0, 1.0) * MASK[row]
+        expected = 0.5 + 0.5 * MASK[row].sum() * share / share.sum()
+        torch.testing.assert_close(
+            credit.advantage_BT[row][MASK[row].bool()], ADVANTAGE[row] * expected[MASK[row].bool()]
+        )
+        assert torch.equal(credit.weight_BT[row] > 0, agrees[row] | ~MASK[row].bool())
+    assert torch.equal(credit.advantage_BT[3], ADVANTAGE[3].expand(7)), "no token agrees: GRPO"
+
+
+def test_misplaced_gives_the_same_to_other_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, knobs = logps(), Knobs(0.5, 0.5)
+    focused = rule("focused.py", "cepo-focused", monkeypatch)(ADVANTAGE, given, MASK, knobs)
+    misplaced = get_method("cepo-misplaced").assign
+    assert misplaced is not None
+    credit = misplaced(ADVANTAGE, given, MASK, knobs)
+    for row, count in enumerate(MASK.sum(1).tolist()):
+        moved = focused.advantage_BT[row, :count].roll(-(count // 2))
+        torch.testing.assert_close(credit.advantage_BT[row, :count], moved)
+    assert not torch.allclose(credit.advantage_BT[0], focused.advantage_BT[0])
