@@ -21,7 +21,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Group", "MinusSource", "PlusSource", "Problem", "References", "Rollout", "Span"]
+__all__ = ["Group", "MinusSource", "PlusSource", "Problem", "ReferenceForm", "References", "Rollout", "Span", "Told"]
+
+ReferenceForm = Literal["answer", "rationale"]
+"""What a reference is: a final answer, or a whole solution."""
 
 PlusSource = Literal["gold", "sibling", "none"]
 """Where r+ came from: the data set's answer, a verified sibling rollout, or nowhere (no credit)."""
@@ -88,3 +91,21 @@ class References:
     plus_source: PlusSource
     minus_source: MinusSource
     minus_is_own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one prompt tells the teacher of one row, beside the problem.
+
+    Attributes:
+        texts: the references; of several, the mean of the probabilities counts (RLCSD's marginal). Empty: there is
+            nothing to tell, and the student's own prompt stands in or the row gets no credit, as `source` says.
+        source: where the texts came from (`gold`, `sibling`, `group`, a data column, ...), or why there are none.
+        form: a final answer or a whole solution; decides the words around it.
+        is_own: whether a text says what the row itself says.
+    """
+
+    texts: tuple[str, ...]
+    source: str
+    form: ReferenceForm = "answer"
+    is_own: bool = False
