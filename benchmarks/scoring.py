@@ -248,8 +248,9 @@ def step_share(steps: int) -> dict[str, float]:
     """
     from cepo.data.datasets import load_data
     from cepo.data.rewards import accuracy_reward
+    from cepo.models.loading import load_model
+    from cepo.runs.problems import data_spec
     from cepo.runs.recipe import find_recipe, load_recipe, resolve_recipe
-    from cepo.runs.run import data_spec, load_model
     from cepo.trainer.trainer import CEPOTrainer
 
     recipe = load_recipe(find_recipe(Path("tiny/cepo.yaml")))

@@ -13,6 +13,7 @@ import pytest
 import cepo.evaluate
 import cepo.runs.run as run_module
 from cepo.cli import main
+from cepo.credit.rules import METHODS
 from cepo.models.embedded import EMBEDDED
 
 RECIPE = str(Path(__file__).parents[2] / "recipes" / "tiny" / "cepo.yaml")
@@ -116,6 +117,27 @@ def test_another_run_in_the_same_folder(
     assert "method='cepo' (now 'grpo')" in line
     assert str(tmp_path) in line
     assert (tmp_path / "summary.json").read_text() == summary
+
+
+RULE = """
+from cepo import register
+from cepo.credit.rules import METHODS, Method
+register(Method("mine", "its own: {word}", METHODS["grpo"].teachers, METHODS["grpo"].assign))
+"""
+
+
+def test_the_rule_of_the_run_has_changed(
+    refused: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run under another rule is another run, although every setting is the same."""
+    monkeypatch.setattr("cepo.credit.rules.METHODS", dict(METHODS))
+    rule = tmp_path / "rule.py"
+    command = train(tmp_path / "run", "--method", "mine", "--method_files", str(rule))
+    rule.write_text(RULE.format(word="one"))
+    assert main(command) == 0
+    capsys.readouterr()
+    rule.write_text(RULE.format(word="another"))
+    assert "the file rule.py (method_files) has changed" in refused(*command)
 
 
 def test_as_a_process(tmp_path: Path) -> None:

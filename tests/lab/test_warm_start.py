@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from cepo.lab.warm_start import Settings, warm_start
+from cepo.models.loading import load_model
 from cepo.models.processor import load_processor
-from cepo.runs.run import load_model
 
 
 def test_a_few_steps_leave_a_model(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cepo.credit.prompts import TeacherPrompts
 from cepo.data.datasets import load_data
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
+from cepo.runs.problems import data_spec
 from cepo.runs.recipe import (
     RecipeError,
     load_recipe,
@@ -21,7 +22,6 @@ from cepo.runs.recipe import (
     resolve_recipe,
     unexplained_differences,
 )
-from cepo.runs.run import data_spec
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 RUNS = [path for path in sorted(RECIPES.glob("*/*.yaml")) if path.stem != "base" and path.parent.name != "accelerate"]

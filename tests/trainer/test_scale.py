@@ -18,11 +18,11 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 
 from cepo.cli import launch, main
+from cepo.models.loading import load_model
 from cepo.models.processor import load_processor
 from cepo.runs import doctor
 from cepo.runs.export import export_run
 from cepo.runs.recipe import PACKAGED, load_recipe
-from cepo.runs.run import load_model
 from cepo.trainer.trainer import COMPLETE, last_checkpoint
 from tests.trainer.conftest import embedded
 

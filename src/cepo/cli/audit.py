@@ -86,17 +86,18 @@ def run(options: argparse.Namespace) -> int:
 def _on_device(name: str) -> tuple[Any, Any]:
     import torch
 
-    from cepo.runs.run import load_model
+    from cepo.models.loading import load_checkpoint
 
-    model, processor = load_model(name, "auto", None, trust_remote_code=False)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
+    model, processor = load_checkpoint(name)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device), processor  # pyright: ignore[reportArgumentType]
 
 
 def _write(result: Any, about: dict[str, Any], folder: Path) -> None:
     from cepo.lab.audit.findings import findings
     from cepo.lab.audit.picture import draw
     from cepo.lab.audit.table import as_csv, as_json, as_markdown
-    from cepo.runs.run import write_atomically
+    from cepo.runs.folder import write_atomically
 
     told = findings(result)
     write_atomically(folder / "audit.md", as_markdown(result, about, told))
@@ -111,7 +112,7 @@ def _versions() -> dict[str, str | None]:
     import platform
     from importlib.metadata import version
 
-    from cepo.runs.run import git_revision
+    from cepo.runs.folder import git_revision
 
     packages = {name: version(name) for name in ("cepo", "torch", "transformers", "numpy")}
     return {**packages, "python": platform.python_version(), "git": git_revision()}

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 def _generate(options: argparse.Namespace) -> int:
     from cepo.data.datasets import DataSpec, load_data
     from cepo.evaluate import generate_answers, save_generations
-    from cepo.runs.run import load_model
+    from cepo.models.loading import load_checkpoint
 
     if len(options.models) != 1:
         raise ValueError(f"give one MODEL, got {len(options.models)}; several are for --suite")
@@ -52,7 +52,7 @@ def _generate(options: argparse.Namespace) -> int:
     limit = 500 if options.limit is None and options.data == "geometry" else options.limit
     columns = {} if options.category is None else {"family": options.category}
     data = load_data(DataSpec(options.data, split=options.split, limit=limit, columns=columns))
-    model, processor = load_model(options.models[0], "auto", None, trust_remote_code=False)
+    model, processor = load_checkpoint(options.models[0])
     generations = generate_answers(
         model,
         processor,

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cepo.evaluate import Score
+    from cepo.runs.summary import RunSummary
+    from cepo.stats import Difference
 
 __all__ = ["add"]
 
@@ -28,16 +34,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def print_summary(summary: dict[str, Any], folder: Path) -> None:
+def print_summary(summary: RunSummary, folder: Path) -> None:
     """What a newcomer wants to know when a run ends."""
-    print(f"\n{summary['method']}: {summary['steps']} steps in {summary['train_seconds']:.0f} s")
-    if "difference" in summary:
-        before, after, change = summary["before"], summary["after"], summary["difference"]
-        problems = f"{before['problems']} held-out problems x {before['samples']}"
-        print(f"  accuracy before {_percent(before['overall'])}   ({problems}, 95% intervals)")
-        print(f"  accuracy after  {_percent(after['overall'])}")
-        print(f"  change          {_percent(change)}, p = {change['p']:.2g} (paired over problems)")
-    credit = summary["credit"]
+    print(f"\n{summary.method}: {summary.steps} steps in {summary.train_seconds:.0f} s")
+    before, after, change = summary.before, summary.after, summary.difference
+    if before is not None and after is not None and change is not None:
+        problems = f"{before.problems} held-out problems x {before.samples}"
+        print(f"  accuracy before {_percent(before.overall)}   ({problems}, 95% intervals)")
+        print(f"  accuracy after  {_percent(after.overall)}")
+        print(f"  change          {_percent(change)}, p = {change.p:.2g} (paired over problems)")
+    credit = summary.credit
     if credit:
         size = _shown(credit, "credit/evidence_abs_mean_pos"), _shown(credit, "credit/evidence_abs_mean_neg")
         print(f"  evidence        mean |Delta| {size[0]} nats on right rollouts, {size[1]} on wrong ones")
@@ -49,11 +55,14 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
     print(f"\nNext: cepo eval {folder}/model --samples 4\n      cepo train --config recipes/tiny/grpo.yaml")
 
 
-def _percent(estimate: dict[str, float]) -> str:
-    return f"{100 * estimate['mean']:5.1f}%  [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
+def _percent(estimate: Score | Difference) -> str:
+    mean = f"{100 * estimate.mean:5.1f}%"
+    if estimate.low is None or estimate.high is None:  # one problem
+        return mean
+    return f"{mean}  [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
 
 
-def _shown(values: dict[str, float], name: str) -> str:
+def _shown(values: Mapping[str, float], name: str) -> str:
     return f"{values[name]:.3f}" if name in values else "n/a"
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from tqdm import tqdm
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
+
+from cepo.runs.folder import write_atomically
 
 __all__ = ["MetricsFile", "Progress"]
 
-
+_Logs = Mapping[str, float] | None
 SHOWN = {"reward": "reward", "entropy": "entropy", "credit/lambda": "lambda"}
 
 
@@ -22,16 +25,14 @@ class MetricsFile(TrainerCallback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
         if state.is_world_process_zero and self.path.exists():
             kept = [
                 line for line in self.path.read_text().splitlines(keepends=True) if _step(line) <= state.global_step
             ]
-            part = self.path.with_name(self.path.name + ".part")
-            part.write_text("".join(kept))
-            part.replace(self.path)
+            write_atomically(self.path, "".join(kept))
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+    def on_log(self, args: object, state: TrainerState, control: object, logs: _Logs = None, **kwargs: object) -> None:
         if state.is_world_process_zero and logs:
             with self.path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}, default=str) + "\n")
@@ -41,25 +42,25 @@ class Progress(TrainerCallback):
     """One bar over the optimiser steps, with the numbers to watch: reward, entropy, lambda."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
+        self._bar: tqdm[NoReturn] | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
         if state.is_world_process_zero:
             pace = 0.1 if sys.stderr.isatty() else 60.0  # a log file wants few lines
             self._bar = tqdm(
                 total=state.max_steps, initial=state.global_step, desc="training", unit="step", mininterval=pace
             )
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+    def on_log(self, args: object, state: TrainerState, control: object, logs: _Logs = None, **kwargs: object) -> None:
         if self._bar is not None and logs:
             shown = {short: f"{logs[name]:.3f}" for name, short in SHOWN.items() if name in logs}
             self._bar.set_postfix(shown, refresh=False)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
         if self._bar is not None:
             self._bar.close()
 

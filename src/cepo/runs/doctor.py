@@ -22,8 +22,9 @@ from trl.scripts.vllm_serve import ScriptArguments, build_command
 from cepo.credit.prompts import TeacherPrompts
 from cepo.data.datasets import load_data
 from cepo.models.embedded import resolve
+from cepo.models.loading import load_config_and_processor
+from cepo.runs.problems import data_spec
 from cepo.runs.recipe import RunConfig
-from cepo.runs.run import data_spec, load_config_and_processor
 from cepo.scoring import LOGITS_PER_CHUNK
 from cepo.trainer.config import CEPOConfig
 

@@ -3,52 +3,51 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
-from peft import PeftModel
-from safetensors import SafetensorError
+from torch import Tensor
+from transformers import PreTrainedModel
 
+from cepo.errors import ModelError, RunFolderError
+from cepo.models.loading import load_checkpoint
 from cepo.models.processor_config import IMAGE_ONLY, as_qwen3_vl
-from cepo.runs.run import load_model
+from cepo.runs.folder import RunFolder
 
 __all__ = ["export_run"]
 
 WORST_DIFFERENCE = 1e-3
 """Logits of the exported model against the run's, in fp32: merging an adapter rounds."""
 
-EXPECTED = ("config.yaml", "model")
-
 
 def export_run(run: Path, out: Path) -> Path:
     """Write `out` from the run folder `run`, load it back with plain transformers, and compare logits.
 
     Raises:
-        ValueError: not a finished run folder, `out` is not empty, or the folder that was written computes
-            something else than the run's model.
+        RunFolderError: not a finished run folder, or `out` is not empty.
+        ModelError: the model cannot be loaded, or the folder that was written computes something else.
     """
-    missing = [name for name in EXPECTED if not (run / name).exists()]
+    folder = RunFolder(run)
+    missing = [path.name for path in (folder.config, folder.model) if not path.exists()]
     if missing:
-        raise ValueError(
+        raise RunFolderError(
             f"{run} is not a finished run ({', '.join(missing)} missing): give the folder of a `cepo train` that ended"
         )
     if out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty; choose another --out")
-    try:
-        config = yaml.safe_load((run / "config.yaml").read_text())
-    except yaml.YAMLError as error:
-        where = str(getattr(error, "problem_mark", "")).strip()
-        raise ValueError(f"{run / 'config.yaml'} is not YAML ({where}): the run folder was damaged") from None
-    model, processor = _load(run, config)
+        raise RunFolderError(f"{out} is not empty; choose another --out")
+    config = folder.read_config()
+    trust = bool(config.get("trust_remote_code", False))
+    model, processor = load_checkpoint(folder.model, base=config["model"], trust_remote_code=trust)
     model.save_pretrained(out)
     processor.save_pretrained(out)
     _name_processor(out)
-    (out / "README.md").write_text(model_card(run, config))
-    worst = _difference(model, load_model(str(out), "auto", None, trust_remote_code=False)[0])
+    (out / "README.md").write_text(model_card(folder, config))
+    worst = _difference(model, load_checkpoint(out)[0])
     if worst > WORST_DIFFERENCE:
-        raise ValueError(f"{out} computes other logits than the run's model (by {worst:.1e}); do not use it")
+        raise ModelError(f"{out} computes other logits than the run's model (by {worst:.1e}); do not use it")
     return out
 
 
@@ -64,37 +63,18 @@ def _name_processor(out: Path) -> None:
     tokenizer.write_text(json.dumps(own, indent=2) + "\n")
 
 
-def _load(run: Path, config: dict[str, Any]) -> tuple[Any, Any]:
-    """The run's model with its adapter merged, and its processor."""
-    trust = bool(config.get("trust_remote_code", False))
-    if not (run / "model" / "adapter_config.json").is_file():
-        return load_model(str(run / "model"), "auto", None, trust)
-    model, processor = load_model(config["model"], "auto", None, trust)
-    try:
-        adapted = PeftModel.from_pretrained(model, run / "model")
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"cannot load the adapter {run / 'model'} onto {config['model']!r}: {reason}. Was it written to its end, "
-            "and for this model?"
-        ) from error
-    return adapted.merge_and_unload(), processor  # pyright: ignore[reportCallIssue]
-
-
 @torch.no_grad()
-def _difference(a: Any, b: Any) -> float:
+def _difference(a: PreTrainedModel, b: PreTrainedModel) -> float:
     """Largest difference of logits on a few tokens of text, computed in each model's own dtype."""
     vocabulary = a.config.get_text_config().vocab_size
     ids = torch.arange(1, 33)[None] % vocabulary
-    logits = [model.eval()(input_ids=ids.to(model.device)).logits.float().cpu() for model in (a, b)]
+    logits = [cast(Tensor, model.eval()(input_ids=ids.to(model.device)).logits).float().cpu() for model in (a, b)]
     return (logits[0] - logits[1]).abs().max().item()
 
 
-def model_card(run: Path, config: dict[str, Any]) -> str:
+def model_card(run: RunFolder, config: Mapping[str, Any]) -> str:
     """What was trained on what, how, and what came out; only what the run folder says."""
-    summary_file, versions_file = run / "summary.json", run / "versions.json"
-    summary = json.loads(summary_file.read_text()) if summary_file.is_file() else {}
-    versions = json.loads(versions_file.read_text()) if versions_file.is_file() else {}
+    summary, versions = (json.loads(file.read_text()) if file.is_file() else {} for file in (run.summary, run.versions))
     base = (
         "the embedded model of cepo"
         if config["model"] == "tiny"
@@ -119,7 +99,7 @@ def model_card(run: Path, config: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _results(summary: dict[str, Any]) -> list[str]:
+def _results(summary: Mapping[str, Any]) -> list[str]:
     if "difference" not in summary:
         return ["No evaluation was part of the run.", ""]
     rows = [("before", summary["before"]["overall"]), ("after", summary["after"]["overall"])]

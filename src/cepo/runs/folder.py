@@ -1,55 +1,138 @@
-"""Whether the checkpoints of a run folder are this run's own."""
+"""A run as a folder: where its files lie, what it says of its origin, and that it holds this run and no other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
-from transformers import TrainingArguments
 
+from cepo.errors import RunFolderError
+from cepo.runs.identity import Identity, decisive_fields, differences
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.config import CEPOConfig
 
-__all__ = ["check_same_run"]
+__all__ = ["RunFolder", "git_revision", "resolved_config", "write_atomically"]
 
-SHOWN = 5
-
-_FREE_PREFIXES = ("eval_", "log_", "vllm_", "trace_", "score_", "null_control_", "reward_timeout")
-"""Fields of ours and of TRL's that leave what is trained as it is, or are the machine's."""
-
-_SCHEDULE = {
-    "seed", "optim", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "bf16",
-    "per_device_train_batch_size", "gradient_accumulation_steps",
-}  # fmt: skip
-"""What of transformers' own fields decides what is trained. `max_steps` is free: a run may be made longer."""
+_PACKAGES = ("cepo", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "math-verify")
+_SHOWN = 5
 
 
-def check_same_run(folder: Path, resolved: Mapping[str, Any]) -> None:
-    """A folder whose checkpoints would be resumed was written by a run with the same settings.
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The files of a run. Beside those named here lie `checkpoint-<step>/`, `traces/` and the run's own rules."""
 
-    `resolved` is what goes to `config.yaml`. A folder without one holds no run.
+    path: Path
 
-    Raises:
-        ValueError: it was not. Resuming would train the wrong model on, or report one run as another.
-    """
-    file = folder / "config.yaml"
-    if not file.is_file():
-        return
-    before: dict[str, Any] = yaml.safe_load(file.read_text())
-    other = [name for name in sorted(_decisive()) if before.get(name) != resolved.get(name)]
-    if other:
-        shown = ", ".join(f"{name}={before.get(name)!r} (now {resolved.get(name)!r})" for name in other[:SHOWN])
-        raise ValueError(
-            f"{folder} holds checkpoints of a run with other settings: {shown}; choose another --output_dir, or remove "
-            "that folder to start anew"
-        )
+    @property
+    def config(self) -> Path:
+        """Every field as resolved."""
+        return self.path / "config.yaml"
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "identity.json"
+
+    @property
+    def versions(self) -> Path:
+        return self.path / "versions.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """Written last: a run that has one is finished."""
+        return self.path / "summary.json"
+
+    @property
+    def model(self) -> Path:
+        """The trained model, or its adapter."""
+        return self.path / "model"
+
+    def generations(self, when: str) -> Path:
+        """Answers of the evaluation `before` or `after` training."""
+        return self.path / "eval" / f"{when}.jsonl"
+
+    def read_config(self) -> dict[str, Any]:
+        """Raises RunFolderError where the file is damaged."""
+        try:
+            return yaml.safe_load(self.config.read_text())
+        except yaml.YAMLError as error:
+            where = str(getattr(error, "problem_mark", "")).strip()
+            raise RunFolderError(f"{self.config} is not YAML ({where}): the run folder was damaged") from None
+
+    def check_same_run(self, now: Identity, resolved: dict[str, Any]) -> None:
+        """Whether the checkpoints that would be resumed are this run's own. A folder without a config holds no run.
+
+        A folder of a version that wrote no `identity.json` is compared by `resolved`, this run's `config.yaml`.
+
+        Raises:
+            RunFolderError: they are not. Resuming would train the wrong model, or report one run as another.
+        """
+        if self.identity.is_file():
+            found = differences(self._read_identity(), now.record, now.named)
+        elif self.config.is_file():
+            before, names = self.read_config(), decisive_fields()
+            found = differences(*({name: values.get(name) for name in names} for values in (before, resolved)))
+        else:
+            return
+        if found:
+            raise RunFolderError(
+                f"{self.path} holds checkpoints of a run with other settings: {', '.join(found[:_SHOWN])}; choose "
+                "another --output_dir, or remove that folder to start anew"
+            )
+
+    def write_provenance(self, run: RunConfig, config: CEPOConfig, identity: Identity) -> None:
+        """What was asked for, with which code and packages, and the files of the run's own rules."""
+        write_atomically(self.config, yaml.safe_dump(resolved_config(run, config), sort_keys=True))
+        write_atomically(self.identity, json.dumps(identity.record, indent=1, sort_keys=True) + "\n")
+        about = {name: version(name) for name in _PACKAGES}
+        about |= {"python": platform.python_version(), "machine": platform.machine(), "git": git_revision()}
+        about["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        write_atomically(self.versions, json.dumps(about, indent=1) + "\n")
+        for path in map(Path, run.method_files):
+            write_atomically(self.path / path.name, path.read_text())
+
+    def _read_identity(self) -> dict[str, object]:
+        try:
+            return json.loads(self.identity.read_text())
+        except json.JSONDecodeError as error:
+            raise RunFolderError(f"{self.identity} is not JSON ({error}): the run folder was damaged") from None
 
 
-def _decisive() -> set[str]:
-    """Fields that decide what is trained."""
-    theirs = {entry.name for entry in fields(TrainingArguments)}
-    ours = {entry.name for kind in (RunConfig, CEPOConfig) for entry in fields(kind)} - theirs
-    return {name for name in ours if not name.startswith(_FREE_PREFIXES)} | _SCHEDULE
+def resolved_config(run: RunConfig, config: CEPOConfig) -> dict[str, Any]:
+    """Every field of a run as plain data."""
+    resolved = asdict(run) | {name: value for name, value in config.to_dict().items() if value is not None}
+    resolved["credit"] = asdict(config.credit)
+    return json.loads(json.dumps(resolved, default=str))
+
+
+def git_revision() -> str | None:
+    """The revision of the source tree, with `+` when it has uncommitted changes; None outside of git."""
+    try:
+        revision, changes = (_git(*words) for words in (("rev-parse", "HEAD"), ("status", "--porcelain")))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision + ("+" if changes else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(
+        ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Whole or not at all, also when the disk fills up."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)

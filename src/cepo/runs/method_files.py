@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cepo.credit import rules
+from cepo.errors import RuleError
 
-__all__ = ["digest", "run_method_files"]
+__all__ = ["run_method_files"]
 
 
 def run_method_files(paths: Sequence[str]) -> None:
     """Run each file; its code runs with the user's rights, as any script does.
 
     Raises:
-        ValueError: no such file, one that fails, or one after which no method is new or renewed.
+        RuleError: no such file, one that fails, or one after which no method is new or renewed.
     """
     for path in map(Path, paths):
         if not path.is_file():
-            raise ValueError(f"method_files: there is no file {path} (relative to {Path.cwd()})")
+            raise RuleError(f"method_files: there is no file {path} (relative to {Path.cwd()})")
         before = dict(rules.METHODS)
         name = f"cepo_method_file_{path.stem}"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
-            raise ValueError(f"method_files: {path} is no Python file; its name must end in .py")
+            raise RuleError(f"method_files: {path} is no Python file; its name must end in .py")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
         except Exception as error:
-            raise ValueError(f"method_files: {path} failed: {type(error).__name__}: {error}") from error
+            raise RuleError(f"method_files: {path} failed: {type(error).__name__}: {error}") from error
         if all(before.get(key) is method for key, method in rules.METHODS.items()):
-            raise ValueError(f"method_files: {path} registers no method: call cepo.register(Method(...)) in it")
-
-
-def digest(path: str) -> str:
-    """Of the file's content: other code is another run."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+            raise RuleError(f"method_files: {path} registers no method: call cepo.register(Method(...)) in it")

@@ -13,15 +13,14 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
-from peft import PeftModel
 
 from cepo.data.datasets import DataSpec, load_data
 from cepo.evaluate import generate_answers, save_generations
 from cepo.lab.compare.plan import Plan, Run
-from cepo.runs.run import load_model, write_atomically
+from cepo.models.loading import load_checkpoint
+from cepo.runs.folder import write_atomically
 
 __all__ = ["Protocol", "Task", "base_tasks", "load_problems", "protocol", "run_tasks", "tasks", "write_tasks"]
 
@@ -164,7 +163,13 @@ def run_tasks(path: Path) -> int:
 
 def _evaluate(task: Task, problems: Dataset) -> None:
     settings = task.protocol
-    model, processor = _load(task)
+    model, processor = load_checkpoint(
+        task.checkpoint or settings.model,
+        base=settings.model,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        trust_remote_code=settings.trust_remote_code,
+    )
     generations = generate_answers(
         model,
         processor,
@@ -181,18 +186,6 @@ def _evaluate(task: Task, problems: Dataset) -> None:
     part = out.with_name(out.name + ".part")
     save_generations(generations, part)
     os.replace(part, out)
-
-
-def _load(task: Task) -> tuple[Any, Any]:
-    """Model and processor; a LoRA checkpoint is merged into the base model."""
-    settings = task.protocol
-    options = (settings.dtype, settings.attention, settings.trust_remote_code)
-    if task.checkpoint is None:
-        return load_model(settings.model, *options)
-    if not (Path(task.checkpoint) / "adapter_config.json").is_file():
-        return load_model(task.checkpoint, *options)
-    model, processor = load_model(settings.model, *options)
-    return PeftModel.from_pretrained(model, task.checkpoint).merge_and_unload(), processor  # pyright: ignore[reportCallIssue]
 
 
 if __name__ == "__main__":

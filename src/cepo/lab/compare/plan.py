@@ -17,9 +17,10 @@ from cepo.data.rewards import get_reward
 from cepo.lab.compare.experiment import Arm, Experiment, ExperimentError
 from cepo.lab.compare.runner import LOCK
 from cepo.models.embedded import resolve
-from cepo.runs.method_files import digest
+from cepo.runs.folder import write_atomically
+from cepo.runs.identity import digest
+from cepo.runs.problems import data_spec
 from cepo.runs.recipe import CREDIT_FIELDS, RunConfig, load_recipe, resolve_recipe, unexplained_differences
-from cepo.runs.run import data_spec, write_atomically
 from cepo.trainer.checks import check_answers
 from cepo.trainer.config import CEPOConfig
 
@@ -213,7 +214,7 @@ def _resolve_arm(arm: Arm, recipe: Mapping[str, Any]) -> tuple[RunConfig, CEPOCo
 def _resolved(run: RunConfig, config: CEPOConfig) -> dict[str, Any]:
     """Every field as plain values; a credit field left to the preset has the preset's value, code its digest."""
     values = asdict(run) | config.to_dict() | asdict(config.credit)
-    values["method_files"] = [f"{Path(path).name} {digest(path)}" for path in run.method_files]
+    values["method_files"] = [f"{Path(path).name} {digest(Path(path))}" for path in run.method_files]
     kept = {name: value for name, value in values.items() if name not in _NO_PART}
     return json.loads(json.dumps(kept, default=str))
 

@@ -33,7 +33,7 @@ from cepo.lab.compare.tables import (
     markdown,
 )
 from cepo.lab.compare.words import in_words
-from cepo.runs.run import write_atomically
+from cepo.runs.folder import write_atomically
 
 __all__ = ["write_report"]
 
