@@ -18,19 +18,14 @@ lambda       strength of the credit: A_hat_t = A * ((1 - lambda) + lambda * w_t)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Group", "MinusSource", "PlusSource", "Problem", "ReferenceForm", "References", "Rollout", "Span", "Told"]
+__all__ = ["Group", "Problem", "ReferenceForm", "Rollout", "Span", "Told"]
 
 ReferenceForm = Literal["answer", "rationale"]
 """What a reference is: a final answer, or a whole solution."""
-
-PlusSource = Literal["gold", "sibling", "none"]
-"""Where r+ came from: the data set's answer, a verified sibling rollout, or nowhere (no credit)."""
-
-MinusSource = Literal["group", "rlsd", "grpo", "unused"]
-"""Where r- came from: the group's wrong rollouts, or which fallback stands in (`unused`: no credit wanted)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +70,15 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All rollouts of one problem, in the trainer's global row order."""
+    """All rollouts of one problem, in the trainer's global row order, and what the data say about it.
+
+    `columns` holds the data's other columns that registered prompts read (`cepo.credit.references`), as text.
+    """
 
     gold: str | None
     rollouts: tuple[Rollout, ...]
     solution: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class References:
-    """What one row's teachers are told. `minus` has one entry, or K for the marginal policy, or none."""
-
-    plus: str | None
-    minus: tuple[str, ...]
-    plus_source: PlusSource
-    minus_source: MinusSource
-    minus_is_own: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +88,8 @@ class Told:
     Attributes:
         texts: the references; of several, the mean of the probabilities counts (RLCSD's marginal). Empty: there is
             nothing to tell, and the student's own prompt stands in or the row gets no credit, as `source` says.
-        source: where the texts came from (`gold`, `sibling`, `group`, a data column, ...), or why there are none.
+        source: where the texts came from: `gold`, `sibling`, `group`, the name of a data column. Or why there are none:
+            `rlsd` (the student's own prompt stands in), `grpo` and `none` (the row keeps its base advantage).
         form: a final answer or a whole solution; decides the words around it.
         is_own: whether a text says what the row itself says.
     """
@@ -109,3 +98,11 @@ class Told:
     source: str
     form: ReferenceForm = "answer"
     is_own: bool = False
+
+    @property
+    def student_stands_in(self) -> bool:
+        return self.source == "rlsd"
+
+    @property
+    def gives_credit(self) -> bool:
+        return bool(self.texts) or self.student_stands_in

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from cepo.credit.evidence import clip_bounds, multiplier, signed_evidence
+from cepo.credit.evidence import clip_bounds, signed_evidence
 from cepo.credit.masked import MaskBT, as_bool, masked_sum
 
 # Layout of the sums: moments of the evidence at A > 0, the same at A < 0, the number of credited tokens, and
@@ -30,22 +30,24 @@ _LENGTH: Final = 2 * _MOMENTS + 1 + len(_PER_TOKEN)
 def credit_sums(
     advantage_B: Float[Tensor, "B"],
     evidence_BT: Float[Tensor, "B T"],
+    token_advantage_BT: Float[Tensor, "B T"],
     mask_BT: MaskBT,
     credited_B: Bool[Tensor, "B"],
-    strength: float,
     clip: float,
 ) -> Float64[Tensor, "S"]:
     """Sufficient statistics of a batch's credit: the sums of two batches add up to their union's.
 
     Only masked-in tokens of credited rows count. Evidence in nats; its moments are of the finite values only,
-    since one infinity would erase the mean. Degenerate: no credited token gives zeros.
+    since one infinity would erase the mean. The multiplier is what the rule made of the advantage, A_hat_t / A; 1
+    where A = 0. Degenerate: no credited token gives zeros.
 
     Raises:
-        ValueError: lambda outside [0, 1] or eps_w outside [0, 1).
+        ValueError: eps_w outside [0, 1).
     """
     token_BT = as_bool(mask_BT) & credited_B[:, None]
     signed_BT = signed_evidence(advantage_B, evidence_BT, mask_BT)
-    multiplier_BT = multiplier(advantage_B, evidence_BT, mask_BT, strength, clip)
+    base_B1 = advantage_B[:, None]
+    multiplier_BT = torch.where(base_B1 != 0, token_advantage_BT / torch.where(base_B1 != 0, base_B1, 1.0), 1.0)
     low, high = clip_bounds(clip)
     per_token = [  # in the order of _PER_TOKEN
         _count(token_BT & (evidence_BT > 0)),

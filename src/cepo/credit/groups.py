@@ -1,53 +1,74 @@
-"""From a batch of TRL to groups of graded rollouts, across processes, and to rows that can be scored."""
+"""Groups of graded rollouts: what is right, what a group decides, and which rows get credit.
+
+TRL's trainer, verl's and the audit ask here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from statistics import stdev
 
 from cepo.answers import extract_answer, same_answer
-from cepo.credit.references import ReferencePolicy, choose_references
-from cepo.glossary import Group, References, Rollout
-from cepo.scoring import Images
+from cepo.credit.references import ReferencePolicy, References, choose_references
+from cepo.credit.rules import Rule
+from cepo.glossary import Group, Rollout
 
-__all__ = ["LocalGroups", "gather_groups", "grade_rollouts", "row_images", "row_references"]
+__all__ = [
+    "LocalGroups",
+    "Verdicts",
+    "deviation",
+    "gather_groups",
+    "gets_credit",
+    "grade_rollouts",
+    "is_decided",
+    "pass_rate",
+    "row_references",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class LocalGroups:
     """The groups that this process holds rows of, complete: siblings on other processes included.
 
-    `first_row` is the global index of the first local row; groups are keyed by their global index.
+    Attributes:
+        groups: by their index in the global batch.
+        places: local row -> (index of its group, its place there).
+        first_row: global index of the first local row.
     """
 
     groups: Mapping[int, Group]
-    first_row: int
-    group_size: int
+    places: Mapping[int, tuple[int, int]]
+    first_row: int = 0
 
-    def group_of(self, local_row: int) -> int:
-        return (self.first_row + local_row) // self.group_size
+    def group_of(self, row: int) -> int:
+        return self.places[row][0]
 
-    def place_in_group(self, local_row: int) -> int:
-        return (self.first_row + local_row) % self.group_size
+    def place_in_group(self, row: int) -> int:
+        return self.places[row][1]
+
+    def rollout(self, row: int) -> Rollout:
+        group, place = self.places[row]
+        return self.groups[group].rollouts[place]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """A reward that decides what is right, in place of the grader: a value below `below` is wrong."""
+
+    values: Sequence[float]
+    below: float
 
 
 def grade_rollouts(
-    texts: Sequence[str],
-    golds: Sequence[str | None],
-    rewards: Sequence[float],
-    verdict: Sequence[float] | None,
-    below: float,
+    texts: Sequence[str], golds: Sequence[str | None], rewards: Sequence[float], verdicts: Verdicts | None = None
 ) -> list[Rollout]:
-    """Local rollouts with the grader's verdict, or with the named reward's (`verdict` < `below` is wrong)."""
+    """Rollouts with the grader's verdict against `golds`, or with the given ones."""
     rollouts = []
     for row, (text, gold, reward) in enumerate(zip(texts, golds, rewards, strict=True)):
         answer = extract_answer(text)
-        if verdict is not None:
-            correct: bool | None = verdict[row] >= below
+        if verdicts is not None:
+            correct: bool | None = verdicts.values[row] >= verdicts.below
         else:
             correct = None if gold is None else same_answer(answer, gold)
         rollouts.append(Rollout(text=text, answer=answer, correct=correct, reward=reward))
@@ -56,33 +77,39 @@ def grade_rollouts(
 
 def gather_groups(
     local: Sequence[Rollout],
-    golds: Sequence[str | None],
-    solutions: Sequence[str | None],
+    problems: Sequence[Group],
     group_size: int,
     process_index: int,
     gather: Callable[[list[Rollout]], list[Rollout]],
 ) -> LocalGroups:
-    """Complete the groups of the local rows with their siblings on other processes, whose rollouts `gather` gets."""
+    """Complete the groups of the local rows with their siblings on other processes.
+
+    Args:
+        local: graded rollouts of the local rows.
+        problems: what the data say of each local row's problem: a group without rollouts.
+        gather: everyone's rollouts, in the order of processes (a collective call).
+    """
     everyone = gather(list(local))
     first = process_index * len(local)
     groups: dict[int, Group] = {}
-    for row, (gold, solution) in enumerate(zip(golds, solutions, strict=True)):
+    for row, problem in enumerate(problems):
         index = (first + row) // group_size
         if index not in groups:
-            members = everyone[index * group_size : (index + 1) * group_size]
-            groups[index] = Group(gold=gold, rollouts=tuple(members), solution=solution)
-    return LocalGroups(groups, first, group_size)
+            members = tuple(everyone[index * group_size : (index + 1) * group_size])
+            groups[index] = Group(problem.gold, members, problem.solution, problem.columns)
+    places = {row: divmod(first + row, group_size) for row in range(len(problems))}
+    return LocalGroups(groups, places, first)
 
 
 def row_references(
-    groups: LocalGroups, rows: int, policy: ReferencePolicy, step: int, contrastive: bool
-) -> list[References]:
-    """References of the local rows, in their order; equal for any number of processes."""
+    groups: LocalGroups, prompts: Sequence[str], policy: ReferencePolicy, step: int
+) -> dict[int, References]:
+    """Local row -> its references; equal for any number of processes."""
     chosen = {
-        index: choose_references(group, policy, step=step, index=index, contrastive=contrastive)
+        index: choose_references(group, prompts, policy, step=step, index=index)
         for index, group in groups.groups.items()
     }
-    return [chosen[groups.group_of(row)][groups.place_in_group(row)] for row in range(rows)]
+    return {row: chosen[group][place] for row, (group, place) in groups.places.items()}
 
 
 def is_decided(group: Group) -> bool:
@@ -95,38 +122,27 @@ def is_decided(group: Group) -> bool:
     return True in verdicts and False in verdicts
 
 
-def row_images(batch: Mapping[str, Any], rows: int) -> list[Images | None]:
-    """Each row's images out of TRL's flat tensors.
+def gets_credit(rule: Rule, group: Group, references: References, advantage: float) -> bool:
+    """Whether the rule's credit can matter for a row: it has an advantage, its group is decided (where the rule tells
+    references), and there is something to tell under every prompt.
 
-    Raises:
-        ValueError: a vision model whose processor gives no `image_grid_thw` (not of Qwen-VL's layout).
+    A rule that `acts_where_equal` also takes rows of groups whose rewards are all equal.
     """
-    if "pixel_values" not in batch:
-        return [None] * rows
-    if "image_grid_thw" not in batch:
-        raise ValueError(
-            "token-level credit needs images in Qwen-VL's layout (pixel_values with image_grid_thw), but this "
-            "model's processor gives another; use method='grpo' with it"
-        )
-    grid: Tensor = batch["image_grid_thw"]
-    counts: Sequence[int] = batch["num_images"]
-    patches = grid.prod(dim=-1)
-    images: list[Images | None] = []
-    first_image = first_patch = 0
-    for count in counts:
-        own = grid[first_image : first_image + count]
-        size = int(patches[first_image : first_image + count].sum())
-        images.append(Images(batch["pixel_values"][first_patch : first_patch + size], own) if count else None)
-        first_image, first_patch = first_image + count, first_patch + size
-    return images
+    if rule.assign is None or not all(told.gives_credit for told in references.values()):
+        return False
+    if rule.acts_where_equal:
+        return True
+    # A group of equal rewards can keep a rounding residue as its advantage.
+    differs = len({rollout.reward for rollout in group.rollouts}) > 1
+    return advantage != 0 and differs and (not references or is_decided(group))
 
 
-def unpadded(ids_BT: Tensor, mask_BT: Tensor) -> list[list[int]]:
-    """Rows of token ids without padding."""
-    rows = zip(ids_BT.tolist(), mask_BT.tolist(), strict=True)
-    return [[token for token, keep in zip(row, kept, strict=True) if keep] for row, kept in rows]
+def pass_rate(group: Group) -> float:
+    """Share of the group's rollouts that are right; a rollout without a verdict is not."""
+    return sum(rollout.correct is True for rollout in group.rollouts) / len(group.rollouts)
 
 
-def completion_lengths(batch: Mapping[str, Any]) -> Tensor:
-    """Tokens of each completion, also where `mask_truncated_completions` has zeroed its mask, (B,)."""
-    return torch.as_tensor(batch["completion_mask"]).sum(dim=-1)
+def deviation(group: Group) -> float:
+    """Bessel-corrected standard deviation of the group's rewards, in reward units; 0 for one rollout."""
+    rewards = [rollout.reward for rollout in group.rollouts]
+    return stdev(rewards) if len(rewards) > 1 else 0.0

@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from cepo.errors import DataError, SettingError
+from cepo.glossary import ReferenceForm
+
 __all__ = ["ANSWER_TEMPLATE", "RATIONALE_TEMPLATE", "PromptStyle", "TeacherPrompts", "plain_ids"]
 
 PromptStyle = Literal["user", "prefill"]
@@ -23,12 +26,13 @@ PromptStyle = Literal["user", "prefill"]
 ANSWER_TEMPLATE = " (The answer to this problem is {reference}. Show the steps that lead to it.)"
 RATIONALE_TEMPLATE = " (Here is a solution to this problem:\n{reference}\nWrite a solution of your own.)"
 PREFILL_TEMPLATE = "{reference}\n"
+_USER_TEMPLATES: dict[ReferenceForm, str] = {"answer": ANSWER_TEMPLATE, "rationale": RATIONALE_TEMPLATE}
 
 # Cannot come from a data set by accident, has no white space that a chat template might strip, and is in the
 # private use area: no tokenizer holds it as a special token.
 _SLOT = "\ue000cepo-slot\ue001"
 
-Render = Callable[[Any], str]
+Render = Callable[[object], str]
 """Renders a prompt (messages or a string) to the text that was tokenised, generation prompt included."""
 
 
@@ -39,7 +43,7 @@ def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     its first character before tokenising, so that it is read as the characters that it is made of.
 
     Raises:
-        ValueError: the tokenizer yields a control token even so.
+        DataError: the tokenizer yields a control token even so.
     """
     added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.content}
     names = sorted(added, key=len, reverse=True)
@@ -54,19 +58,19 @@ def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     ids = [index for piece in pieces for index in tokenizer(piece, add_special_tokens=False)["input_ids"]]
     control = sorted({index for index in ids if index in tokenizer.all_special_ids and index != tokenizer.unk_token_id})
     if control:
-        raise ValueError(f"the reference {text!r} tokenises to control tokens {control}; remove them from it")
+        raise DataError(f"the reference {text!r} tokenises to control tokens {control}; remove them from it")
     return ids
 
 
 @dataclass(frozen=True)
 class TeacherPrompts:
-    """Splices references into prompts.
+    """Splices references into prompts. The one place that chooses the words around a reference.
 
     Attributes:
         tokenizer: the student's.
         render: how a prompt became text, the chat template and its arguments included.
         style: `user` or `prefill`.
-        template: text around `{reference}`; None takes the style's own.
+        template: text around `{reference}`, for references of either form; None: the style's and the form's own.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -76,42 +80,52 @@ class TeacherPrompts:
 
     def __post_init__(self) -> None:
         if self.style not in ("user", "prefill"):
-            raise ValueError(f"unknown prompt style {self.style!r}; choose 'user' or 'prefill'")
+            raise SettingError(f"unknown prompt style {self.style!r}; choose 'user' or 'prefill'")
         if self.template is not None and self.template.count("{reference}") != 1:
-            raise ValueError(f"a reference template must hold {{reference}} exactly once, got {self.template!r}")
+            raise SettingError(f"a reference template must hold {{reference}} exactly once, got {self.template!r}")
+
+    def template_for(self, form: ReferenceForm) -> str:
+        """The text around a reference of that form."""
+        if self.template is not None:
+            return self.template
+        return PREFILL_TEMPLATE if self.style == "prefill" else _USER_TEMPLATES[form]
 
     @cached_property
-    def _around(self) -> tuple[list[int], list[int]]:
-        own = PREFILL_TEMPLATE if self.style == "prefill" else ANSWER_TEMPLATE
-        before, after = (self.template or own).split("{reference}")
-        return plain_ids(self.tokenizer, before), plain_ids(self.tokenizer, after)
+    def _around(self) -> dict[ReferenceForm, tuple[list[int], list[int]]]:
+        around: dict[ReferenceForm, tuple[list[int], list[int]]] = {}
+        for form in _USER_TEMPLATES:
+            before, after = self.template_for(form).split("{reference}")
+            around[form] = plain_ids(self.tokenizer, before), plain_ids(self.tokenizer, after)
+        return around
 
-    def reference_ids(self, reference: str) -> list[int]:
+    def reference_ids(self, reference: str, form: ReferenceForm = "answer") -> list[int]:
         """The block for one reference: template ids around the reference's own."""
-        before, after = self._around
+        before, after = self._around[form]
         return [*before, *plain_ids(self.tokenizer, reference), *after]
 
-    def prompt_ids(self, prompt: Any, student_ids: Sequence[int], reference: str | None) -> list[int]:
+    def prompt_ids(
+        self, prompt: object, student_ids: Sequence[int], reference: str | None, form: ReferenceForm = "answer"
+    ) -> list[int]:
         """A teacher's prompt ids: the student's with the reference's block; without a reference the student's.
 
         Raises:
-            ValueError: the last turn is not the user's, or the student's ids do not end as the template does.
+            DataError: the last turn is not the user's, or the student's ids do not end as the template does.
         """
         if reference is None:
             return list(student_ids)
-        block = self.reference_ids(reference)
+        block = self.reference_ids(reference, form)
         if self.style == "prefill":
             return [*student_ids, *block]
         tail = self._tail_ids(prompt, student_ids)
         cut = len(student_ids) - len(tail)
         return [*student_ids[:cut], *block, *tail]
 
-    def _tail_ids(self, prompt: Any, student_ids: Sequence[int]) -> list[int]:
+    def _tail_ids(self, prompt: object, student_ids: Sequence[int]) -> list[int]:
         """Ids of what follows the last user turn's text (end of turn, assistant header)."""
         closing = self.render(_with_slot(prompt)).rpartition(_SLOT)[2]
         tail = self.tokenizer(closing, add_special_tokens=False)["input_ids"] if closing else []
         if tail and list(student_ids[-len(tail) :]) != tail:
-            raise ValueError(
+            raise DataError(
                 f"the prompt's ids end with {list(student_ids[-len(tail) :])}, but its chat template closes a user "
                 f"turn with {closing!r} = {tail}: the reference cannot be spliced in; use prompt_style='prefill'"
             )
@@ -124,7 +138,7 @@ def _with_slot(prompt: Any) -> Any:
         return prompt + _SLOT
     if not prompt or prompt[-1].get("role") != "user":
         role = prompt[-1].get("role") if prompt else None
-        raise ValueError(f"the last message of a prompt must be the user's, got role {role!r}")
+        raise DataError(f"the last message of a prompt must be the user's, got role {role!r}")
     *earlier, last = prompt
     content = last["content"]
     if isinstance(content, str):

@@ -1,4 +1,7 @@
-"""Which answers a row's teachers are told: r+ and r-, chosen within one group. No model, no tensors.
+"""What teachers are told, chosen within one group: the registry of references. No model, no tensors.
+
+A prompt has a name ("plus", "minus", ...), and a source that chooses what it tells. Rules and distillations ask for
+prompts by name; scoring, records, reports, the audit and verl take whatever is registered here.
 
 A rollout is wrong when the grader says so (`Rollout.correct is False`), never because its advantage is
 negative. An admissible r- also parses, an answer was extracted from it, and does not say what r+ says.
@@ -6,31 +9,44 @@ negative. An admissible r- also parses, an answer was extracted from it, and doe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from cepo.answers import same_answer
-from cepo.glossary import Group, References, Rollout
+from cepo.errors import RuleError, SettingError
+from cepo.glossary import Group, ReferenceForm, Rollout, Told
 
 __all__ = [
+    "MAX_REFERENCE_CHARS",
     "MINUS_POLICIES",
+    "SOURCES",
+    "Choice",
     "Fallback",
     "MinusPolicy",
-    "ReferenceForm",
     "ReferencePolicy",
+    "ReferenceSource",
+    "References",
     "choose_references",
+    "column_source",
+    "columns_of",
     "irrelevant_references",
-    "right_peer",
+    "register_source",
+    "told_by_data",
 ]
 
-MinusPolicy = Literal["worst", "sampled", "common", "own", "marginal", "none"]
-ReferenceForm = Literal["answer", "rationale"]
+MinusPolicy = Literal["worst", "sampled", "common", "own", "marginal", "word_none"]
 Fallback = Literal["rlsd", "grpo"]
 
-MAX_ANSWER_CHARS = 200
+References: TypeAlias = Mapping[str, Told]
+"""What the prompts of one row tell, by the prompts' names."""
+
+MAX_REFERENCE_CHARS = 200
 """A longer extracted 'answer' is a rollout gone astray, not an answer, and would swell the prompts."""
+
+NOTHING = Told((), "none")
+"""There is nothing to tell: the row keeps its base advantage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,7 @@ class ReferencePolicy:
         minus: `worst`: of the wrong rollouts with the lowest reward one is drawn; `sampled`: any wrong
             rollout, drawn for each row; `common`: the most frequent wrong answer; `own`: a wrong row's own
             answer; where it has none, and for a right row, `sampled`; `marginal`: up to `count` distinct
-            wrong answers, the most frequent first; `none`: the word None for every row of a group with a wrong
+            wrong answers, the most frequent first; `word_none`: the word None for every row of a group with a wrong
             rollout. That is the released code's r- wherever its extractor finds no answer, and is there so that
             what it costs can be measured.
         form: `answer`, or `rationale`: whole rollouts (r+ the data set's solution, else a right sibling's).
@@ -59,55 +75,78 @@ class ReferencePolicy:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if str(self.minus) == "none":
+            raise SettingError("the r- policy 'none' is now called 'word_none': it tells the word None")
         if self.minus not in MINUS_POLICIES:
-            raise ValueError(f"unknown r- policy {self.minus!r}; choose from {', '.join(MINUS_POLICIES)}")
+            raise SettingError(f"unknown r- policy {self.minus!r}; choose from {', '.join(MINUS_POLICIES)}")
         if self.form not in ("answer", "rationale"):
-            raise ValueError(f"unknown reference form {self.form!r}; choose 'answer' or 'rationale'")
+            raise SettingError(f"unknown reference form {self.form!r}; choose 'answer' or 'rationale'")
         if self.fallback not in ("rlsd", "grpo"):
-            raise ValueError(f"unknown fallback {self.fallback!r}; choose 'rlsd' or 'grpo'")
+            raise SettingError(f"unknown fallback {self.fallback!r}; choose 'rlsd' or 'grpo'")
         if self.count < 1:
-            raise ValueError(f"the number of wrong references must be at least 1, got {self.count}")
+            raise SettingError(f"the number of wrong references must be at least 1, got {self.count}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A wrong rollout that may serve as r-."""
+class Choice:
+    """What a source chooses from: a group, the row's place in it, the settings, and draws of its own."""
 
+    group: Group
     row: int
-    rollout: Rollout
-    text: str
+    policy: ReferencePolicy
+    rng: Random
+
+    @property
+    def own(self) -> Rollout:
+        return self.group.rollouts[self.row]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSource:
+    """A prompt and where its reference comes from: one entry of the registry.
+
+    Attributes:
+        name: the prompt's name, as rules declare it.
+        choose: what one row is told. It may return `NOTHING`: the row then keeps its base advantage.
+        columns: columns of the data that it reads, as text in `Group.columns`.
+        of_rollout: the form of what it may tell of a rollout, so that lengths are checked for the longest one: an
+            answer, a whole solution, or whichever of them the policy says. None: it never tells what a rollout says.
+    """
+
+    name: str
+    choose: Callable[[Choice], Told]
+    columns: tuple[str, ...] = ()
+    of_rollout: ReferenceForm | Literal["policy"] | None = None
 
 
 def choose_references(
-    group: Group, policy: ReferencePolicy, *, step: int, index: int, contrastive: bool = True
+    group: Group, prompts: Sequence[str], policy: ReferencePolicy, *, step: int, index: int
 ) -> tuple[References, ...]:
-    """References of every row of a group, in row order.
+    """What every row of a group is told under the given prompts, in row order.
 
     Args:
         group: the rollouts with the grader's verdicts.
+        prompts: names in SOURCES.
         policy: how to choose.
         step: optimiser step, from 1; enters the draws.
         index: the group's place in the global batch; enters the draws.
-        contrastive: False for methods without r- (RLSD): only r+ is chosen.
 
-    Degenerate cases: no r+ gives `plus_source='none'` and no r- (the row keeps its base advantage); no
-    admissible r- gives `minus_source` = the policy's fallback.
+    Degenerate cases: a row that cannot be told one of them is told none at all (`NOTHING`), and keeps its base
+    advantage; without an admissible r- the policy's fallback is named as the source.
     """
-    wrong = _wrong_candidates(group, policy)
     chosen = []
     for row in range(len(group.rollouts)):
-        references = _choose_plus(group, row, policy)
-        if references.plus is not None and contrastive:
-            rng = Random(f"{policy.seed}/{step}/{index}/{row}")
-            references = _choose_minus(references, group, row, wrong, policy, rng)
-        chosen.append(references)
+        told = {name: SOURCES[name].choose(_choice(group, row, policy, step, index, name)) for name in prompts}
+        if any(one.source == NOTHING.source for one in told.values()):
+            told = dict.fromkeys(told, NOTHING)
+        chosen.append(told)
     return tuple(chosen)
 
 
-def right_peer(group: Group, row: int) -> str | None:
-    """The text of the group's first right rollout other than the row itself; None: there is none (SDPO)."""
-    peers = (rollout.text.strip() for i, rollout in enumerate(group.rollouts) if i != row and rollout.correct)
-    return next((text for text in peers if text), None)
+def _choice(group: Group, row: int, policy: ReferencePolicy, step: int, index: int, name: str) -> Choice:
+    # r- has had draws without its name from the first release on: runs of then are repeated to the bit.
+    own = "" if name == "minus" else f"/{name}"
+    return Choice(group, row, policy, Random(f"{policy.seed}/{step}/{index}/{row}{own}"))
 
 
 NO_ANSWER = "None"
@@ -123,66 +162,123 @@ def irrelevant_references(group: Group, others: Sequence[str], rng: Random) -> t
     They are drawn from `others` (gold answers of other problems) such that neither is the group's gold answer
     or any answer that it gave. Where there are no two, two neutral words. Their evidence is the noise floor.
     """
-    own = [group.gold, *(rollout.answer for rollout in group.rollouts)]
-    told = {answer for answer in own if answer is not None}
+    known = [group.gold, *(rollout.answer for rollout in group.rollouts)]
+    used = {answer for answer in known if answer is not None}
     free: list[str] = []
     for other in rng.sample(sorted(set(others)), len(set(others))):
-        if not any(_same(answer, other) for answer in (*told, *free)):
+        if not any(_same(answer, other) for answer in (*used, *free)):
             free.append(other)
         if len(free) == 2:
             return free[0], free[1]
     return NEUTRAL
 
 
-def _choose_plus(group: Group, row: int, policy: ReferencePolicy) -> References:
-    own = group.gold if policy.form == "answer" else group.solution
-    if own is not None:
-        return References(plus=own, minus=(), plus_source="gold", minus_source="unused")
+def column_source(name: str, column: str, form: ReferenceForm = "answer") -> ReferenceSource:
+    """A prompt that tells what a column of the data holds: another model's solution, a hint, a skill card."""
+
+    def choose(choice: Choice) -> Told:
+        text = choice.group.columns.get(column)
+        return NOTHING if text is None else Told((text,), column, form)
+
+    return ReferenceSource(name, choose, columns=(column,))
+
+
+def told_by_data(name: str, problem: Group, policy: ReferencePolicy) -> Told:
+    """What a prompt tells of a problem before there is any rollout; without texts where a rollout would decide."""
+    unanswered = Rollout("", None, None, 0.0)
+    group = Group(problem.gold, (unanswered,), problem.solution, problem.columns)
+    return SOURCES[name].choose(Choice(group, 0, policy, Random(0)))
+
+
+def columns_of(prompts: Sequence[str]) -> tuple[str, ...]:
+    """Columns of the data that these prompts read, beside answer and solution."""
+    return tuple(dict.fromkeys(column for name in prompts for column in SOURCES[name].columns))
+
+
+def register_source(source: ReferenceSource) -> None:
+    """Make a prompt of your own known; rules declare it by its name. Registering a name again replaces it.
+
+    Raises:
+        RuleError: the name is one of ours, or "student", which holds no reference.
+    """
+    if source.name in _OURS or source.name == "student":
+        raise RuleError(f"there is a prompt {source.name!r} already; choose another name")
+    SOURCES[source.name] = source
+
+
+# --- r+ ------------------------------------------------------------------------------------------------------
+
+
+def _plus(choice: Choice) -> Told:
+    """The right answer (or solution): the data's, else a right sibling's."""
+    group, form = choice.group, choice.policy.form
+    gold = group.gold if form == "answer" else group.solution
+    if gold is not None:
+        return Told((gold,), "gold", form)
     for sibling, rollout in enumerate(group.rollouts):
-        text = _reference_text(rollout, policy.form)
-        if sibling != row and rollout.correct and text is not None:
-            return References(plus=text, minus=(), plus_source="sibling", minus_source="unused")
-    return References(plus=None, minus=(), plus_source="none", minus_source="unused")
+        text = _reference_text(rollout, form)
+        if sibling != choice.row and rollout.correct and text is not None:
+            return Told((text,), "sibling", form)
+    return NOTHING
 
 
-def _choose_minus(
-    references: References,
-    group: Group,
-    row: int,
-    wrong: list[_Candidate],
-    policy: ReferencePolicy,
-    rng: Random,
-) -> References:
-    own = group.rollouts[row]
-    if policy.minus == "none" and any(rollout.correct is False for rollout in group.rollouts):
-        return replace(references, minus=(NO_ANSWER,), minus_source="group")
+def _solution(choice: Choice) -> Told:
+    """The data's worked solution, else its answer (OPSD)."""
+    group = choice.group
+    if group.solution is not None:
+        return Told((group.solution,), "gold", "rationale")
+    return NOTHING if group.gold is None else Told((group.gold,), "gold")
+
+
+def _peer(choice: Choice) -> Told:
+    """The group's first right rollout other than the row itself (SDPO)."""
+    peers = (r.text.strip() for i, r in enumerate(choice.group.rollouts) if i != choice.row and r.correct)
+    text = next((text for text in peers if text), None)
+    return NOTHING if text is None else Told((text,), "sibling", "rationale")
+
+
+# --- r- ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A wrong rollout that may serve as r-."""
+
+    row: int
+    rollout: Rollout
+    text: str
+
+
+def _minus(choice: Choice) -> Told:
+    """A wrong answer (or a wrong rollout) of the group, as the policy picks it."""
+    group, policy, own = choice.group, choice.policy, choice.own
+    if policy.minus == "word_none" and any(rollout.correct is False for rollout in group.rollouts):
+        return Told((NO_ANSWER,), "group", policy.form)
+    wrong = _wrong_candidates(group, policy.form)
     if policy.form == "answer":  # a named reward may find a rollout wrong whose answer is right
-        wrong = [candidate for candidate in wrong if not _same(candidate.text, references.plus or "")]
-    admissible = [candidate for candidate in wrong if policy.minus == "own" and candidate.row == row]
+        right = _plus(choice).texts
+        wrong = [candidate for candidate in wrong if not (right and _same(candidate.text, right[0]))]
+    admissible = [candidate for candidate in wrong if policy.minus == "own" and candidate.row == choice.row]
     if not admissible:
-        admissible = [candidate for candidate in wrong if policy.allow_self or not _is_own(candidate, row, own)]
+        admissible = [c for c in wrong if policy.allow_self or not _is_own(c, choice.row, own)]
     if not admissible:
-        return replace(references, minus_source=policy.fallback)
-    picked = _PICK[policy.minus](admissible, policy, rng)
-    return replace(
-        references,
-        minus=tuple(candidate.text for candidate in picked),
-        minus_source="group",
-        minus_is_own=any(_is_own(candidate, row, own) for candidate in picked),
-    )
+        return Told((), policy.fallback, policy.form)
+    picked = _PICK[policy.minus](admissible, policy, choice.rng)
+    is_own = any(_is_own(candidate, choice.row, own) for candidate in picked)
+    return Told(tuple(candidate.text for candidate in picked), "group", policy.form, is_own)
 
 
-def _wrong_candidates(group: Group, policy: ReferencePolicy) -> list[_Candidate]:
+def _wrong_candidates(group: Group, form: ReferenceForm) -> list[_Candidate]:
     candidates = []
     for row, rollout in enumerate(group.rollouts):
-        text = _reference_text(rollout, policy.form)
+        text = _reference_text(rollout, form)
         if rollout.correct is False and text is not None:
             candidates.append(_Candidate(row, rollout, text))
     return candidates
 
 
 def _reference_text(rollout: Rollout, form: ReferenceForm) -> str | None:
-    if rollout.answer is None or len(rollout.answer) > MAX_ANSWER_CHARS:
+    if rollout.answer is None or len(rollout.answer) > MAX_REFERENCE_CHARS:
         return None
     return rollout.answer if form == "answer" else rollout.text.strip() or None
 
@@ -235,3 +331,16 @@ _PICK: dict[MinusPolicy, Callable[[list[_Candidate], ReferencePolicy, Random], l
     "marginal": _marginal,
 }
 MINUS_POLICIES: tuple[MinusPolicy, ...] = get_args(MinusPolicy)
+
+SOURCES: dict[str, ReferenceSource] = {
+    source.name: source
+    for source in (
+        ReferenceSource("plus", _plus, of_rollout="policy"),
+        ReferenceSource("minus", _minus, of_rollout="policy"),
+        ReferenceSource("solution", _solution),
+        ReferenceSource("peer", _peer, of_rollout="rationale"),
+    )
+}
+"""The registry: prompt name -> where its reference comes from."""
+
+_OURS = frozenset(SOURCES)

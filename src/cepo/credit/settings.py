@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from transformers import PreTrainedTokenizerBase
+
 from cepo.credit.evidence import clip_bounds
-from cepo.credit.prompts import PromptStyle
-from cepo.credit.references import Fallback, MinusPolicy, ReferenceForm, ReferencePolicy
+from cepo.credit.prompts import PromptStyle, Render, TeacherPrompts
+from cepo.credit.references import Fallback, MinusPolicy, ReferencePolicy
+from cepo.credit.rules import Knobs
 from cepo.credit.schedule import constant, linear_decay
+from cepo.errors import SettingError
+from cepo.glossary import ReferenceForm
 from cepo.scoring import PRECISIONS, Precision
 from cepo.scoring.weights import Teacher, TeacherWeights
 
@@ -61,25 +66,27 @@ class CreditSettings:
     distill_ratio_clip: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError on any value that a later part would refuse: now, not at the first step."""
+        """Raise SettingError on any value that a later part would refuse: now, not at the first step."""
         if self.credit_schedule not in ("linear", "constant"):
-            raise ValueError(f"unknown credit_schedule {self.credit_schedule!r}; choose 'linear' or 'constant'")
+            raise SettingError(f"unknown credit_schedule {self.credit_schedule!r}; choose 'linear' or 'constant'")
         self.strength(step=1)
         clip_bounds(self.credit_clip)
         self.reference_policy(seed=0)
         self.teacher()
         self.dead_zone(measured=0.0)
         if not 0.0 <= self.distill_beta <= 1.0:
-            raise ValueError(f"distill_beta must lie in [0, 1], got {self.distill_beta}")
+            raise SettingError(f"distill_beta must lie in [0, 1], got {self.distill_beta}")
         if self.distill_top_k < 0 or self.distill_ratio_clip < 0:
-            raise ValueError(
+            raise SettingError(
                 f"distill_top_k and distill_ratio_clip must be 0 or more, got {self.distill_top_k} and "
                 f"{self.distill_ratio_clip}"
             )
         if self.credit_precision not in PRECISIONS:
-            raise ValueError(f"unknown credit_precision {self.credit_precision!r}; choose from {', '.join(PRECISIONS)}")
+            raise SettingError(
+                f"unknown credit_precision {self.credit_precision!r}; choose from {', '.join(PRECISIONS)}"
+            )
         if self.prompt_style not in ("user", "prefill"):
-            raise ValueError(f"unknown prompt_style {self.prompt_style!r}; choose 'user' or 'prefill'")
+            raise SettingError(f"unknown prompt_style {self.prompt_style!r}; choose 'user' or 'prefill'")
 
     def strength(self, step: int) -> float:
         """lambda at an optimiser step, from 1: a function of the step alone, so that a resumed run has it."""
@@ -98,7 +105,7 @@ class CreditSettings:
         except ValueError:
             threshold = -1.0
         if not 0.0 <= threshold < float("inf"):
-            raise ValueError(f"evidence_dead_zone must be off, auto or nats >= 0, got {self.evidence_dead_zone!r}")
+            raise SettingError(f"evidence_dead_zone must be off, auto or nats >= 0, got {self.evidence_dead_zone!r}")
         return threshold
 
     def reference_policy(self, seed: int) -> ReferencePolicy:
@@ -111,6 +118,14 @@ class CreditSettings:
             seed=seed,
         )
 
+    def teacher_prompts(self, tokenizer: PreTrainedTokenizerBase, render: Render) -> TeacherPrompts:
+        """How references are put to teachers."""
+        return TeacherPrompts(tokenizer, render, self.prompt_style, self.reference_template)
+
+    def knobs(self, step: int, null_p90: float | None = None) -> Knobs:
+        """A rule's settings at an optimiser step; `null_p90`: this step's null level, nats, where it was measured."""
+        return Knobs(self.strength(step), self.credit_clip, self.dead_zone(null_p90))
+
     def teacher(self) -> Teacher:
         return Teacher(self.teacher_weights, sync_every=self.teacher_sync_every, ema_rate=self.teacher_ema_rate)
 
@@ -119,10 +134,10 @@ class CreditSettings:
         """Settings of a preset for a method, with what was given explicitly (not None) on top.
 
         Raises:
-            ValueError: an unknown preset, or a value out of its range.
+            SettingError: an unknown preset, or a value out of its range.
         """
         if preset not in PRESETS:
-            raise ValueError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
+            raise SettingError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
         values = _OWN.get(method, {}) | PRESETS[preset].get(method, {})
         names = {field.name for field in fields(cls)}
         values |= {name: value for name, value in explicit.items() if name in names and value is not None}

@@ -1,173 +1,243 @@
-"""One step of credit: references -> teacher prompts -> log-probs -> advantages. The paper's algorithm box."""
+"""One step of credit: references -> teacher prompts -> log-probs -> advantages. The paper's algorithm box.
+
+Nothing here knows a trainer: `CEPOTrainer`, verl's plugin and the audit hand over rows and groups.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from cepo.credit.evidence import finite_rows, marginal_logp
-from cepo.credit.groups import LocalGroups, is_decided, row_images, unpadded
+from cepo.credit.groups import LocalGroups, deviation, gets_credit, pass_rate
+from cepo.credit.masked import MaskBT
 from cepo.credit.prompts import TeacherPrompts
-from cepo.credit.rules import Credit, Knobs, Method, TeacherLogps
-from cepo.glossary import References
-from cepo.scoring import Images, ScoreRow, score
+from cepo.credit.references import References
+from cepo.credit.rules import STUDENT, Credit, Inputs, Knobs, Method, Quantities, Rule
+from cepo.scoring import Images, ScoreRow
 
-__all__ = [
-    "CreditedRows",
-    "RowContext",
-    "ScoreRequest",
-    "assign_credit",
-    "live_contexts",
-    "plan_scoring",
-    "run_scoring",
-]
+__all__ = ["Asking", "Logps", "Row", "ScoreRequest", "StepCredit", "assign_credit", "credited_rows", "logps_by_prompt",
+           "plan_scoring"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class RowContext:
-    """What is needed to put one local row before its teachers; rows of one `group` are of one problem."""
+class Row:
+    """One local rollout, ready to be put before its teachers; rows of one `group` are of one problem.
 
+    `completion_ids` are the student's own tokens, never tokenised again. `scores`: per-token scores from outside.
+    """
+
+    index: int
     group: int
-    prompt: Any
-    prompt_ids: list[int]
-    completion_ids: list[int]
+    prompt: object
+    prompt_ids: Sequence[int]
+    completion_ids: Sequence[int]
     images: Images | None
-    references: References
+    advantage: float
+    scores: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How teachers are asked: the words around references, and whether they see the images."""
+
+    prompts: TeacherPrompts
+    image_token_id: int | None = None
+    sees_images: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """One sequence to score: which local row, under which prompt (`minus` k = 0..K-1), and the sequence."""
+    """One sequence to score: which local row, under which prompt (its k-th reference), and the sequence."""
 
     row: int
-    teacher: str
+    prompt: str
     k: int
     sequence: ScoreRow
 
 
+Logps = dict[int, dict[str, Tensor]]
+"""Local row -> prompt name -> log-probs (T,), nats."""
+
+
 @dataclass(frozen=True, slots=True)
-class CreditedRows:
-    """Local rows that got credit, with what it was made of; tensors have one row for each of `rows`."""
+class StepCredit:
+    """What one step's credit is made of, from scoring to logs, records and tables.
 
-    rows: list[int]
-    logps: TeacherLogps
-    credit: Credit
-    nonfinite: int
+    Attributes:
+        step: optimiser step, from 1.
+        method, knobs: the method and its settings at this step.
+        groups: complete groups of the local rows.
+        references: of every local row.
+        logps: of every scored row.
+        rows: indices of the local rows that got credit; `inputs` and `credit` have one row for each.
+        nonfinite: rows that were scored, but have a log-prob that is not finite; they keep their base advantage.
+    """
+
+    step: int
+    method: Method
+    knobs: Knobs
+    groups: LocalGroups
+    references: Mapping[int, References]
+    logps: Logps = field(default_factory=dict)
+    rows: Sequence[int] = ()
+    inputs: Inputs | None = None
+    credit: Credit | None = None
+    nonfinite: int = 0
+
+    @property
+    def scored(self) -> int:
+        """Rows that the rule was to give credit to."""
+        return len(self.rows) + self.nonfinite
 
 
-def live_contexts(
-    inputs: Sequence[Mapping[str, Any]],
-    batch: Mapping[str, Any],
-    groups: LocalGroups,
-    references: Sequence[References],
-) -> dict[int, RowContext]:
-    """Rows whose credit can matter: a live advantage, a decided group, and something to tell the teachers."""
-    prompt_ids = unpadded(batch["prompt_ids"], batch["prompt_mask"])
-    completion_ids = unpadded(batch["completion_ids"], batch["completion_mask"])
-    images = row_images(batch, len(inputs))
-    contexts = {}
-    for row, reference in enumerate(references):
-        group = groups.groups[groups.group_of(row)]
-        told = reference.plus is not None and reference.minus_source != "grpo"
-        # A group of equal rewards can keep a rounding residue as its advantage.
-        is_live = len({rollout.reward for rollout in group.rollouts}) > 1
-        if batch["advantages"][row] != 0 and told and is_live and is_decided(group):
-            contexts[row] = RowContext(
-                group=groups.group_of(row),
-                prompt=inputs[row]["prompt"],
-                prompt_ids=prompt_ids[row],
-                completion_ids=completion_ids[row],
-                images=images[row],
-                references=reference,
-            )
-    return contexts
+def credited_rows(
+    rule: Rule, rows: Sequence[Row], groups: LocalGroups, references: Mapping[int, References]
+) -> list[Row]:
+    """The rows whose credit can matter; the others keep their base advantage, and nothing is scored for them."""
+    scored = [row for row in rows if "scores" not in rule.reads or row.scores is not None]
+    return [row for row in scored if gets_credit(rule, groups.groups[row.group], references[row.index], row.advantage)]
 
 
 def plan_scoring(
-    contexts: Mapping[int, RowContext],
-    method: Method,
-    prompts: TeacherPrompts,
-    image_token_id: int | None,
+    rows: Sequence[Row],
+    references: Mapping[int, References],
+    rule: Rule,
+    asking: Asking,
     *,
-    sees_images: bool = True,
     with_student: Sequence[int] = (),
 ) -> list[ScoreRequest]:
-    """Every sequence that the method needs for these rows; `with_student` adds P_S for rows to be recorded."""
+    """Every sequence that the rule needs for these rows.
+
+    Args:
+        references: of each row, by its index.
+        with_student: indices of rows whose student log-probs are wanted too, for their records.
+    """
     requests: list[ScoreRequest] = []
-    spliced: dict[tuple[int, str | None], list[int]] = {}  # the rows of a group have one prompt
-    for row, context in contexts.items():
-        references = context.references
-
-        def add(teacher: str, reference: str | None, k: int = 0, row: int = row, context: RowContext = context) -> None:
-            told = (context.group, reference)
-            if told not in spliced:
-                spliced[told] = prompts.prompt_ids(context.prompt, context.prompt_ids, reference)
-            ids = spliced[told]
-            images = context.images
-            if not sees_images and reference is not None:
-                ids, images = [token for token in ids if token != image_token_id], None
-            group = (context.group, images is None)
-            requests.append(ScoreRequest(row, teacher, k, ScoreRow(ids, context.completion_ids, images, group)))
-
-        add("plus", references.plus)
-        for k, wrong in enumerate(references.minus):
-            add("minus", wrong, k)
-        falls_back = "minus" in method.teachers and not references.minus and references.minus_source == "rlsd"
-        if "student" in method.teachers or falls_back or row in with_student:
-            add("student", None)
+    spliced: dict[tuple[int, str | None, str], list[int]] = {}  # the rows of a group have one prompt
+    for row in rows:
+        told_here = references[row.index]
+        for prompt in rule.references:
+            told = told_here[prompt]
+            for k, text in enumerate(told.texts):
+                key = (row.group, text, told.form)
+                if key not in spliced:
+                    spliced[key] = asking.prompts.prompt_ids(row.prompt, row.prompt_ids, text, told.form)
+                requests.append(ScoreRequest(row.index, prompt, k, _sequence(row, spliced[key], asking)))
+        falls_back = any(not told.texts and told.student_stands_in for told in told_here.values())
+        if STUDENT in rule.prompts or falls_back or row.index in with_student:
+            requests.append(ScoreRequest(row.index, STUDENT, 0, student_sequence(row)))
     return requests
 
 
-def run_scoring(
-    model: nn.Module, requests: Sequence[ScoreRequest], *, width: int, **options: Any
-) -> dict[tuple[int, str, int], Tensor]:
-    """(row, teacher, k) -> log-probs (T,), in one call of `score`."""
-    logp_BT = score(model, [request.sequence for request in requests], width=width, **options)
-    return {(r.row, r.teacher, r.k): logp_T for r, logp_T in zip(requests, logp_BT, strict=True)}
+def student_sequence(row: Row) -> ScoreRow:
+    """The row as the student saw it."""
+    return ScoreRow(row.prompt_ids, row.completion_ids, row.images, (row.group, row.images is None))
+
+
+def _sequence(row: Row, prompt_ids: list[int], asking: Asking) -> ScoreRow:
+    ids, images = prompt_ids, row.images
+    if not asking.sees_images:
+        ids, images = [token for token in ids if token != asking.image_token_id], None
+    return ScoreRow(ids, row.completion_ids, images, (row.group, images is None))
+
+
+def logps_by_prompt(
+    requests: Sequence[ScoreRequest], logp_NT: Float[Tensor, "N T"], references: Mapping[int, References]
+) -> Logps:
+    """Log-probs of each row under each prompt: of several references the mean of the probabilities, and the student's
+    where the student's prompt stands in."""
+    parts: dict[int, dict[str, list[Tensor]]] = {}
+    for request, logp_T in zip(requests, logp_NT, strict=True):
+        parts.setdefault(request.row, {}).setdefault(request.prompt, []).append(logp_T)
+    found: Logps = {row: {prompt: _marginal(of) for prompt, of in own.items()} for row, own in parts.items()}
+    for row, own in found.items():
+        for prompt, told in references[row].items():
+            if not told.texts and told.student_stands_in:
+                own[prompt] = own[STUDENT]
+    return found
+
+
+def _marginal(logp_T_of_each: Sequence[Tensor]) -> Tensor:
+    if len(logp_T_of_each) == 1:
+        return logp_T_of_each[0]
+    logp_K1T = torch.stack(list(logp_T_of_each))[:, None]
+    return marginal_logp(logp_K1T, torch.ones(logp_K1T.shape[:2], dtype=torch.bool, device=logp_K1T.device))[0]
 
 
 def assign_credit(
-    contexts: Mapping[int, RowContext],
-    scored: Mapping[tuple[int, str, int], Tensor],
-    advantage_B: Tensor,
-    mask_BT: Tensor,
-    method: Method,
-    knobs: Knobs,
-) -> CreditedRows | None:
-    """Credit of the rows that have one. Rows with a non-finite log-prob are dropped and counted.
+    asked: StepCredit,
+    rows: Sequence[Row],
+    logps: Logps,
+    advantage_B: Float[Tensor, "B"],
+    mask_BT: MaskBT,
+    entropy: Mapping[int, Tensor] | None = None,
+) -> StepCredit:
+    """The step with its credit. Rows with a log-prob that is not finite are dropped and counted.
 
-    Rows without r- take P- := P_S (fallback rlsd) or P- := P+ (fallback grpo: no evidence). None: no row.
+    Args:
+        asked: the step without credit.
+        rows: those that get credit.
+        logps: of these rows.
+        advantage_B, mask_BT: of all local rows.
+        entropy: row -> entropy of the student (T,), nats, where the rule reads it.
     """
-    if not contexts or method.assign is None:
-        return None
-    rows = list(contexts)
-    plus_BT = torch.stack([scored[row, "plus", 0] for row in rows])
-    student_BT = torch.stack([scored.get((row, "student", 0), scored[row, "plus", 0]) for row in rows])
-    minus_BT = torch.stack([_minus(contexts[row].references, scored, row) for row in rows])
-    kept_mask_BT = mask_BT[rows]
-    finite_B = finite_rows(plus_BT, kept_mask_BT) & finite_rows(minus_BT, kept_mask_BT)
-    finite_B &= finite_rows(student_BT, kept_mask_BT)
+    rule = asked.method
+    if not rows or not isinstance(rule, Rule) or rule.assign is None:
+        return asked
+    places = [row.index for row in rows]
+    streams = {prompt: torch.stack([logps[row][prompt] for row in places]) for prompt in rule.prompts}
+    finite_B = torch.ones(len(places), dtype=torch.bool, device=mask_BT.device)
+    for logp_BT in streams.values():
+        finite_B &= finite_rows(logp_BT, mask_BT[places])
     kept = [row for row, finite in zip(rows, finite_B.tolist(), strict=True) if finite]
+    indices = [row.index for row in kept]
+    step = replace(asked, logps=logps, nonfinite=len(rows) - len(kept))
     if not kept:
-        return CreditedRows([], TeacherLogps(plus_BT[:0], minus_BT[:0], student_BT[:0]), _nothing(plus_BT), len(rows))
-    logps = TeacherLogps(plus_BT[finite_B], minus_BT[finite_B], student_BT[finite_B])
-    credit = method.assign(advantage_B[kept], logps, mask_BT[kept], knobs)
-    return CreditedRows(kept, logps, credit, len(rows) - len(kept))
+        return step
+    inputs = Inputs(
+        rule=rule.name,
+        advantage_B=advantage_B[indices],
+        mask_BT=mask_BT[indices],
+        knobs=asked.knobs,
+        logps={prompt: logp_BT[finite_B] for prompt, logp_BT in streams.items()},
+        quantities=_quantities(rule, kept, asked.groups, mask_BT[indices], entropy or {}),
+    )
+    return replace(step, rows=indices, inputs=inputs, credit=rule.assign(inputs))
 
 
-def _nothing(like_BT: Tensor) -> Credit:
-    return Credit(like_BT[:0], like_BT[:0], like_BT[:0])
+def _quantities(
+    rule: Rule,
+    rows: Sequence[Row],
+    groups: LocalGroups,
+    mask_BT: Int[Tensor, "B T"] | Float[Tensor, "B T"],
+    entropy: Mapping[int, Tensor],
+) -> Quantities:
+    """What the rule reads beside log-probs."""
+    own_groups = [groups.groups[row.group] for row in rows]
+    rollouts = [groups.rollout(row.index) for row in rows]
+    device = mask_BT.device
+
+    def column(name: str, values: Sequence[float]) -> Tensor | None:
+        return torch.tensor(values, device=device) if name in rule.reads else None
+
+    return Quantities(
+        entropy_BT=torch.stack([entropy[row.index] for row in rows]) if "entropy" in rule.reads else None,
+        pass_rate_B=column("pass_rate", [pass_rate(group) for group in own_groups]),
+        deviation_B=column("deviation", [deviation(group) for group in own_groups]),
+        reward_B=column("reward", [rollout.reward for rollout in rollouts]),
+        verdict_B=column("verdict", [rollout.correct is True for rollout in rollouts]),
+        scores_BT=_scores(rows, mask_BT) if "scores" in rule.reads else None,
+    )
 
 
-def _minus(references: References, scored: Mapping[tuple[int, str, int], Tensor], row: int) -> Tensor:
-    if references.minus:
-        logp_KT = torch.stack([scored[row, "minus", k] for k in range(len(references.minus))])
-        valid = torch.ones(len(references.minus), 1, dtype=torch.bool, device=logp_KT.device)
-        return marginal_logp(logp_KT[:, None], valid)[0]
-    if references.minus_source == "rlsd":
-        return scored[row, "student", 0]
-    return scored[row, "plus", 0]
+def _scores(rows: Sequence[Row], mask_BT: Tensor) -> Tensor:
+    scores_BT = torch.zeros(mask_BT.shape, device=mask_BT.device)
+    for place, row in enumerate(rows):
+        if row.scores is not None:
+            scores_BT[place, : len(row.scores)] = torch.tensor(row.scores, device=mask_BT.device)
+    return scores_BT

@@ -14,19 +14,23 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
+
+from cepo.data.scores import TokenReward
 
 __all__ = ["RewardError", "RewardFunc", "call_bounded", "guard_reward"]
 
 RewardFunc = Callable[..., Any]
 """What TRL calls: keyword arguments in, one reward per completion out; `async` or not."""
 
+Seen: TypeAlias = Callable[[str, list[float | None]], None] | None
+
 
 class RewardError(RuntimeError):
     """A reward function raised, hung, or returned something that is no list of rewards."""
 
 
-def guard_reward(reward_func: RewardFunc, timeout_s: float | None) -> RewardFunc:
+def guard_reward(reward_func: RewardFunc, timeout_s: float | None, seen: Seen = None) -> RewardFunc:
     """The same reward function, except that what goes wrong in it is a `RewardError` that names it.
 
     An exception, more than `timeout_s` seconds, a wrong number of rewards and a reward that is no number
@@ -37,10 +41,10 @@ def guard_reward(reward_func: RewardFunc, timeout_s: float | None) -> RewardFunc
     left behind. That thread does not share the caller's thread-local state (torch's current CUDA device and
     grad mode) and may not set signal handlers. `timeout_s=None` runs the function in the caller's thread,
     without limit. An `async` function is interrupted where it awaits, and nowhere else. Reward models
-    (`nn.Module`) are TRL's to call: do not guard them.
+    (`nn.Module`) are TRL's to call: do not guard them. `seen` is called with the function's name and its rewards.
     """
     wrap = _guarded_async if _is_async(reward_func) else _guarded_sync
-    guarded = functools.update_wrapper(wrap(reward_func, timeout_s), reward_func)
+    guarded = functools.update_wrapper(wrap(reward_func, timeout_s, seen), reward_func)
     guarded.__name__ = _name(reward_func)  # a callable object or a partial has none, and TRL logs by it
     return guarded
 
@@ -62,8 +66,8 @@ def _run(reward_func: RewardFunc, inputs: Mapping[str, Any]) -> Any:
     return asyncio.run(reward_func(**inputs))
 
 
-def _guarded_async(reward_func: RewardFunc, timeout_s: float | None) -> Callable[..., Any]:
-    name, check = _name(reward_func), _Check(_name(reward_func))
+def _guarded_async(reward_func: RewardFunc, timeout_s: float | None, seen: Seen) -> Callable[..., Any]:
+    name, check = _name(reward_func), _Check(_name(reward_func), seen)
 
     async def guarded(*args: Any, **kwargs: Any) -> list[float | None]:
         rows, limit = _rows(args, kwargs), asyncio.timeout(timeout_s)
@@ -77,8 +81,8 @@ def _guarded_async(reward_func: RewardFunc, timeout_s: float | None) -> Callable
     return guarded
 
 
-def _guarded_sync(reward_func: RewardFunc, timeout_s: float | None) -> Callable[..., Any]:
-    name, check = _name(reward_func), _Check(_name(reward_func))
+def _guarded_sync(reward_func: RewardFunc, timeout_s: float | None, seen: Seen) -> Callable[..., Any]:
+    name, check = _name(reward_func), _Check(_name(reward_func), seen)
 
     def guarded(*args: Any, **kwargs: Any) -> list[float | None]:
         rows = _rows(args, kwargs)
@@ -120,8 +124,9 @@ def _in_thread(call: Callable[[], Any], name: str, rows: int, timeout_s: float) 
 class _Check:
     """The check of what one function returns; it remembers whether it has warned."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, seen: Seen = None) -> None:
         self._name = name
+        self._seen = seen
         self._warned = False
 
     def __call__(self, returned: Any, rows: int) -> list[float | None]:
@@ -136,6 +141,8 @@ class _Check:
                 RuntimeWarning,
                 stacklevel=3,
             )
+        if self._seen is not None:
+            self._seen(self._name, finite)
         return finite
 
     def _values(self, returned: Any, rows: int) -> list[Any]:
@@ -150,8 +157,8 @@ class _Check:
         return values
 
     def _number(self, value: Any, row: int) -> float | None:
-        if value is None:
-            return None
+        if value is None or isinstance(value, TokenReward):
+            return value
         if hasattr(value, "__float__"):  # numpy's and torch's scalars too; a string has none
             try:
                 return float(value)

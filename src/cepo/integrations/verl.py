@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-"""CEPO and RLSD in verl 0.9.1, as a plugin: `trainer.v1.trainer_mode=cepo`, settings under `+algorithm.cepo.*`.
+"""Credit rules in verl 0.9.1, as a plugin: `trainer.v1.trainer_mode=cepo`, settings under `+algorithm.cepo.*`.
 
 verl imports this module in the driver and in every worker (entry point `verl.plugins`). The trainer is verl's
 synchronous one; after GRPO's advantages the actor's workers score the teachers' rows `[prompt with a reference |
@@ -26,10 +26,19 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.tensordict_utils import get_tensordict, list_of_dict_to_tensordict
 from verl.workers.utils.padding import response_from_nested
 
-from cepo.credit.prompts import TeacherPrompts
-from cepo.credit.rules import Knobs
-from cepo.credit.step import CreditedRows, RowContext, ScoreRequest, assign_credit, plan_scoring
-from cepo.integrations.verl_rows import Row, read_settings, row_contexts
+from cepo.credit.groups import row_references
+from cepo.credit.references import columns_of
+from cepo.credit.step import (
+    Asking,
+    ScoreRequest,
+    StepCredit,
+    assign_credit,
+    credited_rows,
+    logps_by_prompt,
+    plan_scoring,
+)
+from cepo.credit.step import Row as CreditRow
+from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_settings
 
 __all__ = ["CEPOPPOTrainer"]
 
@@ -37,6 +46,9 @@ PARTITION = "cepo-teachers"
 """Of TransferQueue; apart from `train`, which the replay buffer watches."""
 
 _READ = ["uid", "prompts", "responses", "response_mask", "advantages", "rm_scores", "raw_prompt", "reward_model"]
+
+
+_LISTS = ("uid", "raw_prompt", "reward_model", "extra_info")
 
 
 @register_trainer("cepo")
@@ -50,7 +62,7 @@ class CEPOPPOTrainer(PPOTrainerSync):
     def __init__(self, config: DictConfig) -> None:
         algorithm = OmegaConf.to_container(config.algorithm, resolve=True)
         loss = config.actor_rollout_ref.actor.policy_loss.loss_mode
-        self.method, self.credit = read_settings(algorithm, loss)  # pyright: ignore[reportArgumentType]
+        self.rule, self.credit = read_settings(algorithm, loss)  # pyright: ignore[reportArgumentType]
         super().__init__(config)
 
     @property
@@ -65,33 +77,42 @@ class CEPOPPOTrainer(PPOTrainerSync):
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         """GRPO's advantages, then cepo's where a row has credit. `batch` has the same keys afterwards."""
         after = super()._compute_advantage(batch, metrics)
-        strength = self.credit.strength(self.global_steps) if self.method.assign else 0.0
+        knobs = self.credit.knobs(self.global_steps)
+        strength = knobs.strength if self.rule.assign else 0.0
         metrics["cepo/lambda"] = strength
         if strength <= 0.0:
             return after
-        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=_READ)
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=self._fields())
         rows = self._rows(batch, data)
+        groups = graded_groups(rows)
         policy = self.credit.reference_policy(int(self.config.data.get("seed") or 0))
-        contexts = row_contexts(rows, policy, self.global_steps, contrastive="minus" in self.method.teachers)
-        metrics["cepo/rows_scored"] = len(contexts) / max(1, len(rows))
+        references = row_references(groups, self.rule.references, policy, self.global_steps)
+        given = [credit_row(index, row, groups.group_of(index)) for index, row in sorted(rows.items())]
+        chosen = credited_rows(self.rule, given, groups, references)
+        metrics["cepo/rows_scored"] = len(chosen) / max(1, len(rows))
         masks, advantages = data["response_mask"].unbind(), list(data["advantages"].unbind())
-        credited = self._credit(batch, contexts, masks, advantages, strength)
-        if credited is None or not credited.rows:
+        step = StepCredit(self.global_steps, self.rule, knobs, groups, references)
+        step = self._credited(step, batch, chosen, masks, advantages)
+        if step.credit is None or step.inputs is None:
             return after
-        for place, index in enumerate(credited.rows):
+        for place, index in enumerate(step.rows):
             old = advantages[index]
-            advantages[index] = credited.credit.advantage_BT[place, : len(old)].to(old.dtype)
-        kept = torch.stack([_padded(masks[index], credited.logps.plus_BT.shape[1]) for index in credited.rows]).bool()
-        metrics["cepo/rows_nonfinite"] = credited.nonfinite
-        metrics["cepo/evidence_abs_mean"] = credited.credit.evidence_BT[kept].abs().mean().item()
+            advantages[index] = step.credit.advantage_BT[place, : len(old)].to(old.dtype)
+        metrics["cepo/rows_nonfinite"] = step.nonfinite
+        metrics["cepo/evidence_abs_mean"] = step.credit.evidence_BT[step.inputs.mask_BT.bool()].abs().mean().item()
         fields = get_tensordict({"advantages": torch.nested.as_nested_tensor(advantages, layout=torch.jagged)})
         tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
         return after
 
+    def _fields(self) -> list[str]:
+        """What is read of the batch; `extra_info` only where a prompt may tell something of it."""
+        whole = self.credit.reference_form == "rationale" or columns_of(self.rule.references)
+        return [*_READ, "extra_info"] if whole else _READ
+
     def _rows(self, batch: KVBatchMeta, data: Any) -> dict[int, Row]:
         """Batch index -> row, without verl's padding rows."""
         rows = {}
-        columns = {name: list(data[name]) for name in ("uid", "raw_prompt", "reward_model")}
+        columns = {name: list(data[name]) for name in self._fields() if name in _LISTS}
         tensors = {name: data[name].unbind() for name in ("prompts", "responses", "advantages", "rm_scores")}
         masks = data["response_mask"].unbind()
         for index, (key, tag) in enumerate(zip(batch.keys, batch.tags, strict=True)):
@@ -113,33 +134,38 @@ class CEPOPPOTrainer(PPOTrainerSync):
                 prompt=list(columns["raw_prompt"][index]),
                 prompt_ids=tensors["prompts"][index].tolist(),
                 response_ids=response,
+                **self._told(columns["extra_info"][index] if "extra_info" in columns else None),
             )
         return rows
 
-    def _credit(
+    def _told(self, extra: Any) -> dict[str, Any]:
+        """What prompts read beside the answer: `solution` and registered columns, of the data's `extra_info`."""
+        given = extra if isinstance(extra, dict) else {}
+        columns = {name: str(given[name]) for name in columns_of(self.rule.references) if given.get(name) is not None}
+        return {"solution": given.get("solution"), "columns": columns}
+
+    def _credited(
         self,
+        step: StepCredit,
         batch: KVBatchMeta,
-        contexts: dict[int, RowContext],
+        rows: Sequence[CreditRow],
         masks: Sequence[Tensor],
         advantages: Sequence[Tensor],
-        strength: float,
-    ) -> CreditedRows | None:
-        """Teachers' log-probs of every context, and the credit that they make."""
-        if not contexts:
-            return None
-        template = self.credit.reference_template
-        prompts = TeacherPrompts(self.tokenizer, self._render, self.credit.prompt_style, template)
-        requests = plan_scoring(contexts, self.method, prompts, image_token_id=None)
+    ) -> StepCredit:
+        """The step with its credit, from the teachers' log-probs."""
+        if not rows:
+            return step
+        asking = Asking(self.credit.teacher_prompts(self.tokenizer, self._render))
+        requests = plan_scoring(rows, step.references, self.rule, asking)
         width = max(len(mask) for mask in masks)
-        scored = {
-            (request.row, request.teacher, request.k): _padded(logps, width)
-            for request, logps in zip(requests, self._score(batch, requests), strict=True)
-        }
+        logp_NT = torch.zeros(0, width)
+        if requests:
+            logp_NT = torch.stack([_padded(logp, width) for logp in self._score(batch, requests)])
         mask_BT = torch.stack([_padded(mask, width) for mask in masks]).bool()
         first = mask_BT.int().argmax(dim=1)
         advantage_B = torch.stack([_padded(a, width) for a in advantages]).gather(1, first[:, None])[:, 0]
-        knobs = Knobs(strength, self.credit.credit_clip, self.credit.dead_zone(None))
-        return assign_credit(contexts, scored, advantage_B.float(), mask_BT, self.method, knobs)
+        logps = logps_by_prompt(requests, logp_NT, step.references)
+        return assign_credit(step, rows, logps, advantage_B.float(), mask_BT)
 
     def _score(self, batch: KVBatchMeta, requests: Sequence[ScoreRequest]) -> list[Tensor]:
         """Log-probs (T,) of each request's response, from the actor's workers."""

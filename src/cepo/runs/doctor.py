@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
-from urllib.request import urlopen
+from typing import Any, cast
 
 import torch
+from datasets import Dataset
 from packaging.requirements import Requirement
-from packaging.version import Version
-from trl.scripts.vllm_serve import ScriptArguments, build_command
 
-from cepo.credit.prompts import TeacherPrompts
+from cepo.credit.rules import get_method
 from cepo.data.datasets import load_data
-from cepo.models.embedded import resolve
+from cepo.data.rewards import get_reward
+from cepo.errors import CepoError
 from cepo.models.loading import load_config_and_processor
 from cepo.runs.problems import data_spec
 from cepo.runs.recipe import RunConfig
 from cepo.scoring import LOGITS_PER_CHUNK
+from cepo.trainer.checks import CHECKS, Subject
 from cepo.trainer.config import CEPOConfig
+from cepo.trainer.finding import Finding
+from cepo.trainer.internals import PromptHost
+from cepo.trainer.vllm import vllm_package, vllm_server
 
 __all__ = ["Finding", "diagnose"]
 
-Verdict = Literal["ok", "warn", "fail"]
 GIB = 2**30
 ROWS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: what was looked at, its verdict, what was seen, and what to do about it."""
-
-    name: str
-    verdict: Verdict
-    seen: str
-    remedy: str = ""
 
 
 def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
@@ -53,13 +41,19 @@ def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
     model_config, processor, finding = _attempt("model", lambda: load_config_and_processor(run.model, False))
     yield finding or Finding("model", "ok", f"{run.model}: {model_config.model_type}, config and processor load")
     data, _, finding = _attempt("data", lambda: (load_data(_spec(run, config)), None))
-    yield finding or Finding("data", "ok", f"{run.data}: {len(data)} of the first {ROWS} rows are usable")
+    yield finding or Finding("data", "ok", f"{run.data}: {len(data)} rows")
     if data is not None and processor is not None and model_config is not None:
-        yield from lengths(data, processor, model_config, config)
+        subject = _subject(run, config, data, processor, model_config)
+        yield from checked(subject, data)
+        image_token_id = getattr(processor, "image_token_id", None)
+        if image_token_id is not None:
+            yield image_tokens(subject, data, image_token_id)
+        if (finding := vllm_lengths(subject, data)) is not None:
+            yield finding
     if model_config is not None:
         yield memory(model_config, run, config)
     if config.use_vllm:
-        yield _vllm()
+        yield vllm_package()
     if config.use_vllm and config.vllm_mode == "server":
         yield vllm_server(run.model, config)
 
@@ -102,32 +96,37 @@ def disk(folder: Path) -> Finding:
     )
 
 
-def lengths(data: Any, processor: Any, model_config: Any, config: CEPOConfig) -> Iterator[Finding]:
-    """Image tokens of a few rows, and the longest teacher prompt with its completion against the positions."""
-    tokenizer = getattr(processor, "tokenizer", processor)
-    image_token = getattr(processor, "image_token_id", None)
-    limit = model_config.get_text_config().max_position_embeddings
-    prompts = TeacherPrompts(tokenizer, str, config.credit.prompt_style)
-    counts, longest, own = [], 0, 0
-    for row in data:
-        ids = _prompt_ids(processor, row)
-        counts.append(sum(token == image_token for token in ids))
-        own = max(own, len(ids))
-        longest = max(longest, len(ids) + len(prompts.reference_ids(str(row[config.answer_column]))))
-    if image_token is not None:
-        spread = f"{min(counts)} to {max(counts)} image tokens a row"
-        remedy = "pin the pixel range (longest_edge) in the processor: very large images dominate a step"
-        yield Finding("image tokens", "warn" if max(counts) > 2048 else "ok", spread, remedy * (max(counts) > 2048))
-    total = longest + (config.max_completion_length or 0)
-    fits = total <= limit
-    seen = (
-        f"longest teacher prompt {longest} + completion {config.max_completion_length} = {total} of {limit} positions"
-    )
-    yield Finding("lengths", "ok" if fits else "fail", seen, "" if fits else "lower max_completion_length")
+def _first_rows(data: Dataset) -> list[dict[str, Any]]:
+    return [data[index] for index in range(min(ROWS, len(data)))]
+
+
+def image_tokens(subject: Subject, data: Dataset, image_token_id: int) -> Finding:
+    """Image tokens of a few rows."""
+    counts = [list(subject.prompt_ids(row)).count(image_token_id) for row in _first_rows(data)]
+    seen = f"{min(counts)} to {max(counts)} image tokens a row"
+    remedy = "pin the pixel range (longest_edge) in the processor: very large images dominate a step"
+    large = max(counts) > 2048
+    return Finding("image tokens", "warn" if large else "ok", seen, remedy if large else "")
+
+
+def vllm_lengths(subject: Subject, data: Dataset) -> Finding | None:
+    """vLLM's own bound on prompt and completion, where it lives in this process."""
+    config = subject.config
     room = config.vllm_max_model_length if config.use_vllm and config.vllm_mode == "colocate" else None
-    if room is not None and own + (config.max_completion_length or 0) > room:
-        seen = f"prompt {own} + completion {config.max_completion_length} of vllm_max_model_length {room}"
-        yield Finding("vllm lengths", "fail", seen, "raise vllm_max_model_length or lower max_completion_length")
+    longest = max(len(subject.prompt_ids(row)) for row in _first_rows(data))
+    if room is None or longest + (config.max_completion_length or 0) <= room:
+        return None
+    seen = f"prompt {longest} + completion {config.max_completion_length} of vllm_max_model_length {room}"
+    return Finding("vllm lengths", "fail", seen, "raise vllm_max_model_length or lower max_completion_length")
+
+
+def checked(subject: Subject, data: Dataset) -> Iterator[Finding]:
+    """The checks that the trainer itself will make, on all of the data."""
+    for name, check in CHECKS.items():
+        try:
+            yield Finding(name, "ok", check(subject, data))
+        except CepoError as error:
+            yield Finding(name, "fail", _one_line(error), "training would refuse with this sentence")
 
 
 def memory(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
@@ -175,61 +174,33 @@ def _lora_parameters(text: Any, rank: int) -> int:
     return text.num_hidden_layers * rank * (4 * 2 * width + 3 * (width + inner))
 
 
-def _prompt_ids(processor: Any, row: dict[str, Any]) -> list[int]:
-    from trl.data_utils import prepare_multimodal_messages
-
-    messages = row["prompt"]
-    if row.get("images"):
-        messages = prepare_multimodal_messages(messages, images=row["images"])
-    out = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
-    ids = out["input_ids"]
-    return ids[0] if ids and isinstance(ids[0], list) else ids
-
-
-def _vllm() -> Finding:
-    try:
-        have = version("vllm")
-    except PackageNotFoundError:
-        return Finding(
-            "vllm", "fail", "use_vllm: true, but vllm is not installed", "pip install 'cepo[vllm]', or use_vllm: false"
-        )
-    for wanted in map(Requirement, requires("trl") or []):
-        # Without its local part: 0.24.0+cu129 is 0.24.0.
-        if wanted.name == "vllm" and not wanted.specifier.contains(Version(have).base_version):
-            return Finding(
-                "vllm", "fail", f"{have}, TRL works with {wanted.specifier}", f"pip install 'vllm{wanted.specifier}'"
-            )
-    return Finding("vllm", "ok", have)
-
-
-def vllm_server(model: str, config: CEPOConfig) -> Finding:
-    """Whether the server that the trainer will ask answers, and how to start it."""
-    url = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
-    try:
-        with urlopen(f"{url}/health", timeout=3):
-            return Finding("vllm server", "ok", f"{url} answers")
-    except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        started = f"on its machine: {shlex.join(server_command(model, config))}"
-        return Finding("vllm server", "fail", f"{url} does not answer ({reason})", started)
-
-
-def server_command(model: str, config: CEPOConfig) -> list[str]:
-    """The words that start vLLM's server as TRL's client needs it (TRL keeps the list of its flags)."""
-    port = urlsplit(config.vllm_server_base_url).port if config.vllm_server_base_url else config.vllm_server_port
-    wanted = ScriptArguments(model=resolve(model), port=port or 80, max_model_len=config.vllm_max_model_length)
-    words = build_command(wanted)
-    return ["env", "VLLM_SERVER_DEV_MODE=1", "vllm", *words[words.index("serve") :]]
-
-
 def _spec(run: RunConfig, config: CEPOConfig) -> Any:
-    return data_spec(run.data, run.data_split, ROWS, run, config.seed)
+    return data_spec(run.data, run.data_split, run.data_limit, run, config.seed)
 
 
 def _attempt(name: str, load: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any, Finding | None]:
     try:
         first, second = load()
     except (OSError, ValueError) as error:
-        message = re.sub(r"\s+", " ", str(error))
-        return None, None, Finding(name, "fail", message, "give a local path, or make the hub reachable")
+        return None, None, Finding(name, "fail", _one_line(error), "give a local path, or make the hub reachable")
     return first, second, None
+
+
+def _one_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", str(error))
+
+
+def _subject(run: RunConfig, config: CEPOConfig, data: Dataset, processor: Any, model_config: Any) -> Subject:
+    """The run as the trainer's checks want it, without the model's weights."""
+    host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
+    return Subject(
+        config=config,
+        method=get_method(config.method),
+        dataset=data,
+        prompts=config.credit.teacher_prompts(host.tokenizer, host.render),
+        prompt_ids=host.prompt_ids,
+        positions=model_config.get_text_config().max_position_embeddings,
+        image_token=getattr(processor, "image_token", None),
+        reward_funcs=[get_reward(name) for name in run.rewards],
+        reward_names=list(run.rewards),
+    )

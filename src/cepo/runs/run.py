@@ -97,7 +97,7 @@ def _train(trainer: CEPOTrainer, folder: RunFolder) -> None:
     except (Exception, KeyboardInterrupt):
         saved = folder.path / f"checkpoint-{trainer.state.global_step}"
         if trainer.state.global_step > 0 and trainer.accelerator.num_processes == 1 and not saved.exists():
-            trainer._save_checkpoint(trainer.model, trial=None)
+            trainer.save_now()
         raise
 
 

@@ -70,7 +70,7 @@ def summarise(trainer: CEPOTrainer, before: EvalReport | None, after: EvalReport
         method=trainer.args.method,
         steps=trainer.state.global_step,
         train_seconds=round(seconds, 1),
-        credit_settings=asdict(trainer.credit) if trainer.method.teachers else None,
+        credit_settings=asdict(trainer.credit) if trainer.method.prompts else None,
         credit={name: mean for name, mean in means.items() if mean is not None},
         before=before,
         after=after,

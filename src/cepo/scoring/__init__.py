@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cepo.scoring.forward import continues_from_prefixes, run_plan
-from cepo.scoring.head import LOGITS_PER_CHUNK
+from cepo.scoring.head import LOGITS_PER_CHUNK, Quantity, Reading
 from cepo.scoring.plan import WORTH_A_FORWARD, Forwards, Plan, make_plan, unique_rows
 from cepo.scoring.precision import PRECISIONS, Precision, scoring_in
 from cepo.scoring.rows import Images, ScoreRow
@@ -38,6 +38,7 @@ def score(
     image_token_id: int | None = None,
     precision: Precision = "tf32",
     forwards: Forwards | None = None,
+    quantity: Quantity = "logp",
 ) -> Float[Tensor, "B T"]:
     """log pi(y_t | prompt, y_<t) of every completion token, in nats, fp32.
 
@@ -52,6 +53,7 @@ def score(
         precision: of the evidence, whatever the training runs in; see `Precision`.
         forwards: run this many forwards at least. Where weights are sharded every process must run equally many
             with images and without, in the same order: the largest `count_forwards` of all processes.
+        quantity: `logp`; or `entropy`: of the distribution at each token, nats, in place of its log-prob.
 
     Raises:
         ValueError: an empty prompt, a completion longer than `width`, images without `image_token_id`, an
@@ -63,7 +65,7 @@ def score(
     plan = _plan(model, unique, tokens_per_forward, image_token_id)
     logp_UT = torch.zeros(len(unique), width, device=next(model.parameters()).device)
     with scoring_in(model, precision):
-        for found in run_plan(model, unique, plan, forwards, image_token_id, temperature):
+        for found in run_plan(model, unique, plan, forwards, image_token_id, Reading(temperature, quantity)):
             for index, logp_T in found.items():
                 logp_UT[index, : len(logp_T)] = logp_T
     return logp_UT[place]

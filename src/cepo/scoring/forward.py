@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from cepo.scoring.head import Target, token_logps
+from cepo.scoring.head import Reading, Target, read_tokens
 from cepo.scoring.models import causal_model
 from cepo.scoring.plan import Forwards, Plan, SharedBatch
 from cepo.scoring.rows import Images, ScoreRow
 
-__all__ = ["causal_model", "continues_from_prefixes", "hidden_of_whole", "logps_of_whole", "run_plan"]
+__all__ = ["causal_model", "continues_from_prefixes", "hidden_of_whole", "read_whole", "run_plan"]
 
 
 def continues_from_prefixes(model: nn.Module) -> bool:
@@ -31,39 +31,39 @@ def run_plan(
     plan: Plan,
     forwards: Forwards | None,
     image_token_id: int | None,
-    temperature: float,
+    reading: Reading,
 ) -> Iterator[dict[int, Tensor]]:
-    """Row index -> log-probs (T,), a batch at a time.
+    """Row index -> what is read of its completion (T,), a batch at a time.
 
     Given `forwards`, so many are run: first those with images, then those without. Processes that share sharded
     weights thus run the vision tower equally often and at the same time; one with too few rows adds empty ones.
     """
     wanted = forwards or plan.forwards
     seeing = [batch for batch in plan.shared if batch.has_images]
-    encoded = ((batch, _encode(model, rows, batch, image_token_id, temperature)) for batch in seeing)
+    encoded = ((batch, _encode(model, rows, batch, image_token_id, reading)) for batch in seeing)
     if forwards is not None:
         encoded = list(encoded)
-    yield from _run_whole(model, rows, plan.whole[0], image_token_id, temperature)
+    yield from _run_whole(model, rows, plan.whole[0], image_token_id, reading)
     for _ in range(plan.forwards.with_images, wanted.with_images):
-        logps_of_whole(model, [_image_of_nothing(model, image_token_id)], image_token_id, temperature)
+        read_whole(model, [_image_of_nothing(model, image_token_id)], image_token_id, reading)
     for batch, prefix in encoded:
-        yield from _continue(model, rows, batch, prefix, temperature)
+        yield from _continue(model, rows, batch, prefix, reading)
     for batch in plan.shared:
         if not batch.has_images:
-            prefix = _encode(model, rows, batch, image_token_id, temperature)
-            yield from _continue(model, rows, batch, prefix, temperature)
-    yield from _run_whole(model, rows, plan.whole[1], image_token_id, temperature)
+            prefix = _encode(model, rows, batch, image_token_id, reading)
+            yield from _continue(model, rows, batch, prefix, reading)
+    yield from _run_whole(model, rows, plan.whole[1], image_token_id, reading)
     for _ in range(plan.forwards.without, wanted.without):
-        logps_of_whole(model, [ScoreRow([0], [])], image_token_id, temperature)
+        read_whole(model, [ScoreRow([0], [])], image_token_id, reading)
 
 
-def logps_of_whole(
-    model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None, temperature: float
+def read_whole(
+    model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None, reading: Reading
 ) -> list[Tensor]:
-    """For each row its completion's log-probs (T,); one forward over right-padded rows."""
+    """For each row what is read of its completion (T,); one forward over right-padded rows."""
     targets = [Target(i, len(row.prompt_ids) - 1, row.completion_ids) for i, row in enumerate(rows)]
     inputs = _whole_inputs(model, rows, image_token_id)
-    return token_logps(model, inputs | {"use_cache": False}, targets, temperature)[0]
+    return read_tokens(model, inputs | {"use_cache": False}, targets, reading)[0]
 
 
 def hidden_of_whole(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None) -> list[Tensor]:
@@ -89,7 +89,7 @@ class _Prefix:
 
 
 def _encode(
-    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, image_token_id: int | None, temperature: float
+    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, image_token_id: int | None, reading: Reading
 ) -> _Prefix:
     """One forward over the prefixes of a batch."""
     heads = [rows[row] for row, _ in batch.prefixes.values()]
@@ -99,7 +99,7 @@ def _encode(
     vision = _vision([head.images for head in heads], ids, image_token_id)
     positions = _positions(causal_model(model).base_model, ids, mask, vision)
     inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": True} | vision
-    cache = token_logps(model, inputs, [], temperature)[1].past_key_values
+    cache = read_tokens(model, inputs, [], reading)[1].past_key_values
     # Where text goes on: one past the largest position of the prefix, on every axis.
     reached = positions.masked_fill(mask == 0, -1)
     after = (reached.amax(dim=(0, 2)) if positions.dim() == 3 else reached.amax(dim=1)) + 1
@@ -108,22 +108,22 @@ def _encode(
 
 
 def _continue(
-    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, prefix: _Prefix, temperature: float
+    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, prefix: _Prefix, reading: Reading
 ) -> Iterator[dict[int, Tensor]]:
     """One forward for each batch of rows that continue, after one over the stems that they share."""
     if batch.stems:
-        prefix = _with_stems(model, rows, batch, prefix, temperature)
+        prefix = _with_stems(model, rows, batch, prefix, reading)
     for members in batch.batches:
         places = [prefix.place[batch.stems[index] if batch.stems else rows[index].group] for index in members]
         continuing = [(rows[index], prefix.lengths[place]) for index, place in zip(members, places, strict=True)]
         targets = [Target(i, len(r.prompt_ids) - n - 1, r.completion_ids) for i, (r, n) in enumerate(continuing)]
         sequences = [[*row.prompt_ids[n:], *row.completion_ids[:-1]] for row, n in continuing]
         inputs = _continuing_inputs(sequences, torch.tensor(places, device=prefix.after.device), prefix)
-        yield dict(zip(members, token_logps(model, inputs, targets, temperature)[0], strict=True))
+        yield dict(zip(members, read_tokens(model, inputs, targets, reading)[0], strict=True))
 
 
 def _with_stems(
-    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, prefix: _Prefix, temperature: float
+    model: nn.Module, rows: Sequence[ScoreRow], batch: SharedBatch, prefix: _Prefix, reading: Reading
 ) -> _Prefix:
     """One forward over the stems: prompts less their last token, which predicts the first of a completion."""
     encoded = list(dict.fromkeys(batch.stems.values()))
@@ -131,7 +131,7 @@ def _with_stems(
     prompts = [rows[index].prompt_ids[:-1] for index in encoded]
     stems = [prompt[prefix.lengths[at] :] for prompt, at in zip(prompts, place, strict=True)]
     inputs = _continuing_inputs(stems, torch.tensor(place, device=prefix.after.device), prefix)
-    cache = token_logps(model, inputs, [], temperature)[1].past_key_values
+    cache = read_tokens(model, inputs, [], reading)[1].past_key_values
     lengths = torch.tensor([len(stem) for stem in stems], device=prefix.after.device)
     return _Prefix(
         place={index: at for at, index in enumerate(encoded)},
@@ -165,10 +165,10 @@ def _run_whole(
     rows: Sequence[ScoreRow],
     batches: Sequence[Sequence[int]],
     image_token_id: int | None,
-    temperature: float,
+    reading: Reading,
 ) -> Iterator[dict[int, Tensor]]:
     for members in batches:
-        found = logps_of_whole(model, [rows[index] for index in members], image_token_id, temperature)
+        found = read_whole(model, [rows[index] for index in members], image_token_id, reading)
         yield dict(zip(members, found, strict=True))
 
 
@@ -202,9 +202,8 @@ def _positions(base: Any, ids: Tensor, mask: Tensor, vision: dict[str, Any]) -> 
 
 
 def _right_padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and mask, (B, S). A row's padding is its own first token: never a placeholder without an image.
-
-    An empty row's is another's.
+    """Ids and mask, (B, S). Rows are padded with their own first token, so that no placeholder of an image
+    comes without its image. A row without tokens is padded with the first token of another.
     """
     longest = max(map(len, sequences))
     other = next(sequence[0] for sequence in sequences if sequence)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from cepo.scoring.models import causal_model
 from cepo.scoring.precision import in_fp32, replaced_forward
 
-__all__ = ["Target", "token_logps"]
+__all__ = ["Quantity", "Reading", "Target", "read_tokens"]
 
 LOGITS_PER_CHUNK = 2**26
 """Numbers in one chunk of logits: 256 MB in fp32."""
@@ -36,6 +36,17 @@ SCALED_LOGITS = {"final_logit_softcapping": None, "logits_scaling": 1.0, "logit_
 """Settings of models that change the logits after the output layer, and the value that means no change."""
 
 
+Quantity = Literal["logp", "entropy"]
+"""What is read at a token: log-prob of the token that stands there, or entropy of the distribution; both in nats."""
+
+
+class Reading(NamedTuple):
+    """What is read, and the temperature that divides the logits."""
+
+    temperature: float = 1.0
+    quantity: Quantity = "logp"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A completion: its `ids` are predicted by the states of batch row `row` from position `first` on."""
@@ -45,10 +56,10 @@ class Target:
     ids: Sequence[int]
 
 
-def token_logps(
-    model: nn.Module, inputs: Mapping[str, Any], targets: Sequence[Target], temperature: float
+def read_tokens(
+    model: nn.Module, inputs: Mapping[str, Any], targets: Sequence[Target], reading: Reading
 ) -> tuple[list[Tensor], Any]:
-    """(log-probs (T,) of each target in nats and fp32, the model's output without its logits).
+    """(what is read of each target's tokens (T,), nats, fp32; the model's output without its logits).
 
     Raises:
         ValueError: a model that changes its logits after the output layer, or that never calls that layer.
@@ -63,7 +74,7 @@ def token_logps(
         if torch.is_autocast_enabled(hidden_BSD.device.type):
             raise ValueError("the model turns autocast on by itself: its evidence would be rounded to half precision")
         with in_fp32(layer.parameters()):
-            read.append(_read(layer, project, hidden_BSD, targets, temperature, config.vocab_size))
+            read.append(_read(layer, project, hidden_BSD, targets, reading, config.vocab_size))
         return hidden_BSD[..., :0]
 
     with replaced_forward(layer, stand_in):
@@ -78,7 +89,7 @@ def _read(
     project: Callable[[Tensor], Tensor],
     hidden_BSD: Tensor,
     targets: Sequence[Target],
-    temperature: float,
+    reading: Reading,
     vocabulary: int,
 ) -> list[Tensor]:
     counts = [len(target.ids) for target in targets]
@@ -92,14 +103,12 @@ def _read(
     limit = LOGITS_PER_CHUNK_CPU if on_cpu else LOGITS_PER_CHUNK
     columns = COLUMNS_PER_CHUNK_CPU if on_cpu else COLUMNS_PER_CHUNK
     if _is_plain(layer):
-        read = partial(_by_columns, weight_VD=layer.weight, bias_V=layer.bias, columns=columns)
+        read = partial(_by_columns, layer=layer, columns=columns, reading=reading)
     else:
         columns = vocabulary
-        read = partial(_by_rows, project=project)
+        read = partial(_by_rows, project=project, reading=reading)
     chunk = max(1, limit // columns)
-    parts = [
-        read(*pair, temperature=temperature) for pair in zip(hidden_ND.split(chunk), target_N.split(chunk), strict=True)
-    ]
+    parts = [read(*pair) for pair in zip(hidden_ND.split(chunk), target_N.split(chunk), strict=True)]
     return list(torch.cat(parts).split(counts))
 
 
@@ -110,38 +119,41 @@ def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
     return type(layer.weight.data) is Tensor and tuple(layer.weight.shape) == (layer.out_features, layer.in_features)
 
 
-def _by_columns(
-    hidden_CD: Tensor,
-    target_C: Tensor,
-    weight_VD: Tensor,
-    bias_V: Tensor | None,
-    columns: int,
-    temperature: float,
-) -> Tensor:
-    """Log-softmax at the targets, (C,), some columns of the vocabulary at a time.
+def _by_columns(hidden_CD: Tensor, target_C: Tensor, layer: nn.Linear, columns: int, reading: Reading) -> Tensor:
+    """Log-softmax at the targets, or entropy, (C,), some columns of the vocabulary at a time.
 
     The largest logit so far is taken off before anything is summed, and the target's logit is one of the product's
     own: the roundings are those of a whole softmax.
     """
     top_C = hidden_CD.new_full((len(hidden_CD),), torch.finfo(hidden_CD.dtype).min)
-    sum_C, chosen_C = torch.zeros_like(top_C), torch.zeros_like(top_C)
-    for start in range(0, len(weight_VD), columns):
+    sum_C, chosen_C, weighed_C = torch.zeros_like(top_C), torch.zeros_like(top_C), torch.zeros_like(top_C)
+    for start in range(0, len(layer.weight), columns):
         here = slice(start, start + columns)
-        logits = F.linear(hidden_CD, weight_VD[here], None if bias_V is None else bias_V[here])
-        if temperature != 1.0:
-            logits.div_(temperature)
+        logits = F.linear(hidden_CD, layer.weight[here], None if layer.bias is None else layer.bias[here])
+        if reading.temperature != 1.0:
+            logits.div_(reading.temperature)
         place_C = target_C - start
         is_here_C = (place_C >= 0) & (place_C < logits.shape[1])
         own_C = logits.gather(1, place_C.clamp(0, logits.shape[1] - 1)[:, None])[:, 0]
         chosen_C = torch.where(is_here_C, own_C, chosen_C)
         before_C, top_C = top_C, torch.maximum(top_C, logits.amax(dim=-1))
-        sum_C = sum_C * (before_C - top_C).exp() + logits.sub_(top_C[:, None]).exp_().sum(dim=-1)
+        shrink_C = (before_C - top_C).exp()
+        logits.sub_(top_C[:, None])
+        if reading.quantity == "entropy":
+            moved_C = torch.where(sum_C > 0, (before_C - top_C) * sum_C, 0.0)
+            weighed_C = shrink_C * (weighed_C + moved_C) + (logits.exp() * logits).sum(dim=-1)
+        sum_C = sum_C * shrink_C + logits.exp_().sum(dim=-1)
+    if reading.quantity == "entropy":
+        return sum_C.log() - weighed_C / sum_C
     return chosen_C - top_C - sum_C.log()
 
 
-def _by_rows(hidden_CD: Tensor, target_C: Tensor, project: Callable[[Tensor], Tensor], temperature: float) -> Tensor:
+def _by_rows(hidden_CD: Tensor, target_C: Tensor, project: Callable[[Tensor], Tensor], reading: Reading) -> Tensor:
     """The same, (C,), with all the logits of a row at once."""
-    logits_CV = project(hidden_CD).float().div_(temperature)
+    logits_CV = project(hidden_CD).float().div_(reading.temperature)
+    if reading.quantity == "entropy":
+        logp_CV = logits_CV.log_softmax(dim=-1)
+        return -(logp_CV.exp() * logp_CV).sum(dim=-1)
     return -F.cross_entropy(logits_CV, target_C, reduction="none")
 
 

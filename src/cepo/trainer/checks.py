@@ -1,52 +1,104 @@
-"""What can be known to be wrong before anything is generated, said in one sentence each."""
+"""What can be known to be wrong before anything is generated, said in one sentence each.
+
+The trainer runs these checks before it trains, `cepo doctor` before a GPU hour is spent: the same ones.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from datasets import Dataset
 
 from cepo.answers import why_not_gradable
-from cepo.credit.references import MAX_ANSWER_CHARS
+from cepo.credit.prompts import TeacherPrompts
+from cepo.credit.references import MAX_REFERENCE_CHARS, SOURCES, columns_of, told_by_data
+from cepo.credit.rules import Method
 from cepo.data.rewards import preflight_rewards
-from cepo.trainer.generation import unfilled_images
+from cepo.errors import DataError, PackageError, RewardError, RunFolderError, SettingError
+from cepo.glossary import Group
+from cepo.trainer.config import CEPOConfig
+from cepo.trainer.internals import unfilled_images
 
-if TYPE_CHECKING:
-    from cepo.trainer.config import CEPOConfig
-    from cepo.trainer.trainer import CEPOTrainer
-
-__all__ = ["check_folder", "check_resampling", "check_vllm", "preflight"]
+__all__ = ["CHECKS", "Subject", "check_answers", "check_folder", "check_resampling", "check_vllm", "preflight"]
 
 SHOWN = 5
 LENGTH_SAMPLE = 64
 FREE_BYTES = 64 * 2**20
 
 
-def preflight(trainer: CEPOTrainer) -> None:
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is checked: the parts of a run, as the trainer or the doctor has them.
+
+    Attributes:
+        config, method: what is to be run.
+        dataset: the training data; a stream can only be looked at by consuming it, and is not checked.
+        prompts: how references are put to teachers.
+        prompt_ids: the ids that the prompt of a row will have, images expanded.
+        positions: how many tokens the model can hold.
+        image_token: the text of the model's image placeholder; None: a model without images.
+        reward_funcs, reward_names: what grades; functions that are called, in their order.
+        trainer_state: handed to reward functions, as TRL does.
+    """
+
+    config: CEPOConfig
+    method: Method
+    dataset: object
+    prompts: TeacherPrompts
+    prompt_ids: Callable[[Mapping[str, Any]], Sequence[int]]
+    positions: int
+    image_token: str | None = None
+    reward_funcs: Sequence[Any] = ()
+    reward_names: Sequence[str] = ()
+    trainer_state: object = None
+
+
+def preflight(subject: Subject) -> None:
     """Check the data, the rewards and the lengths; the run folder has been checked before the model was touched.
 
     Raises:
-        ValueError, RewardError: the first thing found wrong, with the value and what to do.
+        CepoError: the first thing found wrong, with the value and what to do.
     """
-    dataset = trainer.train_dataset
-    if not isinstance(dataset, Dataset):  # a stream can only be looked at by consuming it
-        return
+    if isinstance(subject.dataset, Dataset):
+        for check in CHECKS.values():
+            check(subject, subject.dataset)
+
+
+def _check_answers(subject: Subject, dataset: Dataset) -> str:
     if len(dataset) == 0:
-        raise ValueError("the training data set is empty")
-    if trainer.method.teachers:
-        check_answers(dataset, trainer.args.answer_column, trainer.args.wrong_reward, trainer.reward_func_names)
-    check_images(dataset, cast(Any, trainer.processing_class).image_token if trainer._image_token_id else None)
+        raise DataError("the training data set is empty")
+    config = subject.config
+    if not subject.method.references:
+        return "not needed: no teacher is told anything"
+    check_answers(dataset, config.answer_column, config.wrong_reward, subject.reward_names)
+    missing = [name for name in columns_of(subject.method.references) if name not in dataset.column_names]
+    if missing:
+        raise DataError(
+            f"method={config.method!r} tells its teachers the column {missing[0]!r}, which the training data has not "
+            f"(it has {dataset.column_names})"
+        )
+    return f"all {len(dataset)} can be graded"
+
+
+def _check_images(subject: Subject, dataset: Dataset) -> str:
+    check_images(dataset, subject.image_token)
+    return "prompts and images fit each other"
+
+
+def _check_rewards(subject: Subject, dataset: Dataset) -> str:
     rows = [dataset[index] for index in range(min(2, len(dataset)))]
-    functions = [function for function in trainer.reward_funcs if callable(function) and hasattr(function, "__name__")]
-    rewards = preflight_rewards(functions, rows, trainer.args.reward_timeout, trainer_state=trainer.state)
-    if len(functions) == len(trainer.reward_funcs):
-        check_scored(rewards, trainer.reward_func_names)
-    check_lengths(trainer, dataset)
+    functions = [function for function in subject.reward_funcs if callable(function) and hasattr(function, "__name__")]
+    timeout = subject.config.reward_timeout
+    rewards = preflight_rewards(functions, rows, timeout, trainer_state=subject.trainer_state)
+    if len(functions) == len(subject.reward_funcs):
+        check_scored(rewards, subject.reward_names)
+    return f"{len(functions)} functions score the gold answers of {len(rows)} rows"
 
 
 def check_folder(folder: Path) -> None:
@@ -56,48 +108,54 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"cepo")
     except OSError as error:
-        raise OSError(
+        raise RunFolderError(
             f"cannot write to the run folder {folder} ({error.strerror}); choose another --output_dir"
         ) from error
     free = shutil.disk_usage(folder).free
     if free < FREE_BYTES:
-        raise OSError(f"{free / 2**20:.0f} MiB are free at {folder}; free some space or choose another --output_dir")
+        raise RunFolderError(
+            f"{free / 2**20:.0f} MiB are free at {folder}; free some space or choose another --output_dir"
+        )
 
 
 def check_vllm(config: CEPOConfig) -> None:
     """Where generation is vLLM's, it is installed: TRL would look only after the model has been loaded."""
     if config.use_vllm and find_spec("vllm") is None:
-        raise ImportError(
+        raise PackageError(
             "use_vllm=True, but vLLM is not installed: pip install 'cepo[vllm]', or set use_vllm: false (transformers "
             "generates, many times slower)"
         )
 
 
-def check_resampling(trainer: CEPOTrainer) -> None:
+def check_resampling(config: CEPOConfig, dataset: object) -> None:
     """Groups can be replaced where they lie: whole on one process, advantages of the group alone."""
-    args = trainer.args
-    rows = args.per_device_train_batch_size * cast(int, args.steps_per_generation)
-    if rows % args.group_size:
-        raise ValueError(
+    rows = config.per_device_train_batch_size * cast(int, config.steps_per_generation)
+    if rows % config.group_size:
+        raise SettingError(
             f"resample_dead_groups needs whole groups on each process: per_device_train_batch_size x "
-            f"steps_per_generation = {rows} is no multiple of num_generations={args.group_size}"
+            f"steps_per_generation = {rows} is no multiple of num_generations={config.group_size}"
         )
-    if args.scale_rewards == "batch":
-        raise ValueError(
+    if config.scale_rewards == "batch":
+        raise SettingError(
             "resample_dead_groups mixes batches, but scale_rewards='batch' divides by one's deviation; use 'group'"
         )
-    if not isinstance(trainer.train_dataset, Dataset):
-        raise ValueError("resample_dead_groups draws fresh problems by index: it needs a data set, not a stream")
+    if config.log_completions:
+        raise SettingError(
+            "log_completions would show the rollouts that resample_dead_groups replaced beside the credit of others; "
+            "set log_completions: false (cepo report shows what was trained on)"
+        )
+    if not isinstance(dataset, Dataset):
+        raise SettingError("resample_dead_groups draws fresh problems by index: it needs a data set, not a stream")
 
 
 def check_answers(dataset: Dataset, column: str, wrong_reward: str | None, reward_names: Sequence[str]) -> None:
     """There is a gold answer for r+, and the grader can read it; or a named reward decides what is wrong."""
     if wrong_reward is not None and wrong_reward not in reward_names:
-        raise ValueError(f"wrong_reward={wrong_reward!r} names no reward function; there are {list(reward_names)}")
+        raise SettingError(f"wrong_reward={wrong_reward!r} names no reward function; there are {list(reward_names)}")
     if column not in dataset.column_names:
         if wrong_reward is not None:
             return
-        raise ValueError(
+        raise DataError(
             f"the training data has no column {column!r} for r+ (it has {dataset.column_names}); set answer_column, "
             "or wrong_reward if a reward decides what is right"
         )
@@ -108,7 +166,7 @@ def check_answers(dataset: Dataset, column: str, wrong_reward: str | None, rewar
             bad.append(f"row {index}: {answer!r:.80} ({fault})")
     if bad:
         listed = "; ".join(bad[:SHOWN])
-        raise ValueError(f"{len(bad)} of {len(dataset)} answers cannot be graded: {listed}. Fix or drop these rows.")
+        raise DataError(f"{len(bad)} of {len(dataset)} answers cannot be graded: {listed}. Fix or drop these rows.")
 
 
 def check_images(dataset: Dataset, image_token: str | None) -> None:
@@ -134,7 +192,7 @@ def check_images(dataset: Dataset, image_token: str | None) -> None:
         if asked != count
     ]
     if bad:
-        raise ValueError(f"{len(bad)} of {len(dataset)} prompts do not fit their images: {'; '.join(bad[:SHOWN])}")
+        raise DataError(f"{len(bad)} of {len(dataset)} prompts do not fit their images: {'; '.join(bad[:SHOWN])}")
 
 
 def _text(prompt: Any) -> str:
@@ -161,57 +219,64 @@ def check_scored(rewards: Sequence[Sequence[float | None]], names: Sequence[str]
     """Some function scores each of the rows that were tried; `rewards` by function, then row."""
     for row, values in enumerate(zip(*rewards, strict=True)):
         if all(value is None for value in values):
-            raise ValueError(
+            raise RewardError(
                 f"no reward function scores row {row} answered with its own gold answer: {', '.join(names)} "
                 "returned None or NaN; every rollout needs a reward"
             )
 
 
-def check_lengths(trainer: CEPOTrainer, dataset: Dataset) -> None:
+def check_lengths(subject: Subject, dataset: Dataset) -> str:
     """Prompt, longest reference and completion fit the model's positions, on an even sample of rows."""
-    limit = cast(Any, trainer.model).config.get_text_config().max_position_embeddings
+    limit, completion = subject.positions, subject.config.max_completion_length or 0
     count = min(LENGTH_SAMPLE, len(dataset))
     indices = [index * len(dataset) // count for index in range(count)]
-    rows: list[Mapping[str, Any]] = [dataset[index] for index in indices]
-    room = limit - (trainer.args.max_completion_length or 0)
-    over = []
-    for index, row in zip(indices, rows, strict=True):
-        length = _longest_prompt(trainer, row)
-        if length > room:
-            over.append(f"row {index}: {length}")
+    lengths = {index: _longest_prompt(subject, dataset[index]) for index in indices}
+    room = limit - completion
+    over = [f"row {index}: {length}" for index, length in lengths.items() if length > room]
     if over:
-        raise ValueError(
+        raise DataError(
             f"{len(over)} of {count} rows looked at have prompts (references included) of more tokens than fit: "
-            f"{'; '.join(over[:SHOWN])}; the model has {limit} positions and max_completion_length="
-            f"{trainer.args.max_completion_length} leaves {room}. Shorten or drop them, or lower max_completion_length."
+            f"{'; '.join(over[:SHOWN])}; the model has {limit} positions and max_completion_length={completion} leaves "
+            f"{room}. Shorten or drop them, or lower max_completion_length."
         )
+    longest = max(lengths.values())
+    return f"longest prompt {longest} + completion {completion} = {longest + completion} of {limit} positions"
 
 
-def _longest_prompt(trainer: CEPOTrainer, row: Mapping[str, Any]) -> int:
+def _longest_prompt(subject: Subject, row: Mapping[str, Any]) -> int:
     """Tokens of the row's longest prompt: the student's, or a teacher's with what it may be told."""
-    ids = _student_ids(trainer, row)
-    method, args = trainer.method, trainer.args
-    if not method.teachers:
+    ids = subject.prompt_ids(row)
+    return max(len(ids), *(_prompt_length(subject, name, row, ids) for name in subject.method.references), 0)
+
+
+def _prompt_length(subject: Subject, name: str, row: Mapping[str, Any], ids: Sequence[int]) -> int:
+    """Of one prompt: with what the data tells, else with the longest thing that a rollout may say."""
+    config, source = subject.config, SOURCES[name]
+    policy = config.credit.reference_policy(config.seed)
+    columns = {column: str(row[column]) for column in source.columns if row.get(column) is not None}
+    gold, solution = (_text_or_none(row.get(column)) for column in (config.answer_column, config.solution_column))
+    told = told_by_data(name, Group(gold, (), solution, columns), policy)
+
+    def length(text: str, form: Any) -> int:
+        return len(subject.prompts.prompt_ids(row["prompt"], ids, text, form))
+
+    if told.texts:
+        return max(length(text, told.form) for text in told.texts)
+    if source.of_rollout is None:
         return len(ids)
-    whole = trainer.credit.reference_form == "rationale" or method.objective == "distillation"
-    told = row.get(args.solution_column if whole else args.answer_column)
-    prompts = trainer._distillation.solutions if trainer._distillation else trainer._prompts
-    plus, empty = (len(prompts.prompt_ids(row["prompt"], ids, text)) for text in (str(told or ""), ""))
-    if told is not None and method.told != "peer" and "minus" not in method.teachers:
-        return plus
-    rollout = args.max_completion_length or 0  # r-, or a sibling's r+, is what a rollout says
-    return max(plus, empty + (rollout if whole else min(rollout, MAX_ANSWER_CHARS)))
+    form = policy.form if source.of_rollout == "policy" else source.of_rollout
+    rollout = config.max_completion_length or 0
+    return length("", form) + (rollout if form == "rationale" else min(rollout, MAX_REFERENCE_CHARS))
 
 
-def _student_ids(trainer: CEPOTrainer, row: Mapping[str, Any]) -> Sequence[int]:
-    """The prompt's ids as TRL will make them, images expanded."""
-    from trl.data_utils import is_conversational, prepare_multimodal_messages
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else str(value)
 
-    prompt = row["prompt"]
-    if not is_conversational({"prompt": prompt}):
-        return trainer._tokenizer(prompt)["input_ids"]  # pyright: ignore[reportReturnType]
-    images = row.get("images") or ([row["image"]] if row.get("image") is not None else None)
-    if images:
-        prompt = prepare_multimodal_messages(prompt, images=images)
-    ids, _, _ = trainer._tokenize_prompts([prompt])
-    return ids[0]
+
+CHECKS: dict[str, Callable[[Subject, Dataset], str]] = {
+    "answers": _check_answers,
+    "images": _check_images,
+    "rewards": _check_rewards,
+    "lengths": check_lengths,
+}
+"""Name -> check: it raises a CepoError, or says in a few words what it saw."""

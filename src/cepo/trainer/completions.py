@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from transformers import PreTrainedTokenizerBase
 
-from cepo.credit.groups import unpadded
-from cepo.credit.step import CreditedRows
-from cepo.glossary import References
+from cepo.credit.step import StepCredit
+from cepo.trainer.batch import Batch
 
 __all__ = ["STRONGEST", "credit_columns"]
 
@@ -18,22 +14,22 @@ STRONGEST = 8
 
 
 def credit_columns(
-    rows: int,
-    batch: Mapping[str, Any],
-    credited: CreditedRows | None,
-    references: Sequence[References],
-    tokenizer: PreTrainedTokenizerBase,
+    batch: Batch, prompts: tuple[str, ...], step: StepCredit | None, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, list[str | None]]:
-    """`r_plus`, `r_minus`, and `evidence`: the strongest tokens in their order, nats. None: a row without credit."""
-    columns: dict[str, list[str | None]] = {name: [None] * rows for name in ("r_plus", "r_minus", "evidence")}
-    if credited is None or not credited.rows:
+    """`r_NAME` for each prompt that holds a reference, and `evidence`: the strongest tokens in their order, nats.
+
+    None: a row without credit.
+    """
+    names = {prompt: f"r_{prompt}" for prompt in prompts}
+    columns: dict[str, list[str | None]] = {name: [None] * len(batch) for name in (*names.values(), "evidence")}
+    if step is None or step.credit is None:
         return columns
-    ids = unpadded(batch["completion_ids"][credited.rows], batch["completion_mask"][credited.rows])
-    for row, own, evidence_T in zip(credited.rows, ids, credited.credit.evidence_BT, strict=True):
-        strength_T = evidence_T[: len(own)].abs()
-        places = sorted(strength_T.topk(min(STRONGEST, len(own))).indices.tolist())
+    completions = batch.completions()
+    for row, evidence_T in zip(step.rows, step.credit.evidence_BT, strict=True):
+        own = completions[row]
+        places = sorted(evidence_T[: len(own)].abs().topk(min(STRONGEST, len(own))).indices.tolist())
         tokens = [f"{tokenizer.decode([own[place]])!r} {evidence_T[place].item():+.2f}" for place in places]
-        columns["r_plus"][row] = references[row].plus
-        columns["r_minus"][row] = " | ".join(references[row].minus)
+        for prompt, name in names.items():
+            columns[name][row] = " | ".join(step.references[row][prompt].texts)
         columns["evidence"][row] = ", ".join(tokens)
     return columns

@@ -8,8 +8,9 @@ from typing import cast
 
 from trl import GRPOConfig
 
-from cepo.credit.rules import get_method
+from cepo.credit.rules import Distillation, get_method
 from cepo.credit.settings import CreditSettings
+from cepo.errors import SettingError
 
 __all__ = ["CEPOConfig"]
 
@@ -36,7 +37,7 @@ class CEPOConfig(GRPOConfig):
     credit_schedule: str | None = _credit("linear or constant.")
     credit_decay_steps: int | None = _credit("Steps until lambda reaches 0 (linear).")
     credit_clip: float | None = _credit("eps_w in [0, 1).")
-    reference_minus: str | None = _credit("own, sampled, worst, common, marginal, or none (the released fault).")
+    reference_minus: str | None = _credit("own, sampled, worst, common, marginal, or word_none (the released fault).")
     reference_form: str | None = _credit("answer or rationale.")
     reference_fallback: str | None = _credit("Without an admissible r-: rlsd or grpo.")
     reference_allow_self: bool | None = _credit("Whether a wrong row may be told its own answer.")
@@ -93,16 +94,16 @@ class CEPOConfig(GRPOConfig):
             {entry.name: getattr(self, entry.name) for entry in fields(CreditSettings)},
         )
         if self.num_generations is not None and self.num_generations < 2:
-            raise ValueError(
+            raise SettingError(
                 f"num_generations={self.num_generations}: an advantage compares the rollouts of one problem, so a "
                 "group needs at least 2"
             )
         super().__post_init__()
         _refuse_out_of_range(self)
-        if method.teachers:
+        if isinstance(method, Distillation) or method.assign is not None:
             _refuse_sequence_level(self)
-        if method.support == "student_tail" and self.credit.distill_top_k < 1:
-            raise ValueError(f"method={self.method!r} compares the student's top k: distill_top_k must be at least 1")
+        if isinstance(method, Distillation) and method.support == "student_tail" and self.credit.distill_top_k < 1:
+            raise SettingError(f"method={self.method!r} compares the student's top k: distill_top_k must be at least 1")
         if self.skip_dead_groups:
             _refuse_dead_row_terms(self)
 
@@ -136,13 +137,13 @@ def _refuse_out_of_range(config: CEPOConfig) -> None:
     for name, least in _LEAST.items():
         value = getattr(config, name)
         if not value >= least:  # NaN too
-            raise ValueError(f"{name}={value} must be at least {least}")
+            raise SettingError(f"{name}={value} must be at least {least}")
     for name in ("temperature", "reward_timeout"):
         value = getattr(config, name)
         if not value > 0.0:
-            raise ValueError(f"{name}={value} must be above 0")
+            raise SettingError(f"{name}={value} must be above 0")
     if config.max_steps == 0 or config.max_steps < -1:
-        raise ValueError(f"max_steps={config.max_steps} must be at least 1 (or -1: num_train_epochs decides)")
+        raise SettingError(f"max_steps={config.max_steps} must be at least 1 (or -1: num_train_epochs decides)")
 
 
 def _refuse_sequence_level(config: CEPOConfig) -> None:
@@ -172,7 +173,7 @@ def _refuse_sequence_level(config: CEPOConfig) -> None:
     }
     for setting, (is_set, why) in refused.items():
         if is_set:
-            raise ValueError(f"{setting} cannot be used: {per_token}, but {why}")
+            raise SettingError(f"{setting} cannot be used: {per_token}, but {why}")
 
 
 def _refuse_dead_row_terms(config: CEPOConfig) -> None:
@@ -194,4 +195,4 @@ def _refuse_dead_row_terms(config: CEPOConfig) -> None:
     }
     for setting, (is_set, why) in refused.items():
         if is_set:
-            raise ValueError(f"skip_dead_groups=True must not change the gradient, but {setting} {why}")
+            raise SettingError(f"skip_dead_groups=True must not change the gradient, but {setting} {why}")

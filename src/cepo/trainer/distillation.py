@@ -27,116 +27,109 @@ from cepo.credit.divergence import (
     taught_tokens,
     teacher_top_k,
 )
-from cepo.credit.groups import LocalGroups, row_images, unpadded
 from cepo.credit.prompts import TeacherPrompts
-from cepo.credit.references import right_peer
-from cepo.credit.rules import Method
+from cepo.credit.references import References
+from cepo.credit.rules import Distillation
 from cepo.credit.settings import CreditSettings
+from cepo.errors import ModelError
 from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
 from cepo.scoring.forward import causal_model, hidden_of_whole
 from cepo.scoring.precision import scoring_in
 from cepo.scoring.weights import Teacher
-from cepo.trainer.metrics import loss_mask
+from cepo.trainer.batch import Batch
 
-__all__ = ["Distillation"]
+__all__ = ["DistillationLoss"]
 
 
 @dataclass
-class Distillation:
+class DistillationLoss:
     """What a run's distillation rests on; one for each trainer.
 
     Attributes:
-        method: the row, with `support` and `told`.
+        method: with `support` and `told`.
         settings: beta, top k, the ratio's bound, the precision of the teacher.
         teacher: whose weights teach.
-        answers, solutions: where an answer, or a whole solution, stands in the prompt.
+        prompts: where references stand in prompts.
         accelerator: counts the taught tokens over processes.
         image_token_id: the placeholder's id, None for text.
         temperature: divides both logits.
+        is_sharded: whether weights are sharded (ZeRO-3, FSDP), which cannot be had.
+
+    Raises:
+        ModelError: the weights are sharded.
     """
 
-    method: Method
+    method: Distillation
     settings: CreditSettings
     teacher: Teacher
-    answers: TeacherPrompts
-    solutions: TeacherPrompts
+    prompts: TeacherPrompts
     accelerator: Accelerator
     image_token_id: int | None
     temperature: float
+    is_sharded: bool
 
-    def with_teachers(self, inputs: Sequence[Mapping[str, Any]], batch: dict[str, Any], groups: LocalGroups) -> None:
-        """Add to the batch: `teacher_ids`, `teacher_mask` (B, S), `taught` (B,), and `taught_tokens`, over all."""
-        prompt_ids = unpadded(batch["prompt_ids"], batch["prompt_mask"])
-        prompts = []
-        for row, student_ids in enumerate(prompt_ids):
-            prompts.append(self._teacher_ids(inputs[row]["prompt"], student_ids, groups, row))
-        device = batch["prompt_ids"].device
-        longest = max((len(ids) for ids in prompts if ids), default=1)
-        rows = [ids or [] for ids in prompts]
-        batch["teacher_ids"] = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in rows], device=device)
-        batch["teacher_mask"] = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in rows]).to(device)
-        batch["taught"] = torch.tensor([float(bool(ids)) for ids in prompts], device=device)
-        tokens = taught_tokens(loss_mask(batch), batch["taught"]).sum()
-        batch["taught_tokens"] = cast(Tensor, self.accelerator.gather(tokens)).sum()
+    def __post_init__(self) -> None:
+        if self.is_sharded:
+            raise ModelError(f"method={self.method.name!r} reads the output layer apart: use DDP or ZeRO-2, not shards")
 
-    def _teacher_ids(self, prompt: Any, student_ids: list[int], groups: LocalGroups, row: int) -> list[int] | None:
-        group = groups.groups[groups.group_of(row)]
-        if self.method.told == "peer":
-            reference, template = right_peer(group, groups.place_in_group(row)), self.solutions
-        elif group.solution is not None:
-            reference, template = group.solution, self.solutions
-        else:
-            reference, template = group.gold, self.answers
-        return None if reference is None else template.prompt_ids(prompt, student_ids, reference)
+    def with_teachers(self, prompts: Sequence[object], batch: Batch, references: Mapping[int, References]) -> Batch:
+        """The batch with each row's teacher prompt, as `cepo.trainer.batch` names it (a collective call)."""
+        told = [references[row][self.method.told] for row in range(len(batch))]
+        teachers = [
+            self.prompts.prompt_ids(prompt, ids, one.texts[0], one.form) if one.texts else []
+            for prompt, ids, one in zip(prompts, batch.prompts(), told, strict=True)
+        ]
+        longest = max(1, *map(len, teachers))
+        ids_BS = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in teachers], device=batch.device)
+        mask_BS = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in teachers], device=batch.device)
+        taught_B = torch.tensor([float(bool(ids)) for ids in teachers], device=batch.device)
+        tokens = taught_tokens(batch.loss_mask, taught_B).sum()
+        everyone = cast(Tensor, self.accelerator.gather(tokens)).sum()
+        return batch.having(teacher_ids=ids_BS, teacher_mask=mask_BS, taught=taught_B, taught_tokens=everyone)
 
-    def loss(self, model: nn.Module, policy: nn.Module, inputs: Mapping[str, Any], share: float) -> Tensor:
+    def loss(self, model: nn.Module, policy: nn.Module, batch: Batch, share: float) -> Tensor:
         """Sum over this micro-batch's taught tokens, divided by those of the step.
 
         Args:
             model: what is trained, wrapped as it is (its forward makes gradients meet between processes).
             policy: the same without its wrapper.
-            inputs: a micro-batch.
+            batch: a micro-batch.
             share: processes x accumulation windows in one generated batch.
         """
-        rows = inputs["taught"].nonzero().flatten().tolist()
+        rows = batch.taught.nonzero().flatten().tolist()
         kept = rows or [0]  # every process needs a graph to go back through
         with _states_for_logits(policy):
-            student_NTD = self._student_states(model, inputs, kept)
+            student_NTD = self._student_states(model, batch, kept)
         if not rows:
             return student_NTD.sum() * 0.0
-        teacher_NTD, weight, bias = self._teacher_states(policy, inputs, rows)
-        counted_NT = loss_mask(inputs)[rows].bool()
+        teacher_NTD, weight, bias = self._teacher_states(policy, batch, rows)
+        counted_NT = batch.loss_mask[rows].bool()
         own = causal_model(policy).get_output_embeddings()
         divergence_N = self._divergence(student_NTD[counted_NT], teacher_NTD[counted_NT], own, weight, bias)
-        ratio_N = self._ratio(student_NTD, inputs, rows, own)[counted_NT] if self._off_policy(inputs) else 1.0
-        normaliser = inputs["taught_tokens"].clamp(min=1.0) / share
+        ratio_N: Tensor | float = 1.0
+        if self.settings.distill_ratio_clip > 0 and batch.old_logps is not None:
+            ratio_N = self._ratio(student_NTD, batch.completion_ids[rows], batch.old_logps[rows], own)[counted_NT]
+        normaliser = batch.taught_tokens.clamp(min=1.0) / share
         return (divergence_N * ratio_N).sum() / normaliser
 
-    def _off_policy(self, inputs: Mapping[str, Any]) -> bool:
-        return self.settings.distill_ratio_clip > 0 and inputs.get("old_per_token_logps") is not None
-
-    def _student_states(self, model: nn.Module, inputs: Mapping[str, Any], rows: Sequence[int]) -> Tensor:
+    def _student_states(self, model: nn.Module, batch: Batch, rows: Sequence[int]) -> Tensor:
         """States that predict the completions of `rows`, (N, T, D), with gradient."""
-        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)[rows]
-        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)[rows]
-        width = inputs["completion_ids"].shape[1]
+        ids, mask = (part[rows] for part in batch.sequences)
         given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-        images = [image for image in (row_images(inputs, len(inputs["taught"]))[row] for row in rows) if image]
+        images = [image for image in (batch.images()[row] for row in rows) if image]
         if images:
             given["pixel_values"] = torch.cat([image.pixel_values for image in images])
             given["image_grid_thw"] = torch.cat([image.grid_thw for image in images])
             given["mm_token_type_ids"] = (ids == self.image_token_id).long()
         with self.accelerator.autocast():
-            states = model(**given, logits_to_keep=width + 1, use_cache=False).logits
+            states = model(**given, logits_to_keep=batch.width + 1, use_cache=False).logits
         return states[:, :-1]
 
     def _teacher_states(
-        self, policy: nn.Module, inputs: Mapping[str, Any], rows: Sequence[int]
+        self, policy: nn.Module, batch: Batch, rows: Sequence[int]
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The teacher's states (N, T, D) for the same completions, and its output layer's weights."""
-        prompts = unpadded(inputs["teacher_ids"], inputs["teacher_mask"])
-        completions = unpadded(inputs["completion_ids"], inputs["completion_mask"])
-        images = row_images(inputs, len(prompts))
+        prompts, completions, images = batch.teacher_prompts, batch.completions(), batch.images()
         if not self.settings.teacher_sees_images:
             prompts = [[token for token in ids if token != self.image_token_id] for ids in prompts]
             images = [None] * len(prompts)
@@ -145,7 +138,7 @@ class Distillation:
             found = hidden_of_whole(policy, sequences, self.image_token_id)
             head = causal_model(policy).get_output_embeddings()
             weight, bias = head.weight.data, None if head.bias is None else head.bias.data
-        states = found[0].new_zeros(len(rows), inputs["completion_ids"].shape[1], found[0].shape[-1])
+        states = found[0].new_zeros(len(rows), batch.width, found[0].shape[-1])
         for place, state in enumerate(found):
             states[place, : len(state)] = state
         return states, weight, bias
@@ -174,10 +167,9 @@ class Distillation:
             return student_top_k_with_tail(student_CV, teacher_CV, k)
         return teacher_top_k(student_CV, teacher_CV, k) if k else full_vocabulary(student_CV, teacher_CV)
 
-    def _ratio(self, student_NTD: Tensor, inputs: Mapping[str, Any], rows: Sequence[int], head: Any) -> Tensor:
+    def _ratio(self, student_NTD: Tensor, target_NT: Tensor, old_NT: Tensor, head: Any) -> Tensor:
         """The sampled tokens' importance weights, (N, T)."""
         size = max(1, LOGITS_PER_CHUNK // len(head.weight) // 4)
-        target_NT = inputs["completion_ids"][rows]
         with torch.no_grad():
             parts = [
                 -F.cross_entropy(F.linear(s.float(), head.weight.float(), _float(head.bias)) / self.temperature, t,
@@ -185,7 +177,7 @@ class Distillation:
                 for s, t in zip(student_NTD.flatten(0, 1).split(size), target_NT.flatten().split(size), strict=True)
             ]  # fmt: skip
         logp_NT = torch.cat(parts).view(target_NT.shape)
-        return clipped_ratio(logp_NT, inputs["old_per_token_logps"][rows], self.settings.distill_ratio_clip)
+        return clipped_ratio(logp_NT, old_NT, self.settings.distill_ratio_clip)
 
 
 def _float(bias: Tensor | None) -> Tensor | None:

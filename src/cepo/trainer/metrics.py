@@ -2,82 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from cepo.credit.diagnostics import credit_sums, summarise
-from cepo.credit.groups import LocalGroups, is_decided
-from cepo.credit.step import CreditedRows
-from cepo.glossary import References, Rollout
+from cepo.credit.groups import is_decided
+from cepo.credit.step import StepCredit
+from cepo.glossary import Rollout
+from cepo.trainer.batch import Batch
 
-__all__ = ["CreditCount", "credit_metrics", "loss_mask"]
+__all__ = ["credit_metrics", "step_sums"]
 
 # Per row: divided by the number of rows. Per group: divided by the number of groups.
 _ROWS = ("rows_scored", "rows_nonfinite", "rows_fallback", "rows_minus_own", "rows_plus_sibling", "rows_no_plus")
 _GROUPS = ("groups_undecided", "groups_no_minus")
 
 
-def loss_mask(batch: Mapping[str, Any]) -> Tensor:
-    """Tokens that TRL's loss counts, (B, T)."""
-    mask = batch["completion_mask"]
-    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
+def step_sums(batch: Batch, step: StepCredit) -> Tensor:
+    """One process's part of a step, (S,) float64, additive over processes: numbers of rows and of groups, then
+    `credit_sums`."""
+    mask = batch.loss_mask
+    evidence_BT = torch.zeros(mask.shape, device=mask.device)
+    advantage_B = batch.advantages.float()
+    token_advantage_BT = advantage_B[:, None].expand(mask.shape).clone()
+    credited_B = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
+    if step.credit is not None:
+        rows = list(step.rows)
+        evidence_BT[rows] = step.credit.evidence_BT
+        token_advantage_BT[rows] = step.credit.advantage_BT.float()
+        credited_B[rows] = True
+    sums = credit_sums(advantage_B, evidence_BT, token_advantage_BT, mask, credited_B, step.knobs.clip)
+    counts = torch.tensor([*_row_counts(step), *_group_counts(step)], dtype=torch.float64, device=mask.device)
+    return torch.cat([counts, sums])
 
 
-@dataclass(frozen=True)
-class CreditCount:
-    """One process's part of a step: its batch, groups and references, and the credit that was given."""
+def _row_counts(step: StepCredit) -> list[int]:
+    told = [list(references.values()) for references in step.references.values()]
+    return [
+        len(told),
+        step.scored,
+        step.nonfinite,
+        sum(any(not one.texts and one.source in ("rlsd", "grpo") for one in row) for row in told),
+        sum(any(one.is_own for one in row) for row in told),
+        sum(any(one.source == "sibling" for one in row) for row in told),
+        sum(any(one.source == "none" for one in row) for row in told),
+    ]
 
-    batch: Mapping[str, Any]
-    groups: LocalGroups
-    references: Sequence[References]
-    scored: int
-    credited: CreditedRows | None
-    strength: float
-    clip: float
 
-    def sums(self) -> Tensor:
-        """Additive over processes, (S,) float64: `credit_sums`, then the numbers of rows and groups."""
-        mask = loss_mask(self.batch)
-        evidence_BT = torch.zeros(mask.shape, device=mask.device)
-        credited_B = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
-        if self.credited is not None and self.credited.rows:
-            evidence_BT[self.credited.rows] = self.credited.credit.evidence_BT
-            credited_B[self.credited.rows] = True
-        advantage_B = self.batch["advantages"].float()
-        sums = credit_sums(advantage_B, evidence_BT, mask, credited_B, self.strength, self.clip)
-        counts = torch.tensor([*self._rows(), *self._groups()], dtype=torch.float64, device=mask.device)
-        return torch.cat([counts, sums])
-
-    def _rows(self) -> list[int]:
-        references = self.references
-        return [
-            len(references),
-            self.scored,
-            self.credited.nonfinite if self.credited else 0,
-            sum(reference.minus_source in ("rlsd", "grpo") for reference in references),
-            sum(reference.minus_is_own for reference in references),
-            sum(reference.plus_source == "sibling" for reference in references),
-            sum(reference.plus_source == "none" for reference in references),
-        ]
-
-    def _groups(self) -> list[int]:
-        """A group counts where its first row lies, once."""
-        rows = range(len(self.references))
-        first_here = [self.groups.group_of(row) for row in rows if self.groups.place_in_group(row) == 0]
-        groups = [self.groups.groups[index] for index in first_here]
-        return [
-            len(groups),
-            sum(not is_decided(group) for group in groups),
-            sum(_has_no_wrong(group.rollouts) for group in groups),
-        ]
+def _group_counts(step: StepCredit) -> list[int]:
+    """A group counts where its first row lies, once."""
+    groups = [step.groups.groups[group] for group, place in step.groups.places.values() if place == 0]
+    return [
+        len(groups),
+        sum(not is_decided(group) for group in groups),
+        sum(_has_no_wrong(group.rollouts) for group in groups),
+    ]
 
 
 def credit_metrics(totals: Tensor) -> dict[str, float]:
-    """The loggable numbers of `CreditCount.sums`, added over processes."""
+    """The loggable numbers of `step_sums`, added over processes."""
     split = 2 + len(_ROWS) + len(_GROUPS)
     rows, *rest = totals[:split].tolist()
     per_row, (groups, *per_group) = rest[: len(_ROWS)], rest[len(_ROWS) :]

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from cepo.credit.groups import LocalGroups, is_decided, unpadded
-from cepo.credit.step import CreditedRows
-from cepo.glossary import References
+from cepo.credit.groups import LocalGroups, is_decided
+from cepo.credit.step import StepCredit
 from cepo.reports.traces import CreditRecord, TraceWriter
+from cepo.trainer.batch import Batch
 from cepo.trainer.config import CEPOConfig
 
-__all__ = ["StepRecorder", "credit_records"]
+__all__ = ["StepRecorder"]
 
 
+@dataclass
 class StepRecorder:
     """Chooses the rows of a step to record, and writes their records to `traces/` in the run folder.
 
-    Args:
+    Attributes:
         config: `trace_groups` groups per step, `trace_max_mb` in all.
         tokenizer: decodes prompts and tokens.
         image_token_id: left out of the prompts' texts.
     """
 
-    def __init__(self, config: CEPOConfig, tokenizer: PreTrainedTokenizerBase, image_token_id: int | None) -> None:
-        self.config = config
-        self._tokenizer = tokenizer
-        self._image_token_id = image_token_id
-        self._writer: TraceWriter | None = None
+    config: CEPOConfig
+    tokenizer: PreTrainedTokenizerBase
+    image_token_id: int | None
+    _writer: TraceWriter | None = None
 
     @property
     def wanted(self) -> bool:
         return self.config.trace_groups > 0
 
-    def choose(self, groups: LocalGroups, step: int, rows: int) -> list[int]:
+    def choose(self, groups: LocalGroups, step: int) -> list[int]:
         """Local rows of a few groups, decided ones first; drawn by step."""
         if not self.wanted:
             return []
@@ -46,118 +47,77 @@ class StepRecorder:
         Random(f"traces/{self.config.seed}/{step}").shuffle(indices)
         indices.sort(key=lambda index: not is_decided(groups.groups[index]))
         chosen = set(indices[: self.config.trace_groups])
-        return [row for row in range(rows) if groups.group_of(row) in chosen]
+        return [row for row in groups.places if groups.group_of(row) in chosen]
 
-    def write(
-        self,
-        inputs: Sequence[Mapping[str, Any]],
-        batch: Mapping[str, Any],
-        groups: LocalGroups,
-        references: Sequence[References],
-        credited: CreditedRows | None,
-        traced: Sequence[int],
-        step: int,
-        strength: float,
-    ) -> None:
-        """Append the records of the traced rows with their images."""
+    def write(self, inputs: Sequence[Mapping[str, Any]], batch: Batch, step: StepCredit, traced: Sequence[int]) -> None:
+        """Append the records of the traced rows with their images; rows without credit carry their base advantage."""
         if self._writer is None:
             self._writer = TraceWriter(
                 self.config.run_folder / "traces",
-                resume_step=step - 1,
+                resume_step=step.step - 1,
                 max_bytes=self.config.trace_max_mb * 2**20,
             )
-        prompts = self._prompts(batch, traced)
-        records = credit_records(
-            traced,
-            {row: str(inputs[row].get("id") or _prompt_id(inputs[row]["prompt"])) for row in traced},
-            prompts,
-            batch,
-            groups,
-            references,
-            credited,
-            self._tokenizer,
-            self.config.method,
-            step,
-            strength,
-            self.config.credit.credit_clip,
-        )
+        prompts, completions = batch.prompts(), batch.completions()
+        records = [self._record(inputs[row], row, prompts[row], completions[row], batch, step) for row in traced]
         self._writer.write_step(records, [_first_image(inputs[row]) for row in traced])
 
-    def _prompts(self, batch: Mapping[str, Any], traced: Sequence[int]) -> dict[int, str]:
-        rows = unpadded(batch["prompt_ids"][traced], batch["prompt_mask"][traced])
-        kept = [[token for token in row if token != self._image_token_id] for row in rows]
-        return dict(zip(traced, map(str, self._tokenizer.batch_decode(kept)), strict=True))
-
-
-def credit_records(
-    traced: Sequence[int],
-    problem_ids: Mapping[int, str],
-    prompt_texts: Mapping[int, str],
-    batch: Mapping[str, Any],
-    groups: LocalGroups,
-    references: Sequence[References],
-    credited: CreditedRows | None,
-    tokenizer: PreTrainedTokenizerBase,
-    method: str,
-    step: int,
-    strength: float,
-    clip: float,
-) -> list[CreditRecord]:
-    """One record for each traced local row; rows without credit carry their base advantage alone."""
-    completions = unpadded(batch["completion_ids"], batch["completion_mask"])
-    place = {row: index for index, row in enumerate(credited.rows)} if credited else {}
-    records = []
-    for row in traced:
-        group = groups.group_of(row)
-        rollout = groups.groups[group].rollouts[groups.place_in_group(row)]
-        ids = completions[row]
-        streams: dict[str, Any] = {"advantage": float(batch["advantages"][row])}
-        if credited is not None and row in place:
-            streams = _streams(credited, place[row], len(ids), references[row])
-        records.append(
-            CreditRecord(
-                step=step,
-                problem_id=problem_ids[row],
-                row=groups.first_row + row,
-                group=group,
-                method=method,
-                prompt_text=prompt_texts[row],
-                tokens=[str(tokenizer.decode([token])) for token in ids],
-                token_ids=ids,
-                base_advantage=float(batch["advantages"][row]),
-                reward=rollout.reward,
-                correct=rollout.correct,
-                answer=rollout.answer,
-                gold=groups.groups[group].gold,
-                r_plus=references[row].plus,
-                r_minus=references[row].minus,
-                plus_source=references[row].plus_source,
-                minus_source=references[row].minus_source,
-                strength=strength,
-                clip=clip,
-                **streams,
-            )
+    def _record(
+        self,
+        given: Mapping[str, Any],
+        row: int,
+        prompt_ids: Sequence[int],
+        ids: Sequence[int],
+        batch: Batch,
+        step: StepCredit,
+    ) -> CreditRecord:
+        rollout, group = step.groups.rollout(row), step.groups.group_of(row)
+        base = float(batch.advantages[row])
+        shown = [token for token in prompt_ids if token != self.image_token_id]
+        return CreditRecord(
+            step=step.step,
+            problem_id=str(given.get("id") or _prompt_id(given["prompt"])),
+            row=step.groups.first_row + row,
+            group=group,
+            method=step.method.name,
+            prompt_text=str(self.tokenizer.decode(shown)),
+            tokens=[str(self.tokenizer.decode([token])) for token in ids],
+            token_ids=list(ids),
+            base_advantage=base,
+            reward=rollout.reward,
+            correct=rollout.correct,
+            answer=rollout.answer,
+            gold=step.groups.groups[group].gold,
+            told=dict(step.references[row]),
+            strength=step.knobs.strength,
+            clip=step.knobs.clip,
+            dead_zone=step.knobs.dead_zone,
+            **_streams(step, row, len(ids), base),
         )
-    return records
 
 
-def _streams(credited: CreditedRows, place: int, length: int, references: References) -> dict[str, Any]:
-    """Per-token lists of one credited row."""
+def _streams(step: StepCredit, row: int, length: int, base: float) -> dict[str, Any]:
+    """Per-token lists of one row; where no reference is told, a prompt's log-probs are the student's and left out."""
+    if step.credit is None or row not in step.rows:
+        return {"advantage": base}
+    place = list(step.rows).index(row)
 
-    def values(stream_BT: Tensor) -> list[float]:
-        return stream_BT[place, :length].tolist()
+    def values(stream_T: Tensor) -> list[float]:
+        return stream_T[:length].tolist()
 
+    told = step.references[row]
+    logps = {
+        prompt: values(logp_T) for prompt, logp_T in step.logps[row].items() if prompt not in told or told[prompt].texts
+    }
+    credit = step.credit
     return {
-        "logp_plus": values(credited.logps.plus_BT),
-        "logp_minus": values(credited.logps.minus_BT) if references.minus else None,
-        "logp_student": values(credited.logps.student_BT),
-        "evidence": values(credited.credit.evidence_BT),
-        "weight": values(credited.credit.weight_BT),
-        "advantage": values(credited.credit.advantage_BT),
+        "logps": logps,
+        "evidence": values(credit.evidence_BT[place]),
+        "weight": values(credit.weight_BT[place]),
+        "advantage": values(credit.advantage_BT[place]),
     }
 
 
-def _prompt_id(prompt: Any) -> str:
+def _prompt_id(prompt: object) -> str:
     return hashlib.sha256(repr(prompt).encode()).hexdigest()[:16]
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from cepo.credit.rules import METHODS
+from cepo.credit.rules import METHODS, Distillation
 from cepo.reports.traces import TRACE_FILE, CreditRecord, read_traces
 
 __all__ = ["COLUMNS", "credited", "read_credited"]
 
 COLUMNS = ("moved", "above null", "at clip", "on numbers", "numbers", "r- own", "r- group", "r- none")
-_DISTILLATION = frozenset(name for name, method in METHODS.items() if method.objective == "distillation")
+_DISTILLATION = frozenset(name for name, method in METHODS.items() if isinstance(method, Distillation))
 
 
 def read_credited(folder: Path, metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -150,7 +150,7 @@ def check_data(plan: Plan, arms: Sequence[str]) -> None:
         spec = data_spec(settings.data, settings.data_split, settings.data_limit, settings, run.seed)
         if repr(spec) not in loaded:
             loaded[repr(spec)] = load_data(spec)
-        if get_method(run.config.method).teachers:
+        if get_method(run.config.method).references:
             data, config = loaded[repr(spec)], run.config
             try:
                 check_answers(data, config.answer_column, config.wrong_reward, settings.rewards)

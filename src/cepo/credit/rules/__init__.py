@@ -1,0 +1,20 @@
+"""Credit rules and distillations: one file each, and the registry that knows them by name."""
+
+from cepo.credit.rules.distillations import Distillation
+from cepo.credit.rules.registry import METHODS, Method, get_method, register
+from cepo.credit.rules.rule import STUDENT, Credit, Inputs, Knobs, Quantities, Rule, credit_from
+
+__all__ = [
+    "METHODS",
+    "STUDENT",
+    "Credit",
+    "Distillation",
+    "Inputs",
+    "Knobs",
+    "Method",
+    "Quantities",
+    "Rule",
+    "credit_from",
+    "get_method",
+    "register",
+]

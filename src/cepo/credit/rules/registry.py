@@ -1,0 +1,61 @@
+"""The methods by name: credit rules and distillations. To add a rule, see docs/credit_rule.md."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from cepo.credit.references import SOURCES
+from cepo.credit.rules.cepo import CEPO
+from cepo.credit.rules.distillations import OPSD, SDPO, Distillation
+from cepo.credit.rules.grpo import GRPO
+from cepo.credit.rules.probe import probe
+from cepo.credit.rules.rlsd import RLSD
+from cepo.credit.rules.rule import QUANTITIES, STUDENT, Rule
+from cepo.errors import RuleError, did_you_mean
+
+__all__ = ["METHODS", "Method", "get_method", "register"]
+
+Method: TypeAlias = Rule | Distillation
+
+METHODS: dict[str, Method] = {method.name: method for method in (GRPO, RLSD, CEPO, OPSD, SDPO)}
+
+_OURS = frozenset(METHODS)
+
+
+def register(method: Method) -> None:
+    """Make a method of your own known under its name, for `CEPOConfig(method=name)`.
+
+    Registering a name again replaces it. A rule is first tried on random input.
+
+    Raises:
+        RuleError: the name is one of ours, a prompt or a quantity is unknown, prompts are declared without an
+            `assign`, or the rule does not do what it says (see `cepo.credit.rules.probe`).
+    """
+    if method.name in _OURS:
+        source = METHODS[method.name].source
+        raise RuleError(f"there is a method {method.name!r} already ({source}); choose another name")
+    for prompt in method.references:
+        if prompt not in SOURCES:
+            raise RuleError(
+                f"method {method.name!r} reads the prompt {prompt!r}, but there are {', '.join((STUDENT, *SOURCES))}; "
+                f"a prompt of your own is registered (register_source) before the rule{did_you_mean(prompt, SOURCES)}"
+            )
+    if isinstance(method, Rule):
+        if unknown := method.reads - set(QUANTITIES):
+            known = ", ".join(QUANTITIES)
+            raise RuleError(f"rule {method.name!r} reads {sorted(unknown)}; what can be read is {known}")
+        if method.assign is None and (method.prompts or method.reads):
+            raise RuleError(f"rule {method.name!r} declares what it reads, but has no `assign` that would read it")
+        probe(method)
+    METHODS[method.name] = method
+
+
+def get_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        RuleError: no such method; the nearest name is suggested.
+    """
+    if name not in METHODS:
+        raise RuleError(f"unknown method {name!r} (there are {', '.join(METHODS)}){did_you_mean(name, METHODS)}")
+    return METHODS[name]

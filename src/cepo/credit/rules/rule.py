@@ -1,0 +1,189 @@
+"""What a credit rule is, what it is handed, and what it gives back.
+
+A rule names the prompts and the quantities that it reads, and is handed exactly those: asking for another one is
+an error at `register`, before anything is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cepo.credit.evidence import dead_zone, modulate, weights
+from cepo.errors import RuleError
+
+__all__ = [
+    "QUANTITIES",
+    "STUDENT",
+    "Assign",
+    "Credit",
+    "Inputs",
+    "Knobs",
+    "Quantities",
+    "Quantity",
+    "Rule",
+    "credit_from",
+]
+
+STUDENT = "student"
+"""The prompt without a reference: the policy's own. It needs no entry in the registry of references."""
+
+Quantity = Literal["entropy", "pass_rate", "deviation", "reward", "verdict", "scores"]
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """The settings of one step: lambda in [0, 1], eps_w in [0, 1), and the dead zone in nats."""
+
+    strength: float
+    clip: float
+    dead_zone: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """What a rule gives its rows, each (B, T): evidence (nats; 0 where it has none), weight and advantage.
+
+    `advantage_BT` is what the loss reads; evidence and weight are what logs, records and reports show.
+    """
+
+    evidence_BT: Tensor
+    weight_BT: Tensor
+    advantage_BT: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Quantities:
+    """What a rule may read beside log-probs. None: it did not ask.
+
+    Attributes:
+        entropy_BT: of the student's distribution at each token, nats, at the sampling temperature.
+        pass_rate_B: share of right rollouts in the row's group.
+        deviation_B: standard deviation of the group's rewards, Bessel-corrected: what divides A.
+        reward_B: total reward.
+        verdict_B: whether the row is right; False where no verdict exists too.
+        scores_BT: per-token scores from outside, 0 on padding; rows without scores never reach the rule.
+    """
+
+    entropy_BT: Tensor | None = None
+    pass_rate_B: Tensor | None = None
+    deviation_B: Tensor | None = None
+    reward_B: Tensor | None = None
+    verdict_B: Tensor | None = None
+    scores_BT: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a rule is handed for B rows of T completion tokens: what it declared, and nothing else.
+
+    Attributes:
+        rule: its name, for errors.
+        advantage_B: A of each row, before credit.
+        mask_BT: tokens that the loss counts.
+        knobs: the step's settings.
+        logps: prompt name -> log-probs (B, T), nats; read them through `logp`.
+        quantities: read them through `entropy_BT`, `pass_rate_B`, ...
+    """
+
+    rule: str
+    advantage_B: Tensor
+    mask_BT: Tensor
+    knobs: Knobs
+    logps: Mapping[str, Tensor]
+    quantities: Quantities = Quantities()
+
+    def logp(self, prompt: str) -> Float[Tensor, "B T"]:
+        """Log-probs of the rows' tokens under a prompt, nats. Where a row has no wrong reference and the fallback is
+        `rlsd`, "minus" holds the student's.
+
+        Raises:
+            RuleError: a prompt that the rule did not declare.
+        """
+        if prompt not in self.logps:
+            raise RuleError(
+                f"rule {self.rule!r} reads the prompt {prompt!r}, but declares {tuple(self.logps)}: add it to `prompts`"
+            )
+        return self.logps[prompt]
+
+    @property
+    def entropy_BT(self) -> Float[Tensor, "B T"]:
+        return self._read("entropy", self.quantities.entropy_BT)
+
+    @property
+    def pass_rate_B(self) -> Float[Tensor, "B"]:
+        return self._read("pass_rate", self.quantities.pass_rate_B)
+
+    @property
+    def deviation_B(self) -> Float[Tensor, "B"]:
+        return self._read("deviation", self.quantities.deviation_B)
+
+    @property
+    def reward_B(self) -> Float[Tensor, "B"]:
+        return self._read("reward", self.quantities.reward_B)
+
+    @property
+    def verdict_B(self) -> Bool[Tensor, "B"]:
+        return self._read("verdict", self.quantities.verdict_B)
+
+    @property
+    def scores_BT(self) -> Float[Tensor, "B T"]:
+        return self._read("scores", self.quantities.scores_BT)
+
+    def _read(self, name: Quantity, value: Tensor | None) -> Tensor:
+        if value is None:
+            raise RuleError(f"rule {self.rule!r} reads {name!r}, but does not declare it: add it to its `reads`")
+        return value
+
+
+Assign: TypeAlias = Callable[[Inputs], Credit]
+"""A rule's pure function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A credit rule: one small file with one pure function.
+
+    Attributes:
+        name: as in `CEPOConfig.method`.
+        source: paper and formula.
+        prompts: names of the prompts whose log-probs it reads: "student", and any in the registry of references
+            ("plus", "minus", or one that you registered). Each costs a forward of the rows that get credit.
+        assign: the function; None: every token keeps its row's advantage, and nothing is scored (GRPO).
+        reads: what else it reads, of QUANTITIES.
+        acts_where_equal: whether it also gives credit to rows of groups whose rewards are all equal (A = 0).
+        keeps_sign: whether every token's advantage has the sign of A or is 0. `register` checks what is said here.
+    """
+
+    name: str
+    source: str
+    prompts: tuple[str, ...] = ()
+    assign: Assign | None = None
+    reads: frozenset[Quantity] = frozenset()
+    acts_where_equal: bool = False
+    keeps_sign: bool = True
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Its prompts that hold a reference."""
+        return tuple(prompt for prompt in self.prompts if prompt != STUDENT)
+
+
+def credit_from(inputs: Inputs, evidence_BT: Float[Tensor, "B T"]) -> Credit:
+    """CEPO's way from evidence of any kind to advantages: dead zone, clip, lambda (arXiv 2605.19436).
+
+    Evidence in nats; see `cepo.credit.evidence.modulate` for the formula and its bounds.
+    """
+    knobs = inputs.knobs
+    evidence_BT = dead_zone(evidence_BT, knobs.dead_zone)
+    given = (inputs.advantage_B, evidence_BT, inputs.mask_BT)
+    return Credit(
+        evidence_BT=evidence_BT,
+        weight_BT=weights(*given, knobs.clip),
+        advantage_BT=modulate(*given, knobs.strength, knobs.clip),
+    )

@@ -1,0 +1,304 @@
+"""TRL's generated batch: the only place that names its keys, and says of each what it holds.
+
+A batch is a dict of tensors and lists. Whether an entry has one element for each row, for each image or for the
+whole batch is written down in KINDS, never guessed from a length. A key that is not there is refused, so that a new
+release of TRL cannot be misread in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cepo.credit.groups import LocalGroups
+from cepo.credit.step import Row, StepCredit
+from cepo.errors import ModelError
+from cepo.scoring import Images
+
+__all__ = ["KINDS", "Batch", "Kind"]
+
+
+class Kind(Enum):
+    """What one entry holds."""
+
+    PROMPT = auto()
+    """(B, P), padded on the left."""
+    COMPLETION = auto()
+    """(B, T), padded on the right."""
+    SEQUENCE = auto()
+    """(B, P + T): prompt and completion."""
+    TEACHER = auto()
+    """(B, S), padded on the right; ours, for distillation."""
+    ROW = auto()
+    """(B,), a list of B, or (B, 1)."""
+    IMAGES = auto()
+    """One element for each image, or for each patch of an image."""
+    WHOLE = auto()
+    """One number for the batch."""
+
+
+KINDS: dict[str, Kind] = {
+    "prompt_ids": Kind.PROMPT,
+    "prompt_mask": Kind.PROMPT,
+    "completion_ids": Kind.COMPLETION,
+    "completion_mask": Kind.COMPLETION,
+    "tool_mask": Kind.COMPLETION,
+    "old_per_token_logps": Kind.COMPLETION,
+    "ref_per_token_logps": Kind.COMPLETION,
+    "sampling_per_token_logps": Kind.COMPLETION,
+    "importance_sampling_ratio": Kind.COMPLETION,
+    "advantages": Kind.COMPLETION,
+    "token_type_ids": Kind.SEQUENCE,
+    "mm_token_type_ids": Kind.SEQUENCE,
+    "num_images": Kind.ROW,
+    "num_tiles": Kind.ROW,
+    "pixel_values": Kind.IMAGES,
+    "pixel_attention_mask": Kind.IMAGES,
+    "image_grid_thw": Kind.IMAGES,
+    "image_sizes": Kind.IMAGES,
+    "image_position_ids": Kind.IMAGES,
+    "spatial_shapes": Kind.IMAGES,
+    "num_items_in_batch": Kind.WHOLE,
+    "teacher_ids": Kind.TEACHER,
+    "teacher_mask": Kind.TEACHER,
+    "taught": Kind.ROW,
+    "taught_tokens": Kind.WHOLE,
+}
+"""Key -> what it holds. `advantages` and `importance_sampling_ratio` may also have one number for each row."""
+
+_PADDED_WITH_PAD = ("prompt_ids", "completion_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A view of TRL's batch. Nothing is changed in place: what changes it gives another batch.
+
+    Raises:
+        ModelError: a key that is not in KINDS.
+    """
+
+    raw: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.raw.keys() - KINDS.keys()):
+            raise ModelError(
+                f"the generated batch has entries that this version of cepo does not know: {', '.join(unknown)}; "
+                "is TRL newer than cepo was made for?"
+            )
+
+    def __len__(self) -> int:
+        return len(self.raw["prompt_ids"])
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    @property
+    def completion_ids(self) -> Tensor:
+        return self.raw["completion_ids"]
+
+    @property
+    def width(self) -> int:
+        """T, the completions' padded length."""
+        return self.completion_ids.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.completion_ids.device
+
+    @property
+    def advantages(self) -> Tensor:
+        """(B,), or (B, T) once there is credit."""
+        return self.raw["advantages"]
+
+    @property
+    def loss_mask(self) -> Tensor:
+        """Tokens that TRL's loss counts, (B, T)."""
+        mask = self.raw["completion_mask"]
+        return mask * self.raw["tool_mask"] if "tool_mask" in self.raw else mask
+
+    @property
+    def old_logps(self) -> Tensor | None:
+        """Log-probs of the policy that generated, (B, T), nats; None where the update is on policy."""
+        return self.raw.get("old_per_token_logps")
+
+    @property
+    def sequences(self) -> tuple[Tensor, Tensor]:
+        """Ids and mask of prompts with their completions, (B, P + T)."""
+        ids = torch.cat([self.raw["prompt_ids"], self.completion_ids], dim=1)
+        return ids, torch.cat([self.raw["prompt_mask"], self.raw["completion_mask"]], dim=1)
+
+    @property
+    def teacher_prompts(self) -> list[list[int]]:
+        return _unpadded(self.raw["teacher_ids"], self.raw["teacher_mask"])
+
+    @property
+    def taught(self) -> Tensor:
+        """1.0 for each row that a distillation's teacher has something to tell, (B,)."""
+        return self.raw["taught"]
+
+    @property
+    def taught_tokens(self) -> Tensor:
+        """Tokens of taught rows over all processes."""
+        return self.raw["taught_tokens"]
+
+    def prompts(self) -> list[list[int]]:
+        """Prompts' token ids without padding."""
+        return _unpadded(self.raw["prompt_ids"], self.raw["prompt_mask"])
+
+    def completions(self) -> list[list[int]]:
+        """Completions' token ids without padding."""
+        return _unpadded(self.completion_ids, self.raw["completion_mask"])
+
+    def images(self) -> list[Images | None]:
+        """Each row's images.
+
+        Raises:
+            ModelError: a vision model whose processor gives no `image_grid_thw` (not of Qwen-VL's layout).
+        """
+        if "pixel_values" not in self.raw:
+            return [None] * len(self)
+        if "image_grid_thw" not in self.raw:
+            raise ModelError(
+                "token-level credit needs images in Qwen-VL's layout (pixel_values with image_grid_thw), but this "
+                "model's processor gives another; use method='grpo' with it"
+            )
+        grid: Tensor = self.raw["image_grid_thw"]
+        patches = grid.prod(dim=-1)
+        images: list[Images | None] = []
+        first_image = first_patch = 0
+        for count in self.raw["num_images"]:
+            own = grid[first_image : first_image + count]
+            size = int(patches[first_image : first_image + count].sum())
+            pixels = self.raw["pixel_values"][first_patch : first_patch + size]
+            images.append(Images(pixels, own) if count else None)
+            first_image, first_patch = first_image + count, first_patch + size
+        return images
+
+    def rows(
+        self, prompts: Sequence[object], groups: LocalGroups, scores: Mapping[int, Sequence[float]] | None = None
+    ) -> list[Row]:
+        """The rows as credit wants them; `scores`: per-token scores from outside, of the rows that have them."""
+        parts = zip(self.prompts(), self.completions(), self.images(), self.advantages.tolist(), strict=True)
+        return [
+            Row(
+                index=row,
+                group=groups.group_of(row),
+                prompt=prompts[row],
+                prompt_ids=prompt_ids,
+                completion_ids=completion_ids,
+                images=images,
+                advantage=advantage,
+                scores=(scores or {}).get(row),
+            )
+            for row, (prompt_ids, completion_ids, images, advantage) in enumerate(parts)
+        ]
+
+    # --- changing ---------------------------------------------------------------------------------------------
+
+    def having(self, **entries: object) -> Batch:
+        """The batch with entries added or replaced."""
+        return Batch({**self.raw, **entries})
+
+    def with_credit(self, step: StepCredit) -> Batch:
+        """Advantages (B,) become (B, T) where some row got credit; the other rows keep theirs on every token."""
+        if step.credit is None:
+            return self
+        advantage_BT = self.advantages[:, None].repeat(1, self.width)
+        advantage_BT[list(step.rows)] = step.credit.advantage_BT.to(advantage_BT.dtype)
+        return self.having(advantages=advantage_BT)
+
+    def alive(self) -> Tensor:
+        """Rows with any advantage that is not 0, (B,)."""
+        return (self.advantages != 0).any(dim=-1) if self.advantages.dim() > 1 else self.advantages != 0
+
+    def taking(self, rows: Sequence[int]) -> Batch:
+        """The batch of these rows alone."""
+        kept: dict[str, Any] = {}
+        for name, value in self.raw.items():
+            kind = KINDS[name]
+            if kind is Kind.IMAGES:
+                continue
+            if kind is Kind.WHOLE or value is None:
+                kept[name] = value
+            else:
+                kept[name] = value[list(rows)] if isinstance(value, Tensor) else [value[row] for row in rows]
+        if "pixel_values" in self.raw:
+            images = self.images()
+            kept |= _flat([images[row] for row in rows])
+        return Batch(kept)
+
+    def replacing(self, taken: Mapping[int, int], fresh: Batch, pad_id: int) -> Batch:
+        """The batch with the rows `taken` (row -> row of `fresh`) replaced; both are padded to the wider one."""
+        widths = _Widths(
+            max(self.raw["prompt_ids"].shape[1], fresh.raw["prompt_ids"].shape[1]), max(self.width, fresh.width)
+        )
+        merged: dict[str, Any] = {}
+        for name, value in self.raw.items():
+            kind = KINDS[name]
+            if kind is Kind.IMAGES:
+                continue
+            if kind is Kind.WHOLE or value is None:
+                merged[name] = value
+            elif isinstance(value, Tensor):
+                fill = pad_id if name in _PADDED_WITH_PAD else 0
+                old, new = self._padded(name, widths, fill).clone(), fresh._padded(name, widths, fill)
+                old, new = _alike(old, new)
+                old[list(taken)] = new[list(taken.values())].to(old.dtype)
+                merged[name] = old
+            else:
+                merged[name] = [fresh.raw[name][taken[row]] if row in taken else v for row, v in enumerate(value)]
+        return Batch(merged | self._merged_images(taken, fresh))
+
+    def _padded(self, name: str, widths: _Widths, fill: int) -> Tensor:
+        value, kind = self.raw[name], KINDS[name]
+        if value.dim() == 1 or kind in (Kind.ROW, Kind.TEACHER) or _is_per_row(name, value):
+            return value
+        left = widths.prompt - self.raw["prompt_ids"].shape[1] if kind is not Kind.COMPLETION else 0
+        right = widths.completion - self.width if kind is not Kind.PROMPT else 0
+        return torch.nn.functional.pad(value, (left, right), value=fill)
+
+    def _merged_images(self, taken: Mapping[int, int], fresh: Batch) -> dict[str, Any]:
+        if "pixel_values" not in self.raw and "pixel_values" not in fresh.raw:
+            return {}
+        old, new = self.images(), fresh.images()
+        return _flat([new[taken[row]] if row in taken else old[row] for row in range(len(self))])
+
+
+@dataclass(frozen=True, slots=True)
+class _Widths:
+    """Padded lengths of prompts and completions."""
+
+    prompt: int
+    completion: int
+
+
+def _is_per_row(name: str, value: Tensor) -> bool:
+    """vLLM's importance ratio of a whole sequence is (B, 1): one number for each row, not a token."""
+    return name == "importance_sampling_ratio" and value.shape[1] == 1
+
+
+def _alike(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+    """One number for each row against one for each token: the row's holds for all of its tokens."""
+    if old.dim() != new.dim() or old.shape[1:] == new.shape[1:]:
+        return old, new
+    width = max(old.shape[1], new.shape[1])
+    return old.expand(-1, width).clone(), new.expand(-1, width)
+
+
+def _flat(images: Sequence[Images | None]) -> dict[str, Any]:
+    """TRL's flat image tensors of these rows."""
+    own = [image for image in images if image is not None]
+    flat: dict[str, Any] = {"num_images": [len(image.grid_thw) if image else 0 for image in images]}
+    if own:
+        flat["pixel_values"] = torch.cat([image.pixel_values for image in own])
+        flat["image_grid_thw"] = torch.cat([image.grid_thw for image in own])
+    return flat
+
+
+def _unpadded(ids_BT: Tensor, mask_BT: Tensor) -> list[list[int]]:
+    rows = zip(ids_BT.tolist(), mask_BT.tolist(), strict=True)
+    return [[token for token, keep in zip(row, kept, strict=True) if keep] for row, kept in rows]
