@@ -57,9 +57,7 @@ def read_settings(algorithm: Mapping[str, Any], loss: str) -> tuple[Rule, Credit
     method, preset = get_method(str(given.pop("method", "cepo"))), str(given.pop("preset", "default"))
     _check_fields(given)
     if not isinstance(method, Rule):
-        raise SettingError(
-            f"algorithm.cepo.method={method.name!r} matches distributions; in verl: grpo, rlsd, cepo, or a rule of yours"
-        )
+        raise SettingError(f"algorithm.cepo.method={method.name!r} matches distributions; verl takes credit rules")
     if algorithm.get("adv_estimator") != "grpo":
         raise SettingError(f"algorithm.adv_estimator={algorithm.get('adv_estimator')!r}: credit stands on 'grpo'")
     if method.assign is not None and loss not in LOSSES:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from torch import nn
 
-from cepo.credit.evidence import contrastive_evidence, marginal_logp, privileged_gain
-from cepo.credit.prompts import TeacherPrompts
-from cepo.credit.references import choose_references
-from cepo.glossary import Group, References
+from cepo.credit.evidence import marginal_logp
+from cepo.credit.prompts import PromptStyle, TeacherPrompts
+from cepo.credit.references import References, choose_references
+from cepo.credit.rules import STUDENT, Inputs, Knobs, Quantities
+from cepo.glossary import Group
 from cepo.lab.audit.metrics import Floats
 from cepo.lab.audit.problems import AuditProblem
 from cepo.lab.audit.sampling import Prompt
@@ -48,28 +49,52 @@ def references_in(
 
     Equal to the trainer's choice at step 1 for the problem's place in the batch.
     """
-    group = Group(problem.gold, tuple(member.rollout for member in members), problem.solution)
-    chosen = choose_references(
-        group, variant.policy(seed), step=1, index=members[0].problem, contrastive=variant.minus is not None
-    )
-    return [None if one.plus is None or (variant.minus is not None and not one.minus) else one for one in chosen]
+    group = _group(problem, members)
+    prompts, index = variant.rule.references, members[0].problem
+    chosen = choose_references(group, prompts, variant.policy(seed), step=1, index=index)
+    return [one if all(told.texts for told in one.values()) else None for one in chosen]
+
+
+def _group(problem: AuditProblem, members: Sequence[Target]) -> Group:
+    return Group(problem.gold, tuple(member.rollout for member in members), problem.solution)
 
 
 def keys_of(target: Target, variant: Variant, references: References) -> list[Key]:
-    """The log-probs that the variant's evidence is made of: P+ first, then P- or P_S."""
-    told = [references.plus, *references.minus]
-    keys = [Key(target, variant.asking, reference, variant.other_teacher) for reference in told]
-    return keys if references.minus else [*keys, Key(target, ASKING[0], None)]
+    """The log-probs that the variant's evidence is made of."""
+    return [key for keys in _keys_by_prompt(target, variant, references).values() for key in keys]
+
+
+def _keys_by_prompt(target: Target, variant: Variant, references: References) -> dict[str, list[Key]]:
+    """Prompt name -> one key for each of its references."""
+    keys = {
+        prompt: [Key(target, variant.asking, text, variant.other_teacher) for text in references[prompt].texts]
+        for prompt in variant.rule.references
+    }
+    return keys | ({STUDENT: [Key(target, ASKING[0], None)]} if STUDENT in variant.rule.prompts else {})
 
 
 def evidence_of(target: Target, variant: Variant, references: References, book: ScoreBook) -> Floats:
-    """Delta_t of a target's tokens, nats."""
-    plus_BT, *others = (torch.from_numpy(book[key])[None] for key in keys_of(target, variant, references))
-    mask_BT = torch.ones_like(plus_BT, dtype=torch.bool)
-    if variant.method == "rlsd":
-        return privileged_gain(plus_BT, others[0], mask_BT)[0].double().numpy()
-    minus_BT = marginal_logp(torch.stack(others), torch.ones(len(others), 1, dtype=torch.bool))
-    return contrastive_evidence(plus_BT, minus_BT, mask_BT)[0].double().numpy()
+    """Delta_t of a target's tokens, nats: what the variant's rule says, before clip and lambda."""
+    logps = {
+        prompt: _marginal([torch.from_numpy(book[key])[None] for key in keys])
+        for prompt, keys in _keys_by_prompt(target, variant, references).items()
+    }
+    mask_BT = torch.ones_like(next(iter(logps.values())), dtype=torch.bool)
+    sign = 1.0 if target.right else -1.0
+    rule = variant.rule
+    assert rule.assign is not None
+    inputs = Inputs(rule.name, torch.tensor([sign]), mask_BT, Knobs(1.0, 0.5), logps, _quantities(target))
+    return rule.assign(inputs).evidence_BT[0].double().numpy()
+
+
+def _marginal(logps: Sequence[torch.Tensor]) -> torch.Tensor:
+    return marginal_logp(torch.stack(list(logps)), torch.ones(len(logps), 1, dtype=torch.bool))
+
+
+def _quantities(target: Target) -> Quantities:
+    return Quantities(
+        reward_B=torch.tensor([target.rollout.reward]), verdict_B=torch.tensor([target.rollout.correct is True])
+    )
 
 
 class ScoreBook:
@@ -94,9 +119,8 @@ class ScoreBook:
         self._models = models
         self._image_token_id = image_token_id
         self._temperature = temperature
-        self._prompts: Mapping[tuple[str, str | None], TeacherPrompts] = {
-            (asking.style, asking.template): TeacherPrompts(tokenizer, render, asking.style, asking.template)
-            for asking in ASKING
+        self._prompts: Mapping[PromptStyle, TeacherPrompts] = {
+            style: TeacherPrompts(tokenizer, render, style) for style in get_args(PromptStyle)
         }
         self._wanted: dict[Key, None] = {}
         self._logps: dict[Key, np.ndarray] = {}
@@ -142,8 +166,8 @@ class ScoreBook:
 
     def _row(self, key: Key) -> ScoreRow:
         prompt = self._problems[key.target.problem]
-        teacher = self._prompts[key.asking.style, key.asking.template]
-        ids = teacher.prompt_ids(prompt.messages, prompt.ids, key.reference)
+        teacher = self._prompts[key.asking.style]
+        ids = teacher.prompt_ids(prompt.messages, prompt.ids, key.reference, key.asking.form)
         images = prompt.images
         if not key.asking.sees_images:
             ids, images = [token for token in ids if token != self._image_token_id], None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cepo.credit.evidence import dead_zone
-from cepo.glossary import References
+from cepo.credit.references import References
 from cepo.lab.audit.collect import is_decided
 from cepo.lab.audit.evidence import Key, ScoreBook, evidence_of, keys_of, references_in
 from cepo.lab.audit.labelled import Tokens, gather_tokens, measure_tokens, profile

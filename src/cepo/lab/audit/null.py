@@ -15,6 +15,7 @@ from random import Random
 import numpy as np
 
 from cepo.answers import same_answer
+from cepo.credit.rules import get_method
 from cepo.lab.audit.evidence import Key, ScoreBook
 from cepo.lab.audit.ledger import Cell, Ledger
 from cepo.lab.audit.metrics import Floats, concatenated, quantile
@@ -108,12 +109,14 @@ def _pairs(
 def null_floor(pairs: Sequence[NullPair], book: ScoreBook, asking: Asking, method: str) -> tuple[float, float]:
     """(median, 90th percentile) of |Delta| between answers of other problems, nats: what a dead zone takes off.
 
-    Both lengths together, as training draws them; for rlsd one reference against none. NaN without a pair.
+    Both lengths together, as training draws them; for a rule with one reference: it against none. NaN without a pair.
     """
+    rule = get_method(method)
+    against_none = len(rule.references) == 1
     wanted = [
         pair
         for pair in pairs
-        if pair.asking == asking and pair.kind.startswith("others") and (pair.second is None) == (method == "rlsd")
+        if pair.asking == asking and pair.kind.startswith("others") and (pair.second is None) == against_none
     ]
     size_N = concatenated([_size(pair, book) for pair in wanted])
     if not len(size_N):

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import product
-from typing import Literal, get_args
+from typing import get_args
 
-from cepo.credit.prompts import RATIONALE_TEMPLATE, PromptStyle
-from cepo.credit.references import MINUS_POLICIES, MinusPolicy, ReferenceForm, ReferencePolicy
+from cepo.credit.prompts import PromptStyle
+from cepo.credit.references import MINUS_POLICIES, MinusPolicy, ReferencePolicy
+from cepo.credit.rules import METHODS, Rule, get_method
+from cepo.glossary import ReferenceForm
 
 __all__ = ["ASKING", "Asking", "Variant", "grid", "select"]
 
-MethodName = Literal["rlsd", "cepo"]
+_EVERY_WAY = ("rlsd", "cepo")
+"""Rules that are audited under every way of asking; one of your own under the plain ones."""
+
+_NOT_HERE = frozenset({"entropy", "scores", "pass_rate", "deviation"})
+"""What a rule may read in training, and the audit does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,6 @@ class Asking:
     style: PromptStyle = "user"
     form: ReferenceForm = "answer"
     sees_images: bool = True
-
-    @property
-    def template(self) -> str | None:
-        """Text around the reference, as the trainer has it; None: the style's own."""
-        return RATIONALE_TEMPLATE if (self.form, self.style) == ("rationale", "user") else None
 
     @property
     def name(self) -> str:
@@ -41,16 +42,22 @@ ASKING: tuple[Asking, ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way: the method, how r- is chosen (None for rlsd, which has none), and how the teachers are asked.
+    """One way: the credit rule, how r- is chosen (None for a rule that has none), and how the teachers are asked.
 
     `other_teacher`: P+ and P- come from the weights given with --teacher instead of the policy's own.
     """
 
-    method: MethodName
+    method: str
     minus: MinusPolicy | None
     asking: Asking = Asking()
     allow_self: bool = False
     other_teacher: bool = False
+
+    @property
+    def rule(self) -> Rule:
+        rule = get_method(self.method)
+        assert isinstance(rule, Rule)
+        return rule
 
     @property
     def name(self) -> str:
@@ -79,21 +86,33 @@ class Variant:
 def grid(other_teacher: bool) -> tuple[Variant, ...]:
     """Every method and r- policy under every way of asking, and the paper's and its released code's own choices.
 
-    `worst` and `none` are there once: among rollouts whose reward is their correctness alone the first is `sampled`,
-    and the other is a fault of the released code.
+    `worst` and `word_none` are there once: among rollouts whose reward is their correctness alone the first is
+    `sampled`, and the other is a fault of the released code. Registered rules stand after ours, told answers and told
+    solutions.
     """
     rows: list[Variant] = []
     for asking in ASKING:
         rows.append(Variant("rlsd", None, asking))
         rows += [
-            Variant("cepo", m, asking) for m in MINUS_POLICIES if asking == ASKING[0] or m not in ("worst", "none")
+            Variant("cepo", m, asking) for m in MINUS_POLICIES if asking == ASKING[0] or m not in ("worst", "word_none")
         ]
     rows.append(Variant("cepo", "worst", allow_self=True))
     rows.append(Variant("cepo", "worst", Asking("prefill", sees_images=False), allow_self=True))
     if other_teacher:
-        plain = [Variant("rlsd", None), *(Variant("cepo", minus) for minus in MINUS_POLICIES if minus != "none")]
+        plain = [Variant("rlsd", None), *(Variant("cepo", minus) for minus in MINUS_POLICIES if minus != "word_none")]
         rows += [Variant(row.method, row.minus, other_teacher=True) for row in plain]
-    return tuple(rows)
+    return (*rows, *_registered())
+
+
+def _registered() -> list[Variant]:
+    """Rules of your own that compare prompts, and read nothing that only training has."""
+    rules = [method for name, method in METHODS.items() if isinstance(method, Rule) and name not in _EVERY_WAY]
+    return [
+        Variant(rule.name, "own" if "minus" in rule.references else None, Asking(form=form))
+        for rule in rules
+        if rule.references and not rule.reads & _NOT_HERE
+        for form in get_args(ReferenceForm)
+    ]
 
 
 def select(variants: Sequence[Variant], wanted: Sequence[str] | None) -> tuple[Variant, ...]:
