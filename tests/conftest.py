@@ -4,8 +4,7 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-MATHS = ("advantages", "diagnostics", "divergence", "evidence", "masked", "schedule")
-install_import_hook([f"cepo.credit.{name}" for name in MATHS], "beartype.beartype")
+install_import_hook(["cepo.credit", "cepo.scoring"], "beartype.beartype")
 torch.set_num_threads(1)
 
 settings.register_profile("cepo", max_examples=60, deadline=None, derandomize=True)

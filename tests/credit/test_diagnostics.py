@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cepo.credit.diagnostics import credit_sums, summarise
+from cepo.credit.evidence import modulate
 from tests import naive
 from tests.credit.strategies import Batch, batches
 
@@ -18,12 +19,14 @@ def credited_batches(draw):
 
 
 def sums_of(batch: Batch, credited_B: torch.Tensor, rows: slice = slice(None), tokens: slice = slice(None)):
+    given = batch.advantage_B, batch.evidence_BT, batch.mask_BT
+    credited_BT = torch.where(credited_B[:, None], modulate(*given, batch.strength, batch.clip), 0.0)
     return credit_sums(
         batch.advantage_B[rows],
         batch.evidence_BT[rows, tokens],
+        credited_BT[rows, tokens],
         batch.mask_BT[rows, tokens],
         credited_B[rows],
-        batch.strength,
         batch.clip,
     )
 
@@ -60,7 +63,10 @@ def test_worked_example():
     evidence = torch.tensor([[two, -four, 0.0, 9.0], [two, math.inf, 9.0, 9.0], [1.0, 1.0, math.nan, 1.0]])
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
     credited = torch.tensor([True, True, False])
-    got = summarise(credit_sums(torch.tensor([1.0, -1.0, 1.0]), evidence, mask, credited, 0.5, 0.6))
+    advantage = torch.tensor([1.0, -1.0, 1.0])
+    got = summarise(
+        credit_sums(advantage, evidence, modulate(advantage, evidence, mask, 0.5, 0.6), mask, credited, 0.6)
+    )
     assert got == pytest.approx(
         {
             "credit/evidence_mean_pos": -two / 3,
@@ -83,15 +89,15 @@ def test_worked_example():
 
 
 def test_nothing_credited_says_nothing():
-    args = (torch.ones(2), torch.ones(2, 3), torch.ones(2, 3))
-    sums = credit_sums(*args, torch.zeros(2, dtype=torch.bool), 0.5, 0.5)
+    args = (torch.ones(2), torch.ones(2, 3), torch.ones(2, 3), torch.ones(2, 3))
+    sums = credit_sums(*args, torch.zeros(2, dtype=torch.bool), 0.5)
     assert not sums.any()
     assert summarise(sums) == {}
 
 
 def test_one_sign_only_has_no_keys_for_the_other():
-    args = (torch.ones(1), torch.ones(1, 2), torch.ones(1, 2))
-    got = summarise(credit_sums(*args, torch.ones(1, dtype=torch.bool), 0.5, 0.5))
+    args = (torch.ones(1), torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2))
+    got = summarise(credit_sums(*args, torch.ones(1, dtype=torch.bool), 0.5))
     assert "credit/evidence_mean_pos" in got
     assert not [key for key in got if key.endswith("_neg")]
 
@@ -99,13 +105,23 @@ def test_one_sign_only_has_no_keys_for_the_other():
 def test_float32_evidence_is_summed_in_float64():
     """2^24 is where float32 stops counting: 16,777,216 + 1 = 16,777,216."""
     evidence = torch.tensor([[2.0**24, 1.0]])
-    got = summarise(credit_sums(torch.ones(1), evidence, torch.ones(1, 2), torch.ones(1, dtype=torch.bool), 0.5, 0.5))
+    ones = torch.ones(1, 2)
+    got = summarise(credit_sums(torch.ones(1), evidence, ones, ones, torch.ones(1, dtype=torch.bool), 0.5))
     assert got["credit/evidence_mean_pos"] == (2**24 + 1) / 2
 
 
 def test_float32_evidence_is_squared_in_float64():
-    args = (torch.ones(1), torch.tensor([[3e20, -3e20]]), torch.ones(1, 2), torch.ones(1, dtype=torch.bool))
-    assert summarise(credit_sums(*args, 0.5, 0.5))["credit/evidence_std_pos"] == pytest.approx(3e20)
+    ones, credited = torch.ones(1, 2), torch.ones(1, dtype=torch.bool)
+    args = (torch.ones(1), torch.tensor([[3e20, -3e20]]), ones, ones, credited)
+    assert summarise(credit_sums(*args, 0.5))["credit/evidence_std_pos"] == pytest.approx(3e20)
+
+
+def test_the_multiplier_is_what_the_rule_made_of_the_advantage():
+    """A rule with a formula of its own: nothing is computed again from its evidence."""
+    advantage, ones = torch.tensor([2.0, 0.0]), torch.ones(2, 2)
+    token = torch.tensor([[6.0, 2.0], [5.0, 5.0]])
+    got = summarise(credit_sums(advantage, ones, token, ones, torch.ones(2, dtype=torch.bool), 0.5))
+    assert got["credit/multiplier_mean"] == (3 + 1 + 1 + 1) / 4
 
 
 def test_a_foreign_vector():

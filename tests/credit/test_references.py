@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cepo.credit.references import MINUS_POLICIES, ReferencePolicy, choose_references
-from cepo.glossary import Group, References, Rollout
+from cepo.credit.references import (
+    MINUS_POLICIES,
+    SOURCES,
+    ReferencePolicy,
+    ReferenceSource,
+    choose_references,
+    column_source,
+    register_source,
+    told_by_data,
+)
+from cepo.errors import RuleError
+from cepo.glossary import Group, Rollout, Told
 
 
 def rollout(answer: str | None, correct: bool | None, reward: float | None = None) -> Rollout:
@@ -30,11 +40,40 @@ MIXED = Group(
 )
 
 
-ADMISSIBLE = [minus for minus in MINUS_POLICIES if minus != "none"]
+ADMISSIBLE = [minus for minus in MINUS_POLICIES if minus != "word_none"]
 
 
-def choose(group: Group = MIXED, step: int = 1, index: int = 0, **fields: Any) -> tuple[References, ...]:
-    return choose_references(group, ReferencePolicy(**fields), step=step, index=index)
+@dataclass(frozen=True)
+class Chosen:
+    """A row's r+ and r- as the tests below read them."""
+
+    told_plus: Told
+    told_minus: Told
+
+    @property
+    def plus(self) -> str | None:
+        return self.told_plus.texts[0] if self.told_plus.texts else None
+
+    @property
+    def plus_source(self) -> str:
+        return self.told_plus.source
+
+    @property
+    def minus(self) -> tuple[str, ...]:
+        return self.told_minus.texts
+
+    @property
+    def minus_source(self) -> str:
+        return self.told_minus.source
+
+    @property
+    def minus_is_own(self) -> bool:
+        return self.told_minus.is_own
+
+
+def choose(group: Group = MIXED, step: int = 1, index: int = 0, **fields: Any) -> tuple[Chosen, ...]:
+    told = choose_references(group, ("plus", "minus"), ReferencePolicy(**fields), step=step, index=index)
+    return tuple(Chosen(one["plus"], one["minus"]) for one in told)
 
 
 @pytest.mark.parametrize("minus", ADMISSIBLE)
@@ -73,9 +112,9 @@ def test_no_answer_is_no_reference() -> None:
 
 
 def test_the_released_fault_for_those_who_ask_for_it() -> None:
-    assert [references.minus for references in choose(minus="none")] == [("None",)] * len(MIXED.rollouts)
+    assert [references.minus for references in choose(minus="word_none")] == [("None",)] * len(MIXED.rollouts)
     right = replace(MIXED, rollouts=(rollout("70", True), rollout("70", True)))
-    assert [references.minus_source for references in choose(right, minus="none")] == ["rlsd", "rlsd"]
+    assert [references.minus_source for references in choose(right, minus="word_none")] == ["rlsd", "rlsd"]
 
 
 def test_wrong_is_the_grader_s_word_and_not_the_reward_s() -> None:
@@ -117,9 +156,57 @@ def test_rationales_are_whole_texts_of_others() -> None:
     assert chosen[1].minus[0].startswith("so ")
 
 
-def test_methods_without_r_minus_get_none() -> None:
-    chosen = choose_references(MIXED, ReferencePolicy(), step=1, index=0, contrastive=False)
-    assert all(references.minus == () and references.minus_source == "unused" for references in chosen)
+def test_only_what_is_asked_for_is_chosen() -> None:
+    for told in choose_references(MIXED, ("plus",), ReferencePolicy(), step=1, index=0):
+        assert set(told) == {"plus"}
+    assert choose_references(MIXED, (), ReferencePolicy(), step=1, index=0) == ({},) * 5
+
+
+def test_a_row_that_cannot_be_told_one_thing_is_told_nothing() -> None:
+    group = Group(None, (rollout("70", True), rollout("60", False)))
+    told = choose_references(group, ("plus", "minus"), ReferencePolicy(), step=1, index=0)
+    assert [one.source for one in told[0].values()] == ["none", "none"]
+    assert not any(one.gives_credit for one in told[0].values())
+    assert [one.source for one in told[1].values()] == ["sibling", "group"]
+
+
+def test_distillations_are_told_solutions_and_peers() -> None:
+    def told(group: Group, prompt: str) -> list[Told]:
+        return [one[prompt] for one in choose_references(group, (prompt,), ReferencePolicy(), step=1, index=0)]
+
+    assert told(MIXED, "solution")[0] == Told(("70",), "gold", "answer")
+    assert told(replace(MIXED, solution="worked"), "solution")[0] == Told(("worked",), "gold", "rationale")
+    peers = told(MIXED, "peer")
+    assert peers[0].texts == (), "the only right rollout is the row itself"
+    assert peers[1] == Told((MIXED.rollouts[0].text,), "sibling", "rationale")
+
+
+def test_a_data_column_is_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cepo.credit.references.SOURCES", dict(SOURCES))
+    register_source(column_source("skill", "skill_card", "rationale"))
+    group = replace(MIXED, columns={"skill_card": "angles add up"})
+    told = choose_references(group, ("skill", "minus"), ReferencePolicy(), step=1, index=0)
+    assert told[0]["skill"] == Told(("angles add up",), "skill_card", "rationale")
+    bare = choose_references(MIXED, ("skill", "minus"), ReferencePolicy(), step=1, index=0)
+    assert all(one.source == "none" for row in bare for one in row.values())
+
+
+def test_prompts_of_ours_are_not_replaced() -> None:
+    for name in ("plus", "student"):
+        with pytest.raises(RuleError, match=name):
+            register_source(ReferenceSource(name, lambda choice: Told((), "none")))
+
+
+def test_what_the_data_tell_before_there_are_rollouts() -> None:
+    policy = ReferencePolicy()
+    assert told_by_data("plus", Group("70", ()), policy).texts == ("70",)
+    assert told_by_data("plus", Group(None, ()), policy).texts == ()
+    assert told_by_data("minus", Group("70", ()), policy).texts == ()
+
+
+def test_the_old_word_for_the_released_fault_answers_with_the_new_one() -> None:
+    with pytest.raises(ValueError, match="word_none"):
+        ReferencePolicy(minus="none")
 
 
 def test_draws_depend_on_step_row_and_seed_only() -> None:

@@ -75,7 +75,7 @@ class TeacherPrompts:
 
     tokenizer: PreTrainedTokenizerBase
     render: Render
-    style: PromptStyle = "user"
+    style: str = "user"
     template: str | None = None
 
     def __post_init__(self) -> None:

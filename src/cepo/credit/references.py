@@ -65,17 +65,20 @@ class ReferencePolicy:
         allow_self: whether a wrong row may be told its own answer. The released code does so.
         count: K of `marginal`.
         seed: of the draws, with the step and the row: equal on any number of processes.
+
+    Raises:
+        SettingError: a word that is none of MinusPolicy, ReferenceForm or Fallback, or a count below 1.
     """
 
-    minus: MinusPolicy = "own"
-    form: ReferenceForm = "answer"
-    fallback: Fallback = "rlsd"
+    minus: str = "own"
+    form: str = "answer"
+    fallback: str = "rlsd"
     allow_self: bool = False
     count: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if str(self.minus) == "none":
+        if self.minus == "none":
             raise SettingError("the r- policy 'none' is now called 'word_none': it tells the word None")
         if self.minus not in MINUS_POLICIES:
             raise SettingError(f"unknown r- policy {self.minus!r}; choose from {', '.join(MINUS_POLICIES)}")
@@ -85,6 +88,10 @@ class ReferencePolicy:
             raise SettingError(f"unknown fallback {self.fallback!r}; choose 'rlsd' or 'grpo'")
         if self.count < 1:
             raise SettingError(f"the number of wrong references must be at least 1, got {self.count}")
+
+    @property
+    def reference_form(self) -> ReferenceForm:
+        return "rationale" if self.form == "rationale" else "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +218,7 @@ def register_source(source: ReferenceSource) -> None:
 
 def _plus(choice: Choice) -> Told:
     """The right answer (or solution): the data's, else a right sibling's."""
-    group, form = choice.group, choice.policy.form
+    group, form = choice.group, choice.policy.reference_form
     gold = group.gold if form == "answer" else group.solution
     if gold is not None:
         return Told((gold,), "gold", form)
@@ -253,8 +260,8 @@ def _minus(choice: Choice) -> Told:
     """A wrong answer (or a wrong rollout) of the group, as the policy picks it."""
     group, policy, own = choice.group, choice.policy, choice.own
     if policy.minus == "word_none" and any(rollout.correct is False for rollout in group.rollouts):
-        return Told((NO_ANSWER,), "group", policy.form)
-    wrong = _wrong_candidates(group, policy.form)
+        return Told((NO_ANSWER,), "group", policy.reference_form)
+    wrong = _wrong_candidates(group, policy.reference_form)
     if policy.form == "answer":  # a named reward may find a rollout wrong whose answer is right
         right = _plus(choice).texts
         wrong = [candidate for candidate in wrong if not (right and _same(candidate.text, right[0]))]
@@ -262,10 +269,10 @@ def _minus(choice: Choice) -> Told:
     if not admissible:
         admissible = [c for c in wrong if policy.allow_self or not _is_own(c, choice.row, own)]
     if not admissible:
-        return Told((), policy.fallback, policy.form)
+        return Told((), policy.fallback, policy.reference_form)
     picked = _PICK[policy.minus](admissible, policy, choice.rng)
     is_own = any(_is_own(candidate, choice.row, own) for candidate in picked)
-    return Told(tuple(candidate.text for candidate in picked), "group", policy.form, is_own)
+    return Told(tuple(candidate.text for candidate in picked), "group", policy.reference_form, is_own)
 
 
 def _wrong_candidates(group: Group, form: ReferenceForm) -> list[_Candidate]:
@@ -323,7 +330,7 @@ def _distinct(admissible: list[_Candidate]) -> list[_Candidate]:
     return [cluster[0] for cluster in sorted(clusters, key=len, reverse=True)]
 
 
-_PICK: dict[MinusPolicy, Callable[[list[_Candidate], ReferencePolicy, Random], list[_Candidate]]] = {
+_PICK: dict[str, Callable[[list[_Candidate], ReferencePolicy, Random], list[_Candidate]]] = {
     "worst": _worst,
     "sampled": _sampled,
     "common": _common,

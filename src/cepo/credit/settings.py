@@ -45,21 +45,21 @@ class CreditSettings:
     """
 
     credit_strength: float = 0.5
-    credit_schedule: Literal["linear", "constant"] = "linear"
+    credit_schedule: str = "linear"
     credit_decay_steps: int = 25
     credit_clip: float = 0.5
-    reference_minus: MinusPolicy = "own"
-    reference_form: ReferenceForm = "answer"
-    reference_fallback: Fallback = "rlsd"
+    reference_minus: str = "own"
+    reference_form: str = "answer"
+    reference_fallback: str = "rlsd"
     reference_allow_self: bool = False
     reference_count: int = 4
-    prompt_style: PromptStyle = "user"
+    prompt_style: str = "user"
     reference_template: str | None = None
-    teacher_weights: TeacherWeights = "live"
+    teacher_weights: str = "live"
     teacher_sync_every: int = 10
     teacher_ema_rate: float = 0.05
     teacher_sees_images: bool = True
-    credit_precision: Precision = "tf32"
+    credit_precision: str = "tf32"
     evidence_dead_zone: str = "off"
     distill_beta: float = 0.5
     distill_top_k: int = 0

@@ -36,7 +36,7 @@ def score(
     temperature: float = 1.0,
     tokens_per_forward: int = TOKENS_PER_FORWARD,
     image_token_id: int | None = None,
-    precision: Precision = "tf32",
+    precision: str = "tf32",
     forwards: Forwards | None = None,
     quantity: Quantity = "logp",
 ) -> Float[Tensor, "B T"]:

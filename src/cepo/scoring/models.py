@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import nn
 
 __all__ = ["CausalModel", "causal_model"]
 
 
+@runtime_checkable
 class CausalModel(Protocol):
     """A transformers model: the transformer and the output layer, separately."""
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 
+from cepo.errors import SettingError
 from cepo.scoring.models import causal_model
 
 __all__ = ["PRECISIONS", "Precision", "in_fp32", "replaced_forward", "scoring_in"]
@@ -28,7 +29,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
 
 
 @contextmanager
-def scoring_in(model: nn.Module, precision: Precision) -> Iterator[None]:
+def scoring_in(model: nn.Module, precision: str) -> Iterator[None]:
     """Within the block `model` is in eval mode and computes in `precision`, outside of any autocast.
 
     Weights of another dtype are turned to fp32 one module at a time, while it runs, so that no second model has
@@ -39,7 +40,7 @@ def scoring_in(model: nn.Module, precision: Precision) -> Iterator[None]:
         ValueError: an unknown precision; or a model under FSDP version 1, whose parts cannot be run.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+        raise SettingError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
     if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
         raise ValueError("teachers cannot be scored under FSDP version 1; set fsdp_version: 2 in accelerate's config")
     device = next(model.parameters()).device

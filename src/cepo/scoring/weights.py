@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cepo.errors import SettingError
+
 __all__ = ["TEACHER_WEIGHTS", "Teacher", "TeacherWeights"]
 
 TeacherWeights = Literal["live", "frozen", "synced", "ema", "base"]
@@ -33,17 +35,17 @@ class Teacher:
         ema_rate: rate of `ema`, in (0, 1].
 
     Raises:
-        ValueError: an unknown kind, N < 1 or a rate outside (0, 1].
+        SettingError: an unknown kind, N < 1 or a rate outside (0, 1].
     """
 
-    def __init__(self, weights: TeacherWeights = "live", *, sync_every: int = 10, ema_rate: float = 0.05) -> None:
+    def __init__(self, weights: str = "live", *, sync_every: int = 10, ema_rate: float = 0.05) -> None:
         if weights not in TEACHER_WEIGHTS:
-            raise ValueError(f"unknown teacher weights {weights!r}; choose from {', '.join(TEACHER_WEIGHTS)}")
+            raise SettingError(f"unknown teacher weights {weights!r}; choose from {', '.join(TEACHER_WEIGHTS)}")
         if sync_every < 1:
-            raise ValueError(f"the teacher must be synced every 1 or more steps, got {sync_every}")
+            raise SettingError(f"the teacher must be synced every 1 or more steps, got {sync_every}")
         if not 0.0 < ema_rate <= 1.0:
-            raise ValueError(f"the EMA rate must lie in (0, 1], got {ema_rate}")
-        self.weights: TeacherWeights = weights
+            raise SettingError(f"the EMA rate must lie in (0, 1], got {ema_rate}")
+        self.weights = weights
         self.sync_every = sync_every
         self.ema_rate = ema_rate
         self._shadow: dict[str, Tensor] | None = None
@@ -60,7 +62,7 @@ class Teacher:
             ValueError: `base` without a PEFT adapter: there is nothing beneath the policy to fall back on.
         """
         if self.weights == "base" and not hasattr(model, "disable_adapter"):
-            raise ValueError("teacher_weights='base' needs a LoRA adapter (peft_config) to switch off; use 'frozen'")
+            raise SettingError("teacher_weights='base' needs a LoRA adapter (peft_config) to switch off; use 'frozen'")
         if self.keeps_copy and self._shadow is None:
             self._shadow = _copy(model)
 
@@ -120,7 +122,7 @@ class Teacher:
         devices = {name: parameter.device for name, parameter in _trainable(model)}
         stored = load_file(file)
         if unlike := sorted(stored.keys() ^ devices.keys()):
-            raise ValueError(
+            raise SettingError(
                 f"{file} holds a teacher of other parameters than are trained now (such as {unlike[0]}); resume with "
                 "the adapter settings it was trained with"
             )

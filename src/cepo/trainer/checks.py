@@ -264,7 +264,7 @@ def _prompt_length(subject: Subject, name: str, row: Mapping[str, Any], ids: Seq
         return max(length(text, told.form) for text in told.texts)
     if source.of_rollout is None:
         return len(ids)
-    form = policy.form if source.of_rollout == "policy" else source.of_rollout
+    form = policy.reference_form if source.of_rollout == "policy" else source.of_rollout
     rollout = config.max_completion_length or 0
     return length("", form) + (rollout if form == "rationale" else min(rollout, MAX_REFERENCE_CHARS))
 

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from cepo.scoring import Forwards, Precision, Quantity, ScoreRow, count_forwards, score
+from cepo.scoring import Forwards, Quantity, ScoreRow, count_forwards, score
 from cepo.scoring.weights import Teacher
 
 __all__ = ["Scorer"]
@@ -36,7 +36,7 @@ class Scorer:
     accelerator: Accelerator
     image_token_id: int | None
     temperature: float
-    precision: Precision
+    precision: str
     tokens_per_forward: int
     is_sharded: bool
 
