@@ -11,7 +11,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
-import cepo.credit.step as assign
+import cepo.trainer.scorer as scorer
 from cepo.data.rewards import accuracy_reward
 from cepo.reports.traces import read_traces
 from tests.trainer.conftest import SETTINGS, MakeTrainer, embedded, parameters
@@ -79,13 +79,13 @@ def test_dead_groups_and_lambda_zero_cost_no_forward(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: list[int] = []
-    real = assign.score
+    real = scorer.score
 
     def counting(model: Any, rows: Any, **options: Any) -> Any:
         scored.append(len(rows))
         return real(model, rows, **options)
 
-    monkeypatch.setattr(assign, "score", counting)
+    monkeypatch.setattr(scorer, "score", counting)
 
     def equal(completions: Any, **_: Any) -> list[float]:
         return [1.1] * len(completions)

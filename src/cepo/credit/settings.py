@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from cepo.credit.evidence import clip_bounds
-from cepo.credit.prompts import PromptStyle, Render, TeacherPrompts
-from cepo.credit.references import Fallback, MinusPolicy, ReferencePolicy
+from cepo.credit.prompts import Render, TeacherPrompts
+from cepo.credit.references import ReferencePolicy
 from cepo.credit.rules import Knobs
 from cepo.credit.schedule import constant, linear_decay
 from cepo.errors import SettingError
-from cepo.glossary import ReferenceForm
-from cepo.scoring import PRECISIONS, Precision
-from cepo.scoring.weights import Teacher, TeacherWeights
+from cepo.scoring import PRECISIONS
+from cepo.scoring.weights import Teacher
 
 __all__ = ["PRESETS", "CreditSettings"]
 

@@ -222,7 +222,7 @@ def _quantities(
     rollouts = [groups.rollout(row.index) for row in rows]
     device = mask_BT.device
 
-    def column(name: str, values: Sequence[float]) -> Tensor | None:
+    def column(name: str, values: Sequence[float] | Sequence[bool]) -> Tensor | None:
         return torch.tensor(values, device=device) if name in rule.reads else None
 
     return Quantities(
