@@ -1,7 +1,7 @@
 """One step of CEPO, top to bottom, without TRL: `python examples/one_step.py`.
 
 Left out, because a trainer has it and it hides the method: batching by length, several processes, checkpoints,
-logging, fallbacks. Everything else is here, and `tests/test_one_step.py` holds it equal to `CEPOTrainer`.
+logging, fallbacks. Everything else is here, and `tests/package/test_one_step.py` holds it equal to `CEPOTrainer`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
-from cepo.answers import extract_answer, same_answer
-from cepo.data.rows import problem_row
-from cepo.geometry import generate
-from cepo.models.embedded import EMBEDDED
-from cepo.models.processor import load_processor
+from cepo import EMBEDDED, extract_answer, generate_problems, load_processor, problem_row, same_answer
 
 GROUP = 4
 STRENGTH, CLIP = 0.5, 0.5  # lambda and eps_w
@@ -133,7 +129,7 @@ def main() -> None:
     processor = load_processor(str(EMBEDDED))
     model = AutoModelForImageTextToText.from_pretrained(EMBEDDED, dtype=torch.float32, attn_implementation="eager")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
-    rows = [problem_row(problem) for problem in generate("train", 6, seed=0)]
+    rows = [problem_row(problem) for problem in generate_problems("train", 6, seed=0)]
     completions = sample(model, processor, rows)
     advantage_BT = assign(model, processor, rows, completions)
     update(model, processor, optimizer, rows, completions, advantage_BT)

@@ -1,45 +1,45 @@
-"""A credit rule of one's own, in one file. `python examples/own_credit_rule.py`
+"""A credit rule of your own, in one file. `python examples/own_credit_rule.py`
 
 A rule is a pure function from log-probs to evidence. This one bends CEPO's evidence, tau tanh(Delta / tau): no token
 counts for more than tau nats, and the sign stays (the squashing is RLCSD's, arXiv 2606.11709). The trainer scores
-the prompts that the rule asks for; clip, lambda, masks, records, logs and the report come with it.
+the prompts that the rule names, and hands it those and nothing else; clip, lambda, masks, records, logs and the
+report come with it.
 """
 
 from __future__ import annotations
 
 from datasets import Dataset
-from torch import Tensor
 
-from cepo import CEPOConfig, CEPOTrainer, register
-from cepo.credit.evidence import contrastive_evidence
-from cepo.credit.rules import Credit, Knobs, Method, TeacherLogps, credit_from
-from cepo.data.rewards import accuracy_reward
-from cepo.data.rows import problem_row
-from cepo.geometry import generate
-from cepo.models.embedded import EMBEDDED
+from cepo import (
+    EMBEDDED,
+    CEPOConfig,
+    CEPOTrainer,
+    Credit,
+    Inputs,
+    Rule,
+    accuracy_reward,
+    contrastive_evidence,
+    credit_from,
+    generate_problems,
+    problem_row,
+    register,
+)
 
 TAU = 0.25
 """Nats."""
 
 
-def assign_bent(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, knobs: Knobs) -> Credit:
+def assign_bent(inputs: Inputs) -> Credit:
     """Delta = tau tanh((log P+ - log P-) / tau)."""
-    delta_BT = contrastive_evidence(logps.plus_BT, logps.minus_BT, mask_BT)
-    return credit_from(advantage_B, TAU * (delta_BT / TAU).tanh(), mask_BT, knobs)
+    delta_BT = contrastive_evidence(inputs.logp("plus"), inputs.logp("minus"), inputs.mask_BT)
+    return credit_from(inputs, TAU * (delta_BT / TAU).tanh())
 
 
-register(
-    Method(
-        name="bent",
-        source="CEPO's evidence, squashed as in RLCSD",
-        teachers=frozenset({"plus", "minus"}),  # of plus, minus, student
-        assign=assign_bent,
-    )
-)
+register(Rule("bent", "CEPO's evidence, squashed as in RLCSD", prompts=("plus", "minus"), assign=assign_bent))
 
 
 def main(output_dir: str = "runs/own-credit-rule", max_steps: int = 3) -> CEPOTrainer:
-    dataset = Dataset.from_list([problem_row(problem) for problem in generate("train", 64, seed=0)])
+    dataset = Dataset.from_list([problem_row(problem) for problem in generate_problems("train", 64, seed=0)])
     config = CEPOConfig(
         output_dir=output_dir,
         method="bent",

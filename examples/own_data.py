@@ -9,18 +9,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cepo import CEPOConfig, CEPOTrainer
-from cepo.data.datasets import DataSpec, load_data
-from cepo.data.rewards import accuracy_reward
-from cepo.geometry import generate
-from cepo.models.embedded import EMBEDDED
+from cepo import EMBEDDED, CEPOConfig, CEPOTrainer, DataSpec, accuracy_reward, generate_problems, load_data
 
 
 def write_data(folder: Path, count: int) -> Path:
     """Stands for your data: one JSON object per line, images as paths beside the file."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "train.jsonl").open("w") as file:
-        for number, problem in enumerate(generate("train", count, seed=0)):
+        for number, problem in enumerate(generate_problems("train", count, seed=0)):
             (folder / f"{number}.png").write_bytes(problem.image_png)
             row = {"question_text": problem.question, "picture": f"{number}.png", "target": problem.answer}
             file.write(json.dumps(row) + "\n")

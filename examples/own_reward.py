@@ -11,11 +11,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from cepo import CEPOConfig, CEPOTrainer
-from cepo.data.rewards import accuracy_reward
-from cepo.data.rows import problem_row
-from cepo.geometry import generate
-from cepo.models.embedded import EMBEDDED
+from cepo import EMBEDDED, CEPOConfig, CEPOTrainer, accuracy_reward, generate_problems, problem_row
 
 
 def brevity_reward(completions: list[Any], **columns: Any) -> list[float]:
@@ -25,7 +21,7 @@ def brevity_reward(completions: list[Any], **columns: Any) -> list[float]:
 
 
 def main(output_dir: str = "runs/own-reward", max_steps: int = 3) -> CEPOTrainer:
-    dataset = Dataset.from_list([problem_row(problem) for problem in generate("train", 64, seed=0)])
+    dataset = Dataset.from_list([problem_row(problem) for problem in generate_problems("train", 64, seed=0)])
     config = CEPOConfig(
         output_dir=output_dir,
         max_steps=max_steps,

@@ -9,16 +9,19 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from cepo import CEPOConfig, CEPOTrainer  # was: from trl import GRPOConfig, GRPOTrainer
-from cepo.data.rewards import accuracy_reward
-from cepo.data.rows import problem_row
-from cepo.geometry import generate
-from cepo.models.embedded import EMBEDDED
+from cepo import (
+    EMBEDDED,
+    CEPOConfig,  # was: GRPOConfig, from trl
+    CEPOTrainer,  # was: GRPOTrainer, from trl
+    accuracy_reward,
+    generate_problems,
+    problem_row,
+)
 
 
 def main(output_dir: str = "runs/trl-to-cepo", max_steps: int = 3) -> CEPOTrainer:
     # Rows as TRL wants them: `prompt` (messages), `images`, and what the reward reads. `answer` is r+.
-    dataset = Dataset.from_list([problem_row(problem) for problem in generate("train", 64, seed=0)])
+    dataset = Dataset.from_list([problem_row(problem) for problem in generate_problems("train", 64, seed=0)])
     config = CEPOConfig(  # was: GRPOConfig; every field of it is there
         output_dir=output_dir,
         max_steps=max_steps,

@@ -1,5 +1,8 @@
 """Shapes are checked and draws are repeatable in every test. Runs before any test module imports cepo."""
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -9,3 +12,16 @@ torch.set_num_threads(1)
 
 settings.register_profile("cepo", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("cepo")
+
+
+@pytest.fixture
+def own_registrations() -> Iterator[None]:
+    """Methods and prompts that a test registers are forgotten after it."""
+    from cepo.credit.references import SOURCES
+    from cepo.credit.rules import METHODS
+
+    before = [(registry, dict(registry)) for registry in (METHODS, SOURCES)]
+    yield
+    for registry, content in before:
+        registry.clear()
+        registry.update(content)

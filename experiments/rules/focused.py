@@ -8,20 +8,21 @@ given up is CEPO's bound: a token gets at most 1 - lambda + lambda n times A, no
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import replace
 
-from cepo import register
-from cepo.credit.evidence import contrastive_evidence, dead_zone, signed_evidence
-from cepo.credit.rules import Credit, Knobs, Method, TeacherLogps
+import torch
+
+from cepo import Credit, Inputs, Rule, contrastive_evidence, dead_zone, register, signed_evidence
 
 CAP = 1.0
 """Nats: more evidence than that counts as that much."""
 
 
-def assign_focused(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, knobs: Knobs) -> Credit:
+def assign_focused(inputs: Inputs) -> Credit:
     """m_t = (1 - lambda) + lambda n s_t / sum s, s_t = clip(sign(A) Delta_t, 0, CAP); ones where none agrees."""
-    delta_BT = dead_zone(contrastive_evidence(logps.plus_BT, logps.minus_BT, mask_BT), knobs.dead_zone)
+    advantage_B, mask_BT, knobs = inputs.advantage_B, inputs.mask_BT, inputs.knobs
+    raw_BT = contrastive_evidence(inputs.logp("plus"), inputs.logp("minus"), mask_BT)
+    delta_BT = dead_zone(raw_BT, knobs.dead_zone)
     agrees_BT = signed_evidence(advantage_B, delta_BT, mask_BT).clamp(0.0, CAP)
     total_B1, count_B1 = agrees_BT.sum(1, keepdim=True), mask_BT.sum(1, keepdim=True)
     weight_BT = torch.where(mask_BT.bool() & (total_B1 > 0), count_B1 * agrees_BT / total_B1, 1.0)
@@ -29,20 +30,19 @@ def assign_focused(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, kn
     return Credit(evidence_BT=delta_BT, weight_BT=weight_BT, advantage_BT=advantage_B[:, None] * multiplier_BT)
 
 
-def assign_misplaced(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, knobs: Knobs) -> Credit:
+def assign_misplaced(inputs: Inputs) -> Credit:
     """The control: the same rule on evidence that was moved on by half of its row, so that it lies on other tokens."""
+    mask_BT = inputs.mask_BT
     position_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
     count_B1 = mask_BT.sum(1, keepdim=True)
     moved_BT = (position_T + count_B1 // 2) % count_B1.clamp(min=1)
     from_BT = torch.where(position_T < count_B1, moved_BT, position_T)
-    plus_BT, minus_BT, student_BT = (
-        logp.gather(1, from_BT) for logp in (logps.plus_BT, logps.minus_BT, logps.student_BT)
-    )
-    return assign_focused(advantage_B, TeacherLogps(plus_BT, minus_BT, student_BT), mask_BT, knobs)
+    moved = {prompt: inputs.logp(prompt).gather(1, from_BT) for prompt in ("plus", "minus")}
+    return assign_focused(replace(inputs, logps=moved))
 
 
 for name, assign, source in (
     ("cepo-focused", assign_focused, "CEPO's evidence as shares of the advantage"),
     ("cepo-misplaced", assign_misplaced, "CEPO's evidence as shares of the advantage, on other tokens (a control)"),
 ):
-    register(Method(name, source, frozenset({"plus", "minus"}), assign))
+    register(Rule(name, source, ("plus", "minus"), assign))

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
-
-from cepo import register
-from cepo.credit.rules import Credit, Knobs, Method, TeacherLogps, assign_cepo
+from cepo import Credit, Inputs, Rule, contrastive_evidence, credit_from, register
 
 
-def assign_normalised(advantage_B: Tensor, logps: TeacherLogps, mask_BT: Tensor, knobs: Knobs) -> Credit:
+def assign_normalised(inputs: Inputs) -> Credit:
     """A_hat_t = A m_t / mean(m): CEPO's multipliers m_t > 0 over their mean over the row's tokens."""
-    credit = assign_cepo(advantage_B, logps, mask_BT, knobs)
-    whole_B = advantage_B * mask_BT.sum(1)
-    given_B = (credit.advantage_BT * mask_BT).sum(1)
+    credit = credit_from(inputs, contrastive_evidence(inputs.logp("plus"), inputs.logp("minus"), inputs.mask_BT))
+    whole_B = inputs.advantage_B * inputs.mask_BT.sum(1)
+    given_B = (credit.advantage_BT * inputs.mask_BT).sum(1)
     scale_B = (whole_B / given_B).where(given_B != 0, given_B.new_ones(()))
     return replace(credit, advantage_BT=credit.advantage_BT * scale_B[:, None])
 
 
 register(
-    Method(
-        name="cepo-normalised",
-        source="CEPO, each row's multipliers over their mean",
-        teachers=frozenset({"plus", "minus"}),
+    Rule(
+        "cepo-normalised",
+        "CEPO, each row's multipliers over their mean",
+        prompts=("plus", "minus"),
         assign=assign_normalised,
     )
 )

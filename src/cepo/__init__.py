@@ -1,28 +1,100 @@
-"""Token-level credit for RLVR: CEPO, RLSD and GRPO on TRL's trainer, with images."""
+"""Token-level credit for RLVR: CEPO, RLSD, GRPO and rules of your own on TRL's trainer, with images.
 
-from typing import TYPE_CHECKING, Any
+What stands in `__all__` is the declared face: scripts, rules and examples import from here and from nowhere else.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from cepo._version import __version__
 
 if TYPE_CHECKING:
-    from cepo.credit.rules import METHODS, register
+    from cepo.answers import extract_answer, same_answer
+    from cepo.credit.evidence import contrastive_evidence, dead_zone, privileged_gain, signed_evidence
+    from cepo.credit.references import ReferenceSource, column_source, register_source
+    from cepo.credit.rules import METHODS, Credit, Distillation, Inputs, Knobs, Rule, credit_from, register
+    from cepo.data.datasets import DataSpec, load_data
+    from cepo.data.rewards import accuracy_reward, format_reward
+    from cepo.data.rows import problem_row
+    from cepo.data.scores import TokenReward
+    from cepo.errors import CepoError
+    from cepo.geometry import generate as generate_problems
+    from cepo.glossary import Told
+    from cepo.models.embedded import EMBEDDED
+    from cepo.models.processor import load_processor
+    from cepo.reports.traces import CreditRecord, read_traces
     from cepo.trainer.config import CEPOConfig
     from cepo.trainer.trainer import CEPOTrainer
 
-__all__ = ["METHODS", "CEPOConfig", "CEPOTrainer", "__version__", "register"]
+__all__ = [
+    "EMBEDDED",
+    "METHODS",
+    "CEPOConfig",
+    "CEPOTrainer",
+    "CepoError",
+    "Credit",
+    "CreditRecord",
+    "DataSpec",
+    "Distillation",
+    "Inputs",
+    "Knobs",
+    "ReferenceSource",
+    "Rule",
+    "TokenReward",
+    "Told",
+    "__version__",
+    "accuracy_reward",
+    "column_source",
+    "contrastive_evidence",
+    "credit_from",
+    "dead_zone",
+    "extract_answer",
+    "format_reward",
+    "generate_problems",
+    "load_data",
+    "load_processor",
+    "privileged_gain",
+    "problem_row",
+    "read_traces",
+    "register",
+    "register_source",
+    "same_answer",
+    "signed_evidence",
+]
 
 _HOMES = {
-    "CEPOConfig": "cepo.trainer.config",
-    "CEPOTrainer": "cepo.trainer.trainer",
-    "METHODS": "cepo.credit.rules",
-    "register": "cepo.credit.rules",
+    "cepo.answers": ("extract_answer", "same_answer"),
+    "cepo.credit.evidence": ("contrastive_evidence", "dead_zone", "privileged_gain", "signed_evidence"),
+    "cepo.credit.references": ("ReferenceSource", "column_source", "register_source"),
+    "cepo.credit.rules": (
+        "METHODS",
+        "Credit",
+        "Distillation",
+        "Inputs",
+        "Knobs",
+        "Rule",
+        "credit_from",
+        "register",
+    ),
+    "cepo.data.datasets": ("DataSpec", "load_data"),
+    "cepo.data.rewards": ("accuracy_reward", "format_reward"),
+    "cepo.data.rows": ("problem_row",),
+    "cepo.data.scores": ("TokenReward",),
+    "cepo.errors": ("CepoError",),
+    "cepo.glossary": ("Told",),
+    "cepo.models.embedded": ("EMBEDDED",),
+    "cepo.models.processor": ("load_processor",),
+    "cepo.reports.traces": ("CreditRecord", "read_traces"),
+    "cepo.trainer.config": ("CEPOConfig",),
+    "cepo.trainer.trainer": ("CEPOTrainer",),
 }
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import on first use: `import cepo.reports.traces` must not pull in torch and TRL."""
-    if name not in _HOMES:
+    if name == "generate_problems":
+        return import_module("cepo.geometry").generate
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'cepo' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)

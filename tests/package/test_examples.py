@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
-import cepo.credit.rules
+import cepo
 from cepo import CEPOTrainer
-from cepo.credit.rules import METHODS, Method, get_method, register
+from cepo.lab.audit.variants import grid
 from cepo.models.embedded import EMBEDDED
+from cepo.reports.page import write_report
 from cepo.reports.traces import CreditRecord, read_traces
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TUTORIALS = ("trl_to_cepo", "own_reward", "own_data", "own_credit_rule")
+RULES = Path(__file__).parents[2] / "experiments" / "rules"
+TUTORIALS = ("trl_to_cepo", "own_reward", "own_data", "own_credit_rule", "own_prompt")
 
 
 def load(name: str) -> Any:
@@ -38,9 +40,8 @@ def test_every_example_is_tested() -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[CEPOTrainer, list[CreditRecord]]]:
+def run(tmp_path: Path, own_registrations: None) -> Callable[[str], tuple[CEPOTrainer, list[CreditRecord]]]:
     """Two steps of an example, with the records of its rollouts that were credited."""
-    monkeypatch.setattr("cepo.credit.rules.METHODS", dict(METHODS))
 
     def train(name: str) -> tuple[CEPOTrainer, list[CreditRecord]]:
         trainer = load(name).main(str(tmp_path / "run"), max_steps=2)
@@ -108,31 +109,36 @@ def test_own_credit_rule(run: Any) -> None:
     assert max(map(abs, deltas)) > 0.25, "no token where the rule differs from CEPO"
 
 
-def test_a_rule_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cepo.credit.rules.METHODS", dict(METHODS))
-    mine = Method("mine", "mine", frozenset({"plus"}), METHODS["cepo"].assign)
-    with pytest.raises(ValueError, match="unknown method 'mine'"):
-        get_method("mine")
-    register(mine)
-    assert get_method("mine") is mine
-    with pytest.raises(ValueError, match="did you mean 'mine'"):
-        get_method("mime")
-    again = replace(mine, source="the cell was run again")
-    register(again)
-    assert get_method("mine") is again
+def test_a_prompt_of_your_own(run: Any, tmp_path: Path) -> None:
+    """One file: the trainer, the records, the page and the audit take a third teacher from the registry."""
+    trainer, records = run("own_prompt")
+    cards = {row["prompt"][0]["content"]: row["skill_card"] for row in trainer.train_dataset}
+    for record in records:
+        assert record.told["skill"].source == "skill_card"
+        assert record.told["skill"].texts[0] in cards.values()
+        assert set(record.logps) >= {"plus", "skill", "student"}
+        delta = [p - m for p, m in zip(record.logps["plus"], against(record), strict=True)]
+        skill = [p - m for p, m in zip(record.logps["skill"], record.logps["student"], strict=True)]
+        want = [math.copysign(min(abs(d), abs(s)), d) if d * s > 0 else 0.0 for d, s in zip(delta, skill, strict=True)]
+        assert record.evidence == pytest.approx(want, abs=1e-4)
+    assert any(value for record in records for value in record.evidence)
+    page = tmp_path / "report.html"
+    write_report([tmp_path / "run"], page)
+    assert "skill" in page.read_text()
+    assert records[0].told["skill"].texts[0] in page.read_text()
+    assert {variant.name for variant in grid(other_teacher=False)} >= {"agreeing-own", "agreeing-own/rationale"}
 
 
-@pytest.mark.parametrize(
-    ("method", "says"),
-    [
-        (Method("cepo", "mine", frozenset({"plus"}), METHODS["cepo"].assign), "a method 'cepo' already"),
-        (Method("mine", "mine", frozenset({"plus"})), "'mine' needs both"),
-        (Method("mine", "mine", frozenset(), METHODS["cepo"].assign), "'mine' needs both"),
-        (Method("mine", "mine", cast(Any, frozenset({"pluss"})), METHODS["cepo"].assign), "there are plus, minus"),
-    ],
-)
-def test_a_rule_that_cannot_be_registered(method: Method, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cepo.credit.rules.METHODS", dict(METHODS))
-    with pytest.raises(ValueError, match=says):
-        register(method)
-    assert "mine" not in cepo.credit.rules.METHODS
+@pytest.mark.parametrize("path", [*EXAMPLES.glob("*.py"), *RULES.glob("*.py")], ids=lambda path: path.stem)
+def test_examples_and_rules_import_from_the_face_alone(path: Path) -> None:
+    imported = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imported if str(node.module).split(".")[0] == "cepo"]
+    assert ours
+    for node in ours:
+        assert node.module == "cepo"
+        assert {alias.name for alias in node.names} <= set(cepo.__all__)
+
+
+def test_the_face_is_there() -> None:
+    for name in cepo.__all__:
+        assert getattr(cepo, name) is not None

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from cepo.credit.rules import METHODS, Assign, Knobs, TeacherLogps, assign_cepo, get_method
+from cepo.credit.rules import Credit, Inputs, Knobs, Rule, get_method
+from cepo.credit.rules.cepo import assign_cepo
 from cepo.runs.method_files import run_method_files
 
 RULES = Path(__file__).parents[2] / "experiments" / "rules"
 
 
+pytestmark = pytest.mark.usefixtures("own_registrations")
+
 MASK = (torch.arange(7) < torch.tensor([7, 5, 1, 3])[:, None]).int()
 ADVANTAGE = torch.tensor([1.5, -0.5, 0.0, -2.0])
 
 
-def rule(file: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Assign:
-    monkeypatch.setattr("cepo.credit.rules.METHODS", dict(METHODS))
+def rule(file: str, name: str) -> Callable[[Inputs], Credit]:
     run_method_files([str(RULES / file)])
-    assign = get_method(name).assign
-    assert assign is not None
-    return assign
+    return assign_of(name)
 
 
-def logps() -> TeacherLogps:
+def assign_of(name: str) -> Callable[[Inputs], Credit]:
+    found = get_method(name)
+    assert isinstance(found, Rule)
+    assert found.assign is not None
+    return found.assign
+
+
+def given(knobs: Knobs) -> Inputs:
     torch.manual_seed(0)
     plus, minus = torch.randn(2, 4, 7)
-    return TeacherLogps(plus, minus, torch.zeros(4, 7))
+    return Inputs("any", ADVANTAGE, MASK, knobs, {"plus": plus, "minus": minus})
 
 
-def test_normalised_moves_credit_and_keeps_its_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    given, knobs = logps(), Knobs(1.0, 0.9)
-    credit = rule("normalised.py", "cepo-normalised", monkeypatch)(ADVANTAGE, given, MASK, knobs)
-    unscaled = assign_cepo(ADVANTAGE, given, MASK, knobs)
+def test_normalised_moves_credit_and_keeps_its_sum() -> None:
+    inputs = given(Knobs(1.0, 0.9))
+    credit = rule("normalised.py", "cepo-normalised")(inputs)
+    unscaled = assign_cepo(inputs)
     whole = ADVANTAGE * MASK.sum(1)
     torch.testing.assert_close((credit.advantage_BT * MASK).sum(1), whole)
     assert not torch.allclose((unscaled.advantage_BT * MASK).sum(1), whole, atol=0.1)
@@ -44,12 +52,13 @@ def test_normalised_moves_credit_and_keeps_its_sum(monkeypatch: pytest.MonkeyPat
     assert torch.equal(credit.evidence_BT, unscaled.evidence_BT)
 
 
-def test_focused_gives_to_tokens_that_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = logps()
-    given.plus_BT[3] = given.minus_BT[3] + 1.0  # a wrong row in which every token speaks for the right answer
-    credit = rule("focused.py", "cepo-focused", monkeypatch)(ADVANTAGE, given, MASK, Knobs(0.5, 0.5))
+def test_focused_gives_to_tokens_that_agree() -> None:
+    inputs = given(Knobs(0.5, 0.5))
+    plus_BT, minus_BT = inputs.logp("plus"), inputs.logp("minus")
+    plus_BT[3] = minus_BT[3] + 1.0  # a wrong row in which every token speaks for the right answer
+    credit = rule("focused.py", "cepo-focused")(inputs)
     torch.testing.assert_close((credit.advantage_BT * MASK).sum(1), ADVANTAGE * MASK.sum(1))
-    delta = (given.plus_BT - given.minus_BT) * ADVANTAGE.sign()[:, None]
+    delta = (plus_BT - minus_BT) * ADVANTAGE.sign()[:, None]
     agrees = (delta > 0) & MASK.bool()
     for row in (0, 1):
         share = delta[row].clamp(0.0, 1.0) * MASK[row]
@@ -61,12 +70,10 @@ def test_focused_gives_to_tokens_that_agree(monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.equal(credit.advantage_BT[3], ADVANTAGE[3].expand(7)), "no token agrees: GRPO"
 
 
-def test_misplaced_gives_the_same_to_other_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    given, knobs = logps(), Knobs(0.5, 0.5)
-    focused = rule("focused.py", "cepo-focused", monkeypatch)(ADVANTAGE, given, MASK, knobs)
-    misplaced = get_method("cepo-misplaced").assign
-    assert misplaced is not None
-    credit = misplaced(ADVANTAGE, given, MASK, knobs)
+def test_misplaced_gives_the_same_to_other_tokens() -> None:
+    inputs = given(Knobs(0.5, 0.5))
+    focused = rule("focused.py", "cepo-focused")(inputs)
+    credit = assign_of("cepo-misplaced")(inputs)
     for row, count in enumerate(MASK.sum(1).tolist()):
         moved = focused.advantage_BT[row, :count].roll(-(count // 2))
         torch.testing.assert_close(credit.advantage_BT[row, :count], moved)

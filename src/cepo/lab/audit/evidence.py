@@ -16,7 +16,7 @@ from torch import nn
 
 from cepo.credit.evidence import marginal_logp
 from cepo.credit.prompts import PromptStyle, TeacherPrompts
-from cepo.credit.references import References, choose_references
+from cepo.credit.references import References, choose_references, columns_of
 from cepo.credit.rules import STUDENT, Inputs, Knobs, Quantities
 from cepo.glossary import Group
 from cepo.lab.audit.metrics import Floats
@@ -49,14 +49,11 @@ def references_in(
 
     Equal to the trainer's choice at step 1 for the problem's place in the batch.
     """
-    group = _group(problem, members)
     prompts, index = variant.rule.references, members[0].problem
+    columns = {name: str(problem.row[name]) for name in columns_of(prompts) if problem.row.get(name) is not None}
+    group = Group(problem.gold, tuple(member.rollout for member in members), problem.solution, columns)
     chosen = choose_references(group, prompts, variant.policy(seed), step=1, index=index)
     return [one if all(told.texts for told in one.values()) else None for one in chosen]
-
-
-def _group(problem: AuditProblem, members: Sequence[Target]) -> Group:
-    return Group(problem.gold, tuple(member.rollout for member in members), problem.solution)
 
 
 def keys_of(target: Target, variant: Variant, references: References) -> list[Key]:
