@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -57,3 +59,16 @@ def test_vllms_extra_is_trls() -> None:
     own = requirements(project["dependencies"])["trl"]
     vllm = requirements(project["optional-dependencies"]["vllm"])["trl"]
     assert (vllm.extras, vllm.specifier) == ({"vllm"}, own.specifier)
+
+
+def test_the_method_needs_no_trainer() -> None:
+    """`cepo.credit` and `cepo.scoring` load neither TRL nor datasets nor accelerate, whatever they import themselves."""
+    modules = [
+        ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+        for room in ("credit", "scoring")
+        for path in sorted((SOURCE / room).rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    code = f"import {', '.join(modules)}, sys; print([m for m in ('trl', 'datasets', 'accelerate') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
