@@ -6,17 +6,6 @@ Row = list[float]
 Rows = list[list[float]]
 
 
-def group_advantages(reward: Row, group_size: int, scale: str) -> Row:
-    advantage = []
-    for start in range(0, len(reward), group_size):
-        group = reward[start : start + group_size]
-        mean = _mean(_scored(group))
-        divisor = {"none": 1.0, "group": _std(_scored(group)) + 1e-4, "batch": _std(_scored(reward)) + 1e-4}[scale]
-        for value in group:
-            advantage.append(0.0 if math.isnan(value) else (value - mean) / divisor)
-    return advantage
-
-
 def evidence(logp_plus: Rows, logp_minus: Rows, mask: Rows) -> Rows:
     out = []
     for b in range(len(mask)):
@@ -114,14 +103,5 @@ def credit_metrics(
     return metrics
 
 
-def _scored(values: Row) -> Row:
-    return [value for value in values if not math.isnan(value)]
-
-
 def _mean(values: Row) -> float:
     return math.fsum(values) / len(values) if values else 0.0
-
-
-def _std(values: Row) -> float:
-    mean = _mean(values)
-    return math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (len(values) - 1)) if len(values) > 1 else 0.0

@@ -62,13 +62,14 @@ def test_vllms_extra_is_trls() -> None:
 
 
 def test_the_method_needs_no_trainer() -> None:
-    """`cepo.credit` and `cepo.scoring` load neither TRL nor datasets nor accelerate, whatever they import themselves."""
+    """`cepo.credit` and `cepo.scoring` load neither TRL nor datasets nor accelerate, not even through others."""
     modules = [
         ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
         for room in ("credit", "scoring")
         for path in sorted((SOURCE / room).rglob("*.py"))
         if path.name != "__init__.py"
     ]
-    code = f"import {', '.join(modules)}, sys; print([m for m in ('trl', 'datasets', 'accelerate') if m in sys.modules])"
+    hosts = ("trl", "datasets", "accelerate")
+    code = f"import {', '.join(modules)}, sys; print([host for host in {hosts} if host in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
+from cepo.errors import RunFolderError
 from cepo.scoring.weights import STATE_FILE, Teacher
 
 
@@ -142,7 +143,7 @@ def test_scoring_leaves_the_policy_bit_for_bit(weights: Any) -> None:
 def test_live_saves_nothing_and_a_missing_copy_is_named(tmp_path: Path) -> None:
     Teacher("live").save(tmp_path)
     assert not (tmp_path / STATE_FILE).exists()
-    with pytest.raises(FileNotFoundError, match="teacher_weights='ema'"):
+    with pytest.raises(RunFolderError, match="teacher_weights='ema'"):
         Teacher("ema").load(tmp_path, model())
 
 

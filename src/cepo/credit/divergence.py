@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cepo.credit.masked import MaskBT, as_bool
+from cepo.errors import SettingError
 
 LOWEST: Final = -1e4
 """Log-probs are bounded here, nats: a token of probability 0 then costs much, and never NaN."""
@@ -65,7 +66,7 @@ def generalised_jsd(
         ValueError: beta outside [0, 1].
     """
     if not 0.0 <= beta <= 1.0:
-        raise ValueError(f"beta must lie in [0, 1], got {beta}")
+        raise SettingError(f"beta must lie in [0, 1], got {beta}")
     if beta == 0.0:
         return _kl(teacher_logp_NK, student_logp_NK)
     if beta == 1.0:
@@ -104,7 +105,7 @@ def _log_softmax(logit_NK: Tensor) -> Tensor:
 
 def _top(logit_NV: Tensor, k: int) -> Tensor:
     if k < 1:
-        raise ValueError(f"top k needs k >= 1, got {k}")
+        raise SettingError(f"top k needs k >= 1, got {k}")
     return logit_NV.detach().topk(min(k, logit_NV.shape[-1]), dim=-1).indices
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cepo.credit.masked import MaskBT, as_bool
+from cepo.errors import SettingError
 
 
 def contrastive_evidence(
@@ -91,7 +92,7 @@ def dead_zone(evidence_BT: Float[Tensor, "B T"], threshold: float) -> Float[Tens
         ValueError: a threshold that is negative or not finite.
     """
     if not 0.0 <= threshold < math.inf:
-        raise ValueError(f"threshold must be a finite number of nats >= 0, got {threshold}")
+        raise SettingError(f"threshold must be a finite number of nats >= 0, got {threshold}")
     return evidence_BT.sign() * (evidence_BT.abs() - threshold).clamp(min=0.0)
 
 
@@ -102,7 +103,7 @@ def clip_bounds(clip: float) -> tuple[float, float]:
         ValueError: eps_w outside [0, 1); at 1 a weight could reach 0 and erase the sign of the advantage.
     """
     if not 0.0 <= clip < 1.0:
-        raise ValueError(f"clip (eps_w) must lie in [0, 1), got {clip}")
+        raise SettingError(f"clip (eps_w) must lie in [0, 1), got {clip}")
     return math.log1p(-clip), math.log1p(clip)
 
 
@@ -151,7 +152,7 @@ def multiplier(
         ValueError: lambda outside [0, 1] or eps_w outside [0, 1).
     """
     if not 0.0 <= strength <= 1.0:
-        raise ValueError(f"strength (lambda) must lie in [0, 1], got {strength}")
+        raise SettingError(f"strength (lambda) must lie in [0, 1], got {strength}")
     # Exactly 1 at w = 1 for every lambda: the roundings of 1 - lambda and lambda add up to at most a tie.
     return (1.0 - strength) + strength * weights(advantage_B, evidence_BT, mask_BT, clip)
 

@@ -1,4 +1,4 @@
-"""Sums, means and deviations over the masked-in entries of a row; the others may be NaN or infinite."""
+"""Sums over the masked-in entries of a row; the others may be NaN or infinite."""
 
 from typing import TypeAlias
 
@@ -21,19 +21,3 @@ def masked_sum(values_NM: Float[Tensor, "N M"], mask_NM: Bool[Tensor, "N M"]) ->
     Selects with `torch.where`: multiplying by the mask would turn a masked-out infinity into NaN.
     """
     return torch.where(mask_NM, values_NM, 0.0).sum(dim=-1, keepdim=True)
-
-
-def masked_mean(values_NM: Float[Tensor, "N M"], mask_NM: Bool[Tensor, "N M"]) -> Float[Tensor, "N 1"]:
-    """Mean of each row's masked-in values; an empty row has mean 0."""
-    count_N1 = mask_NM.sum(dim=-1, keepdim=True)
-    return masked_sum(values_NM, mask_NM) / count_N1.clamp(min=1)
-
-
-def masked_std(values_NM: Float[Tensor, "N M"], mask_NM: Bool[Tensor, "N M"]) -> Float[Tensor, "N 1"]:
-    """Bessel-corrected deviation of each row's masked-in values: sqrt(sum (x - mean)^2 / (n - 1)).
-
-    A row with fewer than two masked-in values has deviation 0 (its only deviation from the mean is 0 too).
-    """
-    count_N1 = mask_NM.sum(dim=-1, keepdim=True)
-    square_NM = (values_NM - masked_mean(values_NM, mask_NM)).square()
-    return (masked_sum(square_NM, mask_NM) / (count_N1 - 1).clamp(min=1)).sqrt()

@@ -38,6 +38,7 @@ from cepo.credit.step import (
     plan_scoring,
 )
 from cepo.credit.step import Row as CreditRow
+from cepo.errors import DataError
 from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_settings
 
 __all__ = ["CEPOPPOTrainer"]
@@ -119,10 +120,10 @@ class CEPOPPOTrainer(PPOTrainerSync):
             if tag.get("is_padding", False):
                 continue
             if key.rpartition("_")[2] != "0":
-                raise ValueError(f"row {key}: an agent loop with several outputs a session has no credit per token")
+                raise DataError(f"row {key}: an agent loop with several outputs a session has no credit per token")
             reward_model = columns["reward_model"][index]
             if not isinstance(reward_model, dict) or reward_model.get("ground_truth") is None:
-                raise ValueError(f"row {key}: reward_model={reward_model!r} has no ground_truth, which r+ is read from")
+                raise DataError(f"row {key}: reward_model={reward_model!r} has no ground_truth, which r+ is read from")
             response = tensors["responses"][index].tolist()
             trained = tensors["advantages"][index][masks[index].bool()]
             rows[index] = Row(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cepo.errors import ModelError
 from cepo.scoring.models import causal_model
 from cepo.scoring.precision import in_fp32, replaced_forward
 
@@ -72,7 +73,7 @@ def read_tokens(
 
     def stand_in(project: Callable[[Tensor], Tensor], hidden_BSD: Tensor) -> Tensor:
         if torch.is_autocast_enabled(hidden_BSD.device.type):
-            raise ValueError("the model turns autocast on by itself: its evidence would be rounded to half precision")
+            raise ModelError("the model turns autocast on by itself: its evidence would be rounded to half precision")
         with in_fp32(layer.parameters()):
             read.append(_read(layer, project, hidden_BSD, targets, reading, config.vocab_size))
         return hidden_BSD[..., :0]
@@ -80,7 +81,7 @@ def read_tokens(
     with replaced_forward(layer, stand_in):
         output = model(**inputs)
     if not read:
-        raise ValueError(f"{type(inner).__name__} does not call its output layer; its tokens cannot be scored")
+        raise ModelError(f"{type(inner).__name__} does not call its output layer; its tokens cannot be scored")
     return read[0], output
 
 
@@ -161,4 +162,4 @@ def _refuse_scaled_logits(config: Any) -> None:
     for name, nothing in SCALED_LOGITS.items():
         value = getattr(config, name, nothing)
         if value not in (None, nothing):
-            raise ValueError(f"{type(config).__name__} has {name}={value}: such logits cannot be scored")
+            raise ModelError(f"{type(config).__name__} has {name}={value}: such logits cannot be scored")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 
-from cepo.errors import SettingError
+from cepo.errors import ModelError, SettingError
 from cepo.scoring.models import causal_model
 
 __all__ = ["PRECISIONS", "Precision", "in_fp32", "replaced_forward", "scoring_in"]
@@ -42,7 +42,7 @@ def scoring_in(model: nn.Module, precision: str) -> Iterator[None]:
     if precision not in PRECISIONS:
         raise SettingError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
     if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
-        raise ValueError("teachers cannot be scored under FSDP version 1; set fsdp_version: 2 in accelerate's config")
+        raise ModelError("teachers cannot be scored under FSDP version 1; set fsdp_version: 2 in accelerate's config")
     device = next(model.parameters()).device
     with ExitStack() as stack:
         stack.enter_context(_evaluating(model))

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cepo.errors import SettingError
+from cepo.errors import RunFolderError, SettingError
 
 __all__ = ["TEACHER_WEIGHTS", "Teacher", "TeacherWeights"]
 
@@ -108,14 +108,14 @@ class Teacher:
         """Read the shadow copy of a checkpoint.
 
         Raises:
-            FileNotFoundError: the checkpoint has none: it was written with other teacher weights.
+            RunFolderError: the checkpoint has none: it was written with other teacher weights.
             ValueError: it holds other parameters than the model trains.
         """
         if not self.keeps_copy:
             return
         file = folder / STATE_FILE
         if not file.is_file():
-            raise FileNotFoundError(
+            raise RunFolderError(
                 f"{file} is missing: the checkpoint was written without teacher_weights={self.weights!r}; "
                 "resume with the setting it was trained with"
             )

@@ -28,6 +28,7 @@ from cepo.credit.step import (
 from cepo.data.guards import guard_reward
 from cepo.data.rewards import completion_text
 from cepo.data.scores import TokenScores, scores_of
+from cepo.errors import SettingError
 from cepo.glossary import Group
 from cepo.models.processor import load_processor
 from cepo.trainer.batch import Batch
@@ -63,7 +64,7 @@ class CEPOTrainer(HostTrainer):
         if args is None:
             args = CEPOConfig(output_dir="cepo-run")
         if not isinstance(args, CEPOConfig):
-            raise TypeError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
+            raise SettingError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
         check_folder(args.run_folder)
         check_vllm(args)
         if kwargs.get("processing_class") is None and isinstance(model, str):
