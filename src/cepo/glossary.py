@@ -18,11 +18,20 @@ lambda       strength of the credit: A_hat_t = A * ((1 - lambda) + lambda * w_t)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
-__all__ = ["Group", "Problem", "ReferenceForm", "Rollout", "Span", "Told"]
+__all__ = ["Completion", "DataRow", "Group", "Problem", "Prompt", "ReferenceForm", "Rollout", "Span", "Told"]
+
+DataRow: TypeAlias = Mapping[str, Any]
+"""One row of a data set: column -> whatever the data hold there."""
+
+Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
+"""A text, or the messages of a conversation, whose content is text or parts."""
+
+Completion: TypeAlias = str | Sequence[Mapping[str, Any]]
+"""What the model added: a text, or messages."""
 
 ReferenceForm = Literal["answer", "rationale"]
 """What a reference is: a final answer, or a whole solution."""

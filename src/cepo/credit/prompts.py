@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
 from cepo.errors import DataError, SettingError
-from cepo.glossary import ReferenceForm
+from cepo.glossary import Prompt, ReferenceForm
 
 __all__ = ["ANSWER_TEMPLATE", "RATIONALE_TEMPLATE", "PromptStyle", "TeacherPrompts", "plain_ids"]
 
@@ -32,7 +32,7 @@ _USER_TEMPLATES: dict[ReferenceForm, str] = {"answer": ANSWER_TEMPLATE, "rationa
 # private use area: no tokenizer holds it as a special token.
 _SLOT = "\ue000cepo-slot\ue001"
 
-Render = Callable[[object], str]
+Render = Callable[[Prompt], str]
 """Renders a prompt (messages or a string) to the text that was tokenised, generation prompt included."""
 
 
@@ -104,7 +104,7 @@ class TeacherPrompts:
         return [*before, *plain_ids(self.tokenizer, reference), *after]
 
     def prompt_ids(
-        self, prompt: object, student_ids: Sequence[int], reference: str | None, form: ReferenceForm = "answer"
+        self, prompt: Prompt, student_ids: Sequence[int], reference: str | None, form: ReferenceForm = "answer"
     ) -> list[int]:
         """A teacher's prompt ids: the student's with the reference's block; without a reference the student's.
 
@@ -120,7 +120,7 @@ class TeacherPrompts:
         cut = len(student_ids) - len(tail)
         return [*student_ids[:cut], *block, *tail]
 
-    def _tail_ids(self, prompt: object, student_ids: Sequence[int]) -> list[int]:
+    def _tail_ids(self, prompt: Prompt, student_ids: Sequence[int]) -> list[int]:
         """Ids of what follows the last user turn's text (end of turn, assistant header)."""
         closing = self.render(_with_slot(prompt)).rpartition(_SLOT)[2]
         tail = self.tokenizer(closing, add_special_tokens=False)["input_ids"] if closing else []
@@ -132,7 +132,7 @@ class TeacherPrompts:
         return tail
 
 
-def _with_slot(prompt: Any) -> Any:
+def _with_slot(prompt: Prompt) -> Prompt:
     """The prompt with the slot at the end of its last user turn."""
     if isinstance(prompt, str):
         return prompt + _SLOT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 from transformers import PreTrainedTokenizerBase
 
@@ -18,6 +18,9 @@ from cepo.scoring import PRECISIONS
 from cepo.scoring.weights import Teacher
 
 __all__ = ["PRESETS", "CreditSettings"]
+
+Values: TypeAlias = dict[str, Any]
+"""Field -> value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class CreditSettings:
         return Teacher(self.teacher_weights, sync_every=self.teacher_sync_every, ema_rate=self.teacher_ema_rate)
 
     @classmethod
-    def resolve(cls, preset: str, method: str, explicit: Mapping[str, Any]) -> CreditSettings:
+    def resolve(cls, preset: str, method: str, explicit: Mapping[str, object]) -> CreditSettings:
         """Settings of a preset for a method, with what was given explicitly (not None) on top.
 
         Raises:
@@ -143,7 +146,7 @@ class CreditSettings:
         return cls(**values)
 
 
-_OWN: dict[str, dict[str, Any]] = {
+_OWN: dict[str, Values] = {
     # The weights before training: OPSD's base model, with LoRA and without.
     "opsd": {"teacher_weights": "frozen", "distill_beta": 0.5},
     "sdpo": {
@@ -156,7 +159,7 @@ _OWN: dict[str, dict[str, Any]] = {
 }
 """Method -> its own paper's settings where one set of defaults cannot fit all; every preset stands on them."""
 
-_PAPER_CEPO: dict[str, Any] = {
+_PAPER_CEPO: Values = {
     "credit_strength": 0.5,
     "credit_decay_steps": 25,
     "credit_clip": 0.5,
@@ -165,16 +168,16 @@ _PAPER_CEPO: dict[str, Any] = {
     "reference_fallback": "rlsd",
     "teacher_weights": "live",
 }
-_PAPER_RLSD: dict[str, Any] = {
+_PAPER_RLSD: Values = {
     "credit_strength": 0.5,
     "credit_decay_steps": 50,
     "credit_clip": 0.2,
     "teacher_weights": "synced",
     "teacher_sync_every": 10,
 }
-_RELEASED: dict[str, Any] = {"credit_clip": 0.2, "prompt_style": "prefill", "teacher_sees_images": False}
+_RELEASED: Values = {"credit_clip": 0.2, "prompt_style": "prefill", "teacher_sees_images": False}
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+PRESETS: dict[str, dict[str, Values]] = {
     "default": {},
     "paper": {"cepo": _PAPER_CEPO, "rlsd": _PAPER_RLSD},
     "released-code": {

@@ -18,6 +18,7 @@ from cepo.credit.masked import MaskBT
 from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.references import References
 from cepo.credit.rules import STUDENT, Credit, Inputs, Knobs, Method, Quantities, Rule
+from cepo.glossary import Prompt
 from cepo.scoring import Images, ScoreRow
 
 __all__ = ["Asking", "Logps", "Row", "ScoreRequest", "StepCredit", "assign_credit", "credited_rows", "logps_by_prompt",
@@ -33,7 +34,7 @@ class Row:
 
     index: int
     group: int
-    prompt: object
+    prompt: Prompt
     prompt_ids: Sequence[int]
     completion_ids: Sequence[int]
     images: Images | None

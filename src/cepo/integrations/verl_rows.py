@@ -11,7 +11,7 @@ from cepo.credit.rules import Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.credit.step import Row as CreditRow
 from cepo.errors import SettingError, did_you_mean
-from cepo.glossary import Group
+from cepo.glossary import Group, Prompt
 from cepo.runs.method_files import run_method_files
 
 __all__ = ["Row", "credit_row", "graded_groups", "read_settings"]
@@ -39,7 +39,7 @@ class Row:
     text: str
     reward: float
     advantage: float
-    prompt: object
+    prompt: Prompt
     prompt_ids: list[int]
     response_ids: list[int]
     solution: str | None = None

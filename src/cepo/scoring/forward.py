@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from cepo.scoring.head import Reading, Target, read_tokens
-from cepo.scoring.models import causal_model
+from cepo.scoring.models import ModelInputs, causal_model
 from cepo.scoring.plan import Forwards, Plan, SharedBatch
 from cepo.scoring.rows import Images, ScoreRow
 
@@ -143,7 +143,7 @@ def _with_stems(
     )
 
 
-def _continuing_inputs(sequences: Sequence[Sequence[int]], place: Tensor, prefix: _Prefix) -> dict[str, Any]:
+def _continuing_inputs(sequences: Sequence[Sequence[int]], place: Tensor, prefix: _Prefix) -> ModelInputs:
     """A batch of sequences, each of which continues from `place` in `prefix`."""
     ids, mask = _right_padded(sequences, place.device)
     positions = prefix.after[place][:, None] + torch.arange(ids.shape[1], device=ids.device)
@@ -182,7 +182,7 @@ def _image_of_nothing(model: nn.Module, image_token_id: int | None) -> ScoreRow:
     return ScoreRow([image_token_id, 0], [], Images(torch.zeros(side**2, patch), torch.tensor([[1, side, side]])))
 
 
-def _whole_inputs(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None) -> dict[str, Any]:
+def _whole_inputs(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None) -> ModelInputs:
     device = next(model.parameters()).device
     ids, mask = _right_padded([[*row.prompt_ids, *row.completion_ids] for row in rows], device)
     vision = _vision([row.images for row in rows], ids, image_token_id)
@@ -190,7 +190,7 @@ def _whole_inputs(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: in
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions} | vision
 
 
-def _positions(base: Any, ids: Tensor, mask: Tensor, vision: dict[str, Any]) -> Tensor:
+def _positions(base: Any, ids: Tensor, mask: Tensor, vision: ModelInputs) -> Tensor:
     """(B, S), or (3, B, S) for M-RoPE. Explicit, since a model left to itself reuses the last prompt's offset."""
     if not hasattr(base, "get_rope_index"):
         return torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
@@ -213,7 +213,7 @@ def _right_padded(sequences: Sequence[Sequence[int]], device: torch.device) -> t
     return torch.tensor(ids, device=device), mask
 
 
-def _vision(images: Sequence[Images | None], ids: Tensor, image_token_id: int | None) -> dict[str, Any]:
+def _vision(images: Sequence[Images | None], ids: Tensor, image_token_id: int | None) -> ModelInputs:
     """The images' part of a forward's inputs; empty without images."""
     given = [image for image in images if image is not None]
     if not given:

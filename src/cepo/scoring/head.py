@@ -7,7 +7,7 @@ of some rows and some columns, so that on CPU they stay in its cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeGuard
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cepo.errors import ModelError
-from cepo.scoring.models import causal_model
+from cepo.scoring.models import ModelInputs, causal_model
 from cepo.scoring.precision import in_fp32, replaced_forward
 
 __all__ = ["Quantity", "Reading", "Target", "read_tokens"]
@@ -58,7 +58,7 @@ class Target:
 
 
 def read_tokens(
-    model: nn.Module, inputs: Mapping[str, Any], targets: Sequence[Target], reading: Reading
+    model: nn.Module, inputs: ModelInputs, targets: Sequence[Target], reading: Reading
 ) -> tuple[list[Tensor], Any]:
     """(what is read of each target's tokens (T,), nats, fp32; the model's output without its logits).
 
@@ -158,7 +158,7 @@ def _by_rows(hidden_CD: Tensor, target_C: Tensor, project: Callable[[Tensor], Te
     return -F.cross_entropy(logits_CV, target_C, reduction="none")
 
 
-def _refuse_scaled_logits(config: Any) -> None:
+def _refuse_scaled_logits(config: object) -> None:
     for name, nothing in SCALED_LOGITS.items():
         value = getattr(config, name, nothing)
         if value not in (None, nothing):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from torch import nn
 
-__all__ = ["CausalModel", "causal_model"]
+__all__ = ["CausalModel", "ModelInputs", "causal_model"]
+
+
+ModelInputs: TypeAlias = dict[str, Any]
+"""What a forward is given, by name."""
 
 
 @runtime_checkable

@@ -69,7 +69,7 @@ def in_fp32(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 
 @contextmanager
-def replaced_forward(module: nn.Module, stand_in: Callable[..., Any]) -> Iterator[None]:
+def replaced_forward(module: nn.Module, stand_in: Callable[..., object]) -> Iterator[None]:
     """Within the block `module` computes `stand_in(its own forward, *args, **kwargs)`, within its hooks."""
     own = module.__dict__.get("forward")
     module.__dict__["forward"] = partial(stand_in, module.forward)
@@ -110,7 +110,7 @@ def _tf32(allowed: bool) -> Iterator[None]:
     if hasattr(torch.backends, "fp32_precision"):
         switches: list[tuple[Any, str]] = [(torch.backends.cuda.matmul, "fp32_precision")]
         switches += [(cast(Any, torch.backends.cudnn).conv, "fp32_precision")]
-        wanted: Any = "tf32" if allowed else "ieee"
+        wanted: object = "tf32" if allowed else "ieee"
     else:
         switches = [(torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")]
         wanted = allowed
@@ -173,13 +173,13 @@ def _weights_in_fp32(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _run_in_fp32(holders: list[nn.Module], forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _run_in_fp32(holders: list[nn.Module], forward: Callable[..., object], *args: object, **kwargs: object) -> object:
     args = tuple(a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
     with in_fp32(parameter for module in holders for parameter in module.parameters(recurse=False)):
         return forward(*args, **kwargs)
 
 
-def _embed_in_fp32(forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+def _embed_in_fp32(forward: Callable[..., Tensor], *args: object, **kwargs: object) -> Tensor:
     return forward(*args, **kwargs).float()
 
 
@@ -196,7 +196,7 @@ def _without_casts(module: FSDPModule) -> Iterator[None]:
 
 
 @contextmanager
-def _set(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+def _set(module: nn.Module, name: str, value: object) -> Iterator[None]:
     before = getattr(module, name)
     setattr(module, name, value)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,9 +18,14 @@ from torch import Tensor
 from cepo.credit.groups import LocalGroups
 from cepo.credit.step import Row, StepCredit
 from cepo.errors import ModelError
+from cepo.glossary import Prompt
 from cepo.scoring import Images
 
-__all__ = ["KINDS", "Batch", "Kind"]
+__all__ = ["KINDS", "Batch", "Kind", "RawBatch"]
+
+
+RawBatch: TypeAlias = Mapping[str, Any]
+"""TRL's own dict."""
 
 
 class Kind(Enum):
@@ -82,7 +87,7 @@ class Batch:
         ModelError: a key that is not in KINDS.
     """
 
-    raw: Mapping[str, Any]
+    raw: RawBatch
 
     def __post_init__(self) -> None:
         if unknown := sorted(self.raw.keys() - KINDS.keys()):
@@ -179,7 +184,7 @@ class Batch:
         return images
 
     def rows(
-        self, prompts: Sequence[object], groups: LocalGroups, scores: Mapping[int, Sequence[float]] | None = None
+        self, prompts: Sequence[Prompt], groups: LocalGroups, scores: Mapping[int, Sequence[float]] | None = None
     ) -> list[Row]:
         """The rows as credit wants them; `scores`: per-token scores from outside, of the rows that have them."""
         parts = zip(self.prompts(), self.completions(), self.images(), self.advantages.tolist(), strict=True)
@@ -217,7 +222,7 @@ class Batch:
 
     def taking(self, rows: Sequence[int]) -> Batch:
         """The batch of these rows alone."""
-        kept: dict[str, Any] = {}
+        kept: dict[str, object] = {}
         for name, value in self.raw.items():
             kind = KINDS[name]
             if kind is Kind.IMAGES:
@@ -236,7 +241,7 @@ class Batch:
         widths = _Widths(
             max(self.raw["prompt_ids"].shape[1], fresh.raw["prompt_ids"].shape[1]), max(self.width, fresh.width)
         )
-        merged: dict[str, Any] = {}
+        merged: dict[str, object] = {}
         for name, value in self.raw.items():
             kind = KINDS[name]
             if kind is Kind.IMAGES:
@@ -261,7 +266,7 @@ class Batch:
         right = widths.completion - self.width if kind is not Kind.PROMPT else 0
         return torch.nn.functional.pad(value, (left, right), value=fill)
 
-    def _merged_images(self, taken: Mapping[int, int], fresh: Batch) -> dict[str, Any]:
+    def _merged_images(self, taken: Mapping[int, int], fresh: Batch) -> dict[str, object]:
         if "pixel_values" not in self.raw and "pixel_values" not in fresh.raw:
             return {}
         old, new = self.images(), fresh.images()
@@ -289,10 +294,10 @@ def _alike(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
     return old.expand(-1, width).clone(), new.expand(-1, width)
 
 
-def _flat(images: Sequence[Images | None]) -> dict[str, Any]:
+def _flat(images: Sequence[Images | None]) -> dict[str, object]:
     """TRL's flat image tensors of these rows."""
     own = [image for image in images if image is not None]
-    flat: dict[str, Any] = {"num_images": [len(image.grid_thw) if image else 0 for image in images]}
+    flat: dict[str, object] = {"num_images": [len(image.grid_thw) if image else 0 for image in images]}
     if own:
         flat["pixel_values"] = torch.cat([image.pixel_values for image in own])
         flat["image_grid_thw"] = torch.cat([image.grid_thw for image in own])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from cepo.credit.references import MAX_REFERENCE_CHARS, SOURCES, columns_of, tol
 from cepo.credit.rules import Method
 from cepo.data.rewards import preflight_rewards
 from cepo.errors import DataError, PackageError, RewardError, RunFolderError, SettingError
-from cepo.glossary import Group
+from cepo.glossary import DataRow, Group, Prompt, ReferenceForm
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.internals import unfilled_images
 
@@ -51,10 +51,10 @@ class Subject:
     method: Method
     dataset: object
     prompts: TeacherPrompts
-    prompt_ids: Callable[[Mapping[str, Any]], Sequence[int]]
+    prompt_ids: Callable[[DataRow], Sequence[int]]
     positions: int
     image_token: str | None = None
-    reward_funcs: Sequence[Any] = ()
+    reward_funcs: Sequence[object] = ()
     reward_names: Sequence[str] = ()
     trainer_state: object = None
 
@@ -195,7 +195,7 @@ def check_images(dataset: Dataset, image_token: str | None) -> None:
         raise DataError(f"{len(bad)} of {len(dataset)} prompts do not fit their images: {'; '.join(bad[:SHOWN])}")
 
 
-def _text(prompt: Any) -> str:
+def _text(prompt: Prompt) -> str:
     """All text of a prompt."""
     if isinstance(prompt, str):
         return prompt
@@ -243,13 +243,13 @@ def check_lengths(subject: Subject, dataset: Dataset) -> str:
     return f"longest prompt {longest} + completion {completion} = {longest + completion} of {limit} positions"
 
 
-def _longest_prompt(subject: Subject, row: Mapping[str, Any]) -> int:
+def _longest_prompt(subject: Subject, row: DataRow) -> int:
     """Tokens of the row's longest prompt: the student's, or a teacher's with what it may be told."""
     ids = subject.prompt_ids(row)
     return max(len(ids), *(_prompt_length(subject, name, row, ids) for name in subject.method.references), 0)
 
 
-def _prompt_length(subject: Subject, name: str, row: Mapping[str, Any], ids: Sequence[int]) -> int:
+def _prompt_length(subject: Subject, name: str, row: DataRow, ids: Sequence[int]) -> int:
     """Of one prompt: with what the data tells, else with the longest thing that a rollout may say."""
     config, source = subject.config, SOURCES[name]
     policy = config.credit.reference_policy(config.seed)
@@ -257,7 +257,7 @@ def _prompt_length(subject: Subject, name: str, row: Mapping[str, Any], ids: Seq
     gold, solution = (_text_or_none(row.get(column)) for column in (config.answer_column, config.solution_column))
     told = told_by_data(name, Group(gold, (), solution, columns), policy)
 
-    def length(text: str, form: Any) -> int:
+    def length(text: str, form: ReferenceForm) -> int:
         return len(subject.prompts.prompt_ids(row["prompt"], ids, text, form))
 
     if told.texts:

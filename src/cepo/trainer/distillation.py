@@ -32,6 +32,7 @@ from cepo.credit.references import References
 from cepo.credit.rules import Distillation
 from cepo.credit.settings import CreditSettings
 from cepo.errors import ModelError
+from cepo.glossary import Prompt
 from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
 from cepo.scoring.forward import causal_model, hidden_of_whole
 from cepo.scoring.precision import scoring_in
@@ -72,7 +73,7 @@ class DistillationLoss:
         if self.is_sharded:
             raise ModelError(f"method={self.method.name!r} reads the output layer apart: use DDP or ZeRO-2, not shards")
 
-    def with_teachers(self, prompts: Sequence[object], batch: Batch, references: Mapping[int, References]) -> Batch:
+    def with_teachers(self, prompts: Sequence[Prompt], batch: Batch, references: Mapping[int, References]) -> Batch:
         """The batch with each row's teacher prompt, as `cepo.trainer.batch` names it (a collective call)."""
         told = [references[row][self.method.told] for row in range(len(batch))]
         teachers = [

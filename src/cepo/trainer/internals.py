@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
@@ -16,20 +16,27 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from trl import GRPOTrainer
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 
+from cepo.glossary import Completion, DataRow, Prompt
+from cepo.trainer.batch import RawBatch
+
 __all__ = [
     "Generate",
     "HostTrainer",
     "Loss",
     "PromptHost",
+    "Rows",
     "as_parts",
     "prompt_with_images",
     "unfilled_images",
 ]
 
-Generate = Callable[[list[dict[str, Any]]], Mapping[str, Any]]
+Rows: TypeAlias = list[dict[str, Any]]
+"""Rows of the data set as TRL hands them over."""
+
+Generate = Callable[[Rows], RawBatch]
 """TRL's generation and grading of given rows: the generated batch."""
 
-Loss = Callable[[nn.Module, Mapping[str, Any]], Tensor]
+Loss = Callable[[nn.Module, RawBatch], Tensor]
 """TRL's loss of a micro-batch."""
 
 
@@ -39,14 +46,14 @@ class HostTrainer(GRPOTrainer):
 
     # --- hooks ------------------------------------------------------------------------------------------------
 
-    def make_batch(self, inputs: list[dict[str, Any]], generate: Generate) -> Mapping[str, Any]:
+    def make_batch(self, inputs: Rows, generate: Generate) -> RawBatch:
         """The batch to train on, from the rows of the data set."""
         return generate(inputs)
 
-    def rewarded(self, rewards: Tensor, completions: list[Any]) -> None:
+    def rewarded(self, rewards: Tensor, completions: list[Completion]) -> None:
         """Called with the rewards (all rows, functions) of a generation, over all processes, and our completions."""
 
-    def loss_of(self, model: nn.Module, inputs: Mapping[str, Any], loss: Loss) -> Tensor:
+    def loss_of(self, model: nn.Module, inputs: RawBatch, loss: Loss) -> Tensor:
         """The loss of a micro-batch."""
         return loss(model, inputs)
 
@@ -56,28 +63,30 @@ class HostTrainer(GRPOTrainer):
     def checkpoint_loaded(self, folder: Path) -> None:
         """Called when training goes on from a checkpoint."""
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    def _generate_and_score_completions(self, inputs: Rows) -> dict[str, Any]:
         return dict(self.make_batch(inputs, super()._generate_and_score_completions))
 
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
+    def _calculate_rewards(
+        self, inputs: Rows, prompts: list[Prompt], completions: list[Completion], completion_ids_list: list[list[int]]
+    ) -> Tensor:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self.rewarded(rewards, completions)
         return rewards
 
-    def _compute_loss(self, model: Any, inputs: Any) -> Tensor:
+    def _compute_loss(self, model: nn.Module, inputs: RawBatch) -> Tensor:
         return self.loss_of(model, inputs, super()._compute_loss)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             self.checkpoint_written(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
 
-    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self.checkpoint_loaded(Path(checkpoint))
 
-    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+    def _tokenize_prompts(self, prompts: list[Prompt]) -> Any:
         """TRL's, with [] where a prompt has no image and another has: the processor takes no None among images."""
         prompt_ids, images, fields = super()._tokenize_prompts(prompts)
         return prompt_ids, images and [own or [] for own in images], fields
@@ -124,14 +133,14 @@ class HostTrainer(GRPOTrainer):
 
     def save_now(self) -> None:
         """Write a checkpoint of the present step."""
-        self._save_checkpoint(self.model, trial=None)
+        self._save_checkpoint(cast(nn.Module, self.model), trial=None)
 
-    def render(self, prompt: object) -> str:
+    def render(self, prompt: Prompt) -> str:
         """A prompt as TRL turns it into text, generation prompt included."""
         if isinstance(prompt, str):
             return prompt
         return cast(Any, self.processing_class).apply_chat_template(
-            as_parts(cast(Any, prompt)) if self._is_vlm else prompt,
+            as_parts(prompt) if self._is_vlm else prompt,
             tools=self.tools or None,
             chat_template=self.chat_template,
             add_generation_prompt=True,
@@ -139,7 +148,7 @@ class HostTrainer(GRPOTrainer):
             **cast(dict[str, Any], self.chat_template_kwargs),
         )
 
-    def prompt_ids(self, row: Mapping[str, Any]) -> Sequence[int]:
+    def prompt_ids(self, row: DataRow) -> Sequence[int]:
         """The ids that the prompt of a data set's row will have, images expanded."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
@@ -180,16 +189,16 @@ class PromptHost:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return getattr(self.processor, "tokenizer", self.processor)
 
-    def render(self, prompt: object) -> str:
+    def render(self, prompt: Prompt) -> str:
         """A prompt as text, generation prompt included."""
         if isinstance(prompt, str):
             return prompt
-        parts = as_parts(cast(Any, prompt)) if isinstance(self.processor, ProcessorMixin) else prompt
+        parts = as_parts(prompt) if isinstance(self.processor, ProcessorMixin) else prompt
         return cast(Any, self.processor).apply_chat_template(
             parts, add_generation_prompt=True, tokenize=False, **self.options
         )
 
-    def prompt_ids(self, row: Mapping[str, Any]) -> Sequence[int]:
+    def prompt_ids(self, row: DataRow) -> Sequence[int]:
         """The ids that the prompt of a data set's row will have, images expanded."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
@@ -199,18 +208,20 @@ class PromptHost:
         return ids[0] if ids and isinstance(ids[0], list) else ids
 
 
-def unfilled_images(prompt: Sequence[Mapping[str, Any]]) -> int:
+def unfilled_images(prompt: Prompt) -> int:
     """Image parts of the messages that wait for an image from the row's own column."""
+    if isinstance(prompt, str):
+        return 0
     parts = [part for message in prompt for part in message.get("content") or [] if isinstance(part, Mapping)]
     return sum(part.get("type") == "image" and "image" not in part for part in parts)
 
 
-def as_parts(prompt: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def as_parts(prompt: Prompt) -> Rows:
     """Messages in parts, as a vision model's chat template wants them, without their images: for text alone."""
     return prepare_multimodal_messages(cast(Any, prompt), images=[None] * unfilled_images(prompt))
 
 
-def prompt_with_images(row: Mapping[str, Any]) -> Any:
+def prompt_with_images(row: DataRow) -> Prompt:
     """A row's prompt with its images put into its messages, as TRL does before it tokenises."""
     prompt = row["prompt"]
     if not is_conversational({"prompt": prompt}):

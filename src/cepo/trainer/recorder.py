@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from cepo.credit.groups import LocalGroups, is_decided
 from cepo.credit.step import StepCredit
+from cepo.glossary import DataRow
 from cepo.reports.traces import CreditRecord, TraceWriter
 from cepo.trainer.batch import Batch
 from cepo.trainer.config import CEPOConfig
@@ -49,7 +51,7 @@ class StepRecorder:
         chosen = set(indices[: self.config.trace_groups])
         return [row for row in groups.places if groups.group_of(row) in chosen]
 
-    def write(self, inputs: Sequence[Mapping[str, Any]], batch: Batch, step: StepCredit, traced: Sequence[int]) -> None:
+    def write(self, inputs: Sequence[DataRow], batch: Batch, step: StepCredit, traced: Sequence[int]) -> None:
         """Append the records of the traced rows with their images; rows without credit carry their base advantage."""
         if self._writer is None:
             self._writer = TraceWriter(
@@ -63,7 +65,7 @@ class StepRecorder:
 
     def _record(
         self,
-        given: Mapping[str, Any],
+        given: DataRow,
         row: int,
         prompt_ids: Sequence[int],
         ids: Sequence[int],
@@ -121,6 +123,6 @@ def _prompt_id(prompt: object) -> str:
     return hashlib.sha256(repr(prompt).encode()).hexdigest()[:16]
 
 
-def _first_image(row: Mapping[str, Any]) -> Any:
+def _first_image(row: DataRow) -> Image.Image | None:
     images = row.get("images") or ([row["image"]] if row.get("image") is not None else [])
     return images[0] if images else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +16,9 @@ from datasets import Dataset
 from torch import Tensor
 
 from cepo.data.scores import TokenReward
+from cepo.glossary import Completion
 from cepo.trainer.batch import Batch
+from cepo.trainer.internals import Rows
 
 __all__ = ["Drawn", "Graded", "Resampler", "dead_groups", "fresh_problems"]
 
@@ -32,7 +34,7 @@ class Graded:
     """
 
     rewards: Tensor
-    completions: Sequence[Any]
+    completions: Sequence[Completion]
     scores: Mapping[int, Sequence[tuple[str, TokenReward]]]
 
     def replacing(self, taken: Mapping[int, int], fresh: Graded) -> Graded:
@@ -48,7 +50,7 @@ class Graded:
 class Drawn:
     """Rows of the data set with their rollouts and what they were graded."""
 
-    inputs: Sequence[dict[str, Any]]
+    inputs: Rows
     batch: Batch
     graded: Graded
 
@@ -69,7 +71,7 @@ class Resampler:
     group_size: int
     pad_id: int
     accelerator: Accelerator
-    generate: Callable[[list[dict[str, Any]]], Drawn]
+    generate: Callable[[Rows], Drawn]
     total: Callable[[Tensor], Tensor]
     log: Callable[[str, float], None]
 
@@ -119,7 +121,7 @@ def dead_groups(reward_B: Tensor, group_size: int) -> list[int]:
 
 def fresh_problems(
     dataset: Dataset, count: int, group_size: int, seed: str, process_index: int, processes: int
-) -> list[dict[str, Any]]:
+) -> Rows:
     """This process's rows of `count` problems for each process, drawn by `seed`, each G times."""
     rng = Random(f"resample/{seed}")
     drawn = rng.sample(range(len(dataset)), min(len(dataset), count * processes))

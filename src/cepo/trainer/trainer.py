@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from accelerate.utils import gather_object
+from datasets import Dataset
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
@@ -25,19 +26,19 @@ from cepo.credit.step import (
     plan_scoring,
     student_sequence,
 )
-from cepo.data.guards import guard_reward
+from cepo.data.guards import RewardFunc, guard_reward
 from cepo.data.rewards import completion_text
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
-from cepo.glossary import Group
+from cepo.glossary import Completion, DataRow, Group
 from cepo.models.processor import load_processor
-from cepo.trainer.batch import Batch
+from cepo.trainer.batch import Batch, RawBatch
 from cepo.trainer.checkpoint import last_checkpoint, mark_complete
 from cepo.trainer.checks import Subject, check_folder, check_resampling, check_vllm, preflight
 from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
-from cepo.trainer.internals import Generate, HostTrainer, Loss
+from cepo.trainer.internals import Generate, HostTrainer, Loss, Rows
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, null_level, null_references
@@ -102,10 +103,10 @@ class CEPOTrainer(HostTrainer):
 
     # --- TRL's hooks ------------------------------------------------------------------------------------------
 
-    def make_batch(self, inputs: list[dict[str, Any]], generate: Generate) -> Mapping[str, Any]:
+    def make_batch(self, inputs: Rows, generate: Generate) -> RawBatch:
         """Rollouts, rewards and advantages are TRL's; then the credit of every token."""
 
-        def drawn(rows: list[dict[str, Any]]) -> Drawn:
+        def drawn(rows: Rows) -> Drawn:
             batch = Batch(generate(rows))
             return Drawn(rows, batch, cast(Graded, self._graded))
 
@@ -116,7 +117,7 @@ class CEPOTrainer(HostTrainer):
             if self.args.resample_dead_groups:
                 resampler = Resampler(
                     tries=self.args.resample_dead_groups,
-                    dataset=cast(Any, self.train_dataset),
+                    dataset=cast(Dataset, self.train_dataset),
                     group_size=self.args.group_size,
                     pad_id=cast(int, self.tokenizer.pad_token_id),
                     accelerator=self.accelerator,
@@ -128,12 +129,12 @@ class CEPOTrainer(HostTrainer):
         with self._clock.phase("credit"):
             return self._with_credit(found).raw
 
-    def rewarded(self, rewards: Tensor, completions: list[Any]) -> None:
+    def rewarded(self, rewards: Tensor, completions: list[Completion]) -> None:
         first = self.accelerator.process_index * len(completions)
         own = rewards[first : first + len(completions)]
         self._graded = Graded(own, completions, self._token_scores.take())
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         with self._clock.phase("update"):
             loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients:
@@ -141,7 +142,7 @@ class CEPOTrainer(HostTrainer):
                 self.log_step(name, seconds)
         return loss
 
-    def loss_of(self, model: nn.Module, inputs: Mapping[str, Any], loss: Loss) -> Tensor:
+    def loss_of(self, model: nn.Module, inputs: RawBatch, loss: Loss) -> Tensor:
         if self._distillation is not None:
             windows = cast(int, self.args.steps_per_generation) / self.current_gradient_accumulation_steps
             own = self._distillation.loss(model, self.policy, Batch(inputs), self.accelerator.num_processes * windows)
@@ -205,7 +206,7 @@ class CEPOTrainer(HostTrainer):
         local = grade_rollouts(texts, golds, self.total_rewards(rewards).tolist(), verdicts)
         return gather_groups(local, problems, self.args.group_size, self.accelerator.process_index, gather_object)
 
-    def _problem(self, row: Mapping[str, Any]) -> Group:
+    def _problem(self, row: DataRow) -> Group:
         """What the data say of a row's problem: a group without rollouts."""
         args = self.args
         columns = {name: str(row[name]) for name in columns_of(self.method.references) if row.get(name) is not None}
@@ -306,11 +307,11 @@ class CEPOTrainer(HostTrainer):
             trainer_state=self.state,
         )
 
-    def _guarded(self, function: Any, timeout_s: float) -> Any:
+    def _guarded(self, function: object, timeout_s: float) -> object:
         """Guard callables; reward models (modules, or names of models to load) are TRL's to call."""
         if function is None or isinstance(function, (str, nn.Module)):
             return function
-        return guard_reward(function, timeout_s, seen=self._token_scores.add)
+        return guard_reward(cast(RewardFunc, function), timeout_s, seen=self._token_scores.add)
 
 
 class _MoveTeacher(TrainerCallback):
@@ -319,7 +320,7 @@ class _MoveTeacher(TrainerCallback):
     def __init__(self, trainer: CEPOTrainer) -> None:
         self.trainer = trainer
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: object, state: object, control: object, **kwargs: object) -> None:
         self.trainer.teacher.after_step(self.trainer.policy)
 
 
