@@ -61,11 +61,16 @@ def advantages(record: CreditRecord) -> list[float]:
     return record.advantage
 
 
+def against(record: CreditRecord) -> list[float]:
+    """Under r-, or where there is none under the student's own prompt."""
+    return record.logps.get("minus", record.logps["student"])
+
+
 def test_trl_to_cepo(run: Any) -> None:
     trainer, records = run("trl_to_cepo")
     assert trainer.args.method == "cepo"
     for record in records:
-        delta = [p - m for p, m in zip(record.logp_plus, record.logp_minus or record.logp_student, strict=True)]
+        delta = [p - m for p, m in zip(record.logps["plus"], against(record), strict=True)]
         assert record.evidence == pytest.approx(delta, abs=1e-4)
 
 
@@ -92,7 +97,7 @@ def test_own_credit_rule(run: Any) -> None:
     assert {record.method for record in records} == {"bent"}
     deltas = []
     for record in records:
-        delta = [p - m for p, m in zip(record.logp_plus, record.logp_minus or record.logp_student, strict=True)]
+        delta = [p - m for p, m in zip(record.logps["plus"], against(record), strict=True)]
         bent = [0.25 * math.tanh(value / 0.25) for value in delta]
         sign = math.copysign(1.0, record.base_advantage)
         assert record.evidence == pytest.approx(bent, abs=1e-4)

@@ -4,30 +4,54 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
+from cepo.glossary import Told
 from cepo.reports.traces import CreditRecord, TraceWriter
 
 MakeRun = Callable[..., Path]
 
 
-def record(row: int = 0, tokens: list[str] | None = None, **fields: Any) -> CreditRecord:
-    """A wrong rollout of four tokens with all three log-probs."""
+def record(row: int = 0, tokens: list[str] | None = None, **changes: object) -> CreditRecord:
+    """A wrong rollout of four tokens, scored under three prompts. Its credit does not follow from its log-probs."""
     tokens = tokens or ["2", "+", "2", "=5"]
     count = len(tokens)
-    values: dict[str, Any] = {
-        "step": 1, "problem_id": "p", "row": row, "group": row // 2, "method": "cepo", "prompt_text": "What?",
-        "tokens": tokens, "token_ids": list(range(count)), "advantage": 0.0, "base_advantage": -0.8, "reward": 0.0,
-        "logp_student": [-0.5] * count, "logp_plus": [-0.4 - 0.3 * t for t in range(count)],
-        "logp_minus": [-0.6 + 0.1 * t for t in range(count)], "evidence": [0.0] * count, "weight": [1.0] * count,
-        "correct": False, "answer": "5", "gold": "4", "r_plus": "4", "r_minus": ("5",), "minus_source": "group",
-        "strength": 0.5, "clip": 0.5,
-    }  # fmt: skip
-    return CreditRecord(**values | fields)
+    plain = CreditRecord(
+        step=1,
+        problem_id="p",
+        row=row,
+        group=row // 2,
+        method="cepo",
+        prompt_text="What?",
+        tokens=tokens,
+        token_ids=list(range(count)),
+        advantage=[-0.8] * (count - 1) + [-1.0],
+        base_advantage=-0.8,
+        reward=0.0,
+        correct=False,
+        answer="5",
+        gold="4",
+        told={"plus": Told(("4",), "gold"), "minus": Told(("5",), "group", is_own=True)},
+        logps={
+            "student": [-0.5] * count,
+            "plus": [-0.4 - 0.3 * t for t in range(count)],
+            "minus": [-0.6 + 0.1 * t for t in range(count)],
+        },
+        evidence=[0.0] * (count - 1) + [-0.75],
+        weight=[1.0] * (count - 1) + [1.5],
+        strength=0.5,
+        clip=0.5,
+    )
+    return replace(plain, **changes)
+
+
+def unscored(row: int = 0, **changes: object) -> CreditRecord:
+    """A rollout without credit: GRPO's, or one that no credit was due to."""
+    return record(row, told={}, logps={}, evidence=None, weight=None, advantage=-0.8, strength=0.0, **changes)
 
 
 @pytest.fixture

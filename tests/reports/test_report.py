@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from cepo.cli import main
-from cepo.credit.evidence import contrastive_evidence, modulate, privileged_gain, weights
-from cepo.reports.page import embed, write_report
-from cepo.reports.recompute import recompute
+from cepo.glossary import Told
+from cepo.reports.page import embed, pack, write_report
 from cepo.reports.run_data import load_run
-from cepo.reports.terminal import find_record, printable, show_record
-from tests.reports.conftest import MakeRun, record
+from cepo.reports.terminal import By, find_record, printable, show_record
+from cepo.reports.traces import SCHEMA, CreditRecord
+from tests.reports.conftest import MakeRun, record, unscored
 
 HOSTILE = [
     "</script><script>document.title='pwned'</script>", "<img src=x onerror=\"document.title='pwned'\">", "\u202eabc",
@@ -27,35 +29,56 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["cepo", "rlsd", "grpo"])
-@pytest.mark.parametrize("advantage", [-0.8, 0.0, 1.3])
-def test_the_plain_twin_equals_the_tensors(method: str, advantage: float) -> None:
-    rollout = record(base_advantage=advantage)
-    plus, minus, student = (
-        torch.tensor([values], dtype=torch.float64)
-        for values in (rollout.logp_plus, rollout.logp_minus, rollout.logp_student)
-    )
-    mask, A = torch.ones(1, 4, dtype=torch.float64), torch.tensor([advantage], dtype=torch.float64)
-    evidence = {
-        "cepo": lambda: contrastive_evidence(plus, minus, mask),
-        "rlsd": lambda: privileged_gain(plus, student, mask),
-        "grpo": lambda: torch.zeros_like(plus),
-    }[method]()
-    found = recompute(rollout, method)
-    assert found is not None
-    assert found.evidence == pytest.approx(evidence[0].tolist())
-    assert found.weight == pytest.approx(weights(A, evidence, mask, 0.5)[0].tolist())
-    assert found.advantage == pytest.approx(modulate(A, evidence, mask, 0.5, 0.5)[0].tolist())
+SKILL = Told(("Draw a <b>line</b>.",), "column skill", "rationale")
+THIRD = {
+    "method": "bent",
+    "told": {"plus": Told(("4",), "gold"), "minus": Told((), "rlsd"), "skill": SKILL},
+    "logps": {"student": [-0.5] * 4, "plus": [-0.25] * 4, "skill": [-1.125, -1.25, -1.375, -1.5]},
+    "evidence": [0.0, 0.2, -0.1, 0.25],
+    "weight": None,
+    "advantage": [-0.8, -0.7, -0.84, -0.7],
+}
+"""A rule of the user's own, which reads a third prompt and has no weight."""
+
+DEAD_ZONE = {
+    "base_advantage": 0.8, "advantage": [0.8] * 4, "evidence": [0.0] * 4, "weight": [1.0] * 4, "dead_zone": 0.3,
+    "logps": {"student": [-0.5] * 4, "plus": [-0.25] * 4, "minus": [-0.5] * 4},
+}  # fmt: skip
+"""Trained with weight 1; from the log-probs alone it would be exp(0.25) = 1.284."""
 
 
-def test_unscored_rollouts_and_fallbacks() -> None:
-    assert recompute(record(logp_plus=None), "cepo") is None
-    fallback, rlsd = recompute(record(logp_minus=None), "cepo"), recompute(record(), "rlsd")
-    assert fallback is not None
-    assert rlsd is not None
-    assert fallback.evidence == rlsd.evidence
-    with pytest.raises(ValueError, match="'ppo'"):
-        recompute(record(), "ppo")
+def shown(rollout: CreditRecord, by: By = "evidence") -> str:
+    screen = io.StringIO()
+    show_record(rollout, by, Console(file=screen, width=200, highlight=False))
+    return screen.getvalue()
+
+
+@pytest.mark.parametrize("by", ["evidence", "weight", "advantage"])
+def test_show_says_what_was_recorded(by: By) -> None:
+    text = shown(record(**DEAD_ZONE), by)
+    assert "1.000" in text
+    assert "1.284" not in text
+    assert "dead zone 0.3 nats" in text
+    for words in ("r+ = 4 (gold)", "r- = 5 (group, its own answer)", "log P_S", "log P+", "log P-"):
+        assert words in text
+    row = next(line for line in shown(record(), by).splitlines() if "=5" in line and "│" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+        "4", "=5", "-0.500", "-1.300", "-0.300", "-0.750", "1.500", "-1.000",
+    ]  # fmt: skip
+
+
+def test_show_knows_any_prompt_and_any_rule() -> None:
+    text = shown(record(**THIRD))
+    for words in ("bent: A = -0.800", "r- = none (rlsd)", "skill = Draw a <b>line</b>. (column skill)", "log P(skill)"):
+        assert words in text
+    assert re.search(r"4 +│ =5 .*-1\.500 │ +\+0\.250 │ +-0\.700", text)
+    assert "bent recorded no weight: see --by evidence, advantage" in shown(record(**THIRD), "weight")
+    weights = shown(record(evidence=None, weight=[1.0, 0.5, 1.1, math.nan]))
+    assert "strongest weight" in weights
+    assert re.search(r"│ 2 +│ \+ ", weights.split("strongest weight")[1].splitlines()[4])
+    grpo = shown(unscored(method="grpo"))
+    assert "no credit was recorded here: all tokens have one advantage, A = -0.800" in grpo
+    assert "strongest" not in grpo
 
 
 def test_nothing_in_the_data_can_leave_its_element() -> None:
@@ -73,7 +96,7 @@ def test_a_report_is_one_page_with_a_twin(make_run: MakeRun, tmp_path: Path) -> 
     assert not re.search(r"(src|href)=\"http", page)
     twin = json.loads(out.with_suffix(".json").read_text())
     assert twin["runs"][0]["metrics"]["reward"] == [[1, 0.1], [2, 0.2], [3, pytest.approx(0.3)]]
-    assert len(twin["runs"][0]["rollouts"]) == 2
+    assert twin["runs"][0]["rollouts"][0]["logps"]["plus"] == [-0.4, -0.7, -1.0, -1.3]
     assert sum(run.histogram["negative"]) == 8
     assert all(image.startswith("data:image/png;base64,") for image in run.images.values())
 
@@ -88,7 +111,7 @@ def test_broken_folders_show_what_is_left(make_run: MakeRun, tmp_path: Path) -> 
     for image in (folder / "traces" / "images").iterdir():
         image.unlink()
     run = load_run(folder)
-    assert [rollout["row"] for rollout in run.rollouts] == [0, 1]
+    assert [rollout.row for rollout in run.rollouts] == [0, 1]
     notes = " ".join(run.notes)
     for words in ("line 3 is damaged", "unfinished last line", "metrics.jsonl, line 4", "image", "is missing"):
         assert words in notes
@@ -97,7 +120,7 @@ def test_broken_folders_show_what_is_left(make_run: MakeRun, tmp_path: Path) -> 
 def test_a_trace_of_another_version_and_no_trace(make_run: MakeRun) -> None:
     newer, without = make_run("newer"), make_run("without")
     trace = newer / "traces" / "credit.jsonl"
-    trace.write_text(trace.read_text().replace('"schema":1', '"schema":99'))
+    trace.write_text(trace.read_text().replace(f'"schema":{SCHEMA}', '"schema":99'))
     assert any("99" in note for note in load_run(newer).notes)
     shutil.rmtree(without / "traces")
     run = load_run(without)
@@ -118,78 +141,122 @@ def test_refusals(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_show_prints_text_and_not_commands(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_run(records=[record(0, tokens=[*HOSTILE, "[bold]x[/bold]"])])
-    screen = io.StringIO()
-    show_record(find_record(folder, 0, None), "advantage", Console(file=screen, width=200, highlight=False))
-    text = screen.getvalue()
+    told = {"[red]x[/red]\x1b[31m": Told(("\u202eabc",), "[b]from[/b]\x00")}
+    odd = record(0, tokens=[*HOSTILE, "[bold]x[/bold]"], told=told, logps={"\x1b[31m[i]y[/i]": [0.0] * 13})
+    text = shown(find_record(make_run("odd", [odd]), 0, None), "advantage")
     assert "\x1b[31m" not in text
     assert "\u202e" not in text
-    for shown in ("</script>", "<202E>abc", "<001B>[31m", "<D800>", "[bold]x[/bold]"):
-        assert shown in text
+    for words in ("</script>", "<202E>abc", "<001B>[31m", "<D800>"):
+        assert words in text
+    for words in ("[bold]x[/bold]", "[red]x[/red]", "[b]from[/b]", "[i]y[/i]"):
+        assert words in text
     assert printable("a\nb").startswith("a\u21b5\n")
     assert main(["show", str(folder)]) == 0
     assert "strongest evidence" in capsys.readouterr().out
 
 
-OWN = {"evidence": [0.0, 0.2, -0.1, 0.25], "weight": [1.0, 0.8, 1.1, 0.75], "advantage": [-0.8, -0.7, -0.84, -0.7]}
+def test_the_histogram_counts_recorded_evidence(make_run: MakeRun) -> None:
+    rows = [record(0, **THIRD), record(1, base_advantage=0.0, evidence=[9.0, math.nan, -9.0, 0.05]), unscored(2)]
+    histogram = load_run(make_run(records=rows)).histogram
+    assert [sum(histogram[sign]) for sign in ("positive", "negative", "zero")] == [0, 4, 3]
+    assert (histogram["zero"][0], histogram["zero"][20], histogram["zero"][-1]) == (1, 1, 1)
 
 
-def test_a_rule_of_ones_own_is_shown_by_its_recorded_numbers(make_run: MakeRun) -> None:
-    own = record(0, method="bent", **OWN)
-    without = record(1, method="bent", evidence=None, weight=None)
-    found = recompute(own, "bent")
-    assert found is not None
-    assert {"evidence": found.evidence, "weight": found.weight, "advantage": found.advantage} == OWN
-    assert recompute(without, "bent") is None
-    run = load_run(make_run(records=[own, without]))
-    assert [rollout["own"] for rollout in run.rollouts] == [OWN, None]
-    assert sum(run.histogram["negative"]) == 4
-    assert load_run(make_run("ours")).rollouts[0]["own"] is None
-    screen = io.StringIO()
-    show_record(own, "evidence", Console(file=screen, width=200, highlight=False))
-    assert "strongest evidence (bent)" in screen.getvalue()
-    assert "+0.250" in screen.getvalue()
+@pytest.mark.parametrize("values", [[0.0, 1.0, -0.2345, 32.766], [-45.25, 0.5], [math.inf, -math.inf, math.nan], []])
+def test_packed_numbers_are_the_recorded_ones_to_three_decimals(values: list[float]) -> None:
+    packed = pack(values)
+    numbers = np.frombuffer(base64.b64decode(packed[1:]), "<i2" if packed[0] == "i" else "<f4")
+    np.testing.assert_allclose(numbers / (1000 if packed[0] == "i" else 1), values, rtol=0, atol=5e-4)
+
+
+def browse(page: Path, place: str = "") -> str:
+    """The page as chromium draws it."""
+    chromium = shutil.which("chromium")
+    assert chromium, "chromium is not installed: apt-get install chromium"
+    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{page}{place}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def part(dom: str, start: str, end: str) -> str:
+    return dom[dom.index(start) : dom.index(end)]
+
+
+def viewed(folder: Path, out: Path, by: str = "evidence", place: str = "0.1.0.3") -> tuple[str, str]:
+    """What stands on the right and in the bar at the bottom, with a token of the first rollout in focus."""
+    write_report([folder], out / "page.html")
+    page = (out / "page.html").read_text().replace('by: "evidence"', f'by: "{by}"')
+    (out / "page.html").write_text(page)
+    dom = browse(out / "page.html", f"#r={place}")
+    return part(dom, 'id="detail"', "</article>"), re.sub("<[^>]+>", "", part(dom, 'id="hover"', "</aside>"))
+
+
+def values(body: str) -> list[float]:
+    return [float(value) for value in re.findall(r'data-value="([-\d.]+|NaN)"', body)]
 
 
 @pytest.mark.browser
-def test_a_rule_of_ones_own_in_a_browser(make_run: MakeRun, tmp_path: Path) -> None:
-    body = detail(
-        make_run(records=[record(0, method="bent", **OWN), record(1, method="bent", evidence=None)]), tmp_path
+def test_the_page_says_what_was_recorded(make_run: MakeRun, tmp_path: Path) -> None:
+    dead, plain = make_run("dead", [record(0, **DEAD_ZONE)]), make_run("plain", [record(0)])
+    body, bar = viewed(dead, tmp_path, "weight")
+    assert values(body) == [1.0] * 4
+    assert "0.300 nats" in body
+    assert "weight 1.000" in bar
+    body, bar = viewed(plain, tmp_path)
+    assert values(body) == [0.0, 0.0, 0.0, -0.75]
+    for fact in ("log P_S -0.500", "log P+ -1.300", "log P- -0.300", "evidence -0.750 nats", "weight 1.500"):
+        assert fact in bar
+    assert "advantage -1.000" in bar
+    assert values(viewed(plain, tmp_path, "advantage")[0]) == [-0.8, -0.8, -0.8, -1.0]
+
+
+@pytest.mark.browser
+def test_any_rule_and_any_prompt_in_a_browser(make_run: MakeRun, tmp_path: Path) -> None:
+    odd = record(1, **(THIRD | {"evidence": [math.inf, -40.0, math.nan, 0.0]}))
+    body, bar = viewed(make_run(records=[record(0, **THIRD), odd, unscored(0, step=2)]), tmp_path)
+    assert values(body)[:4] == THIRD["evidence"]
+    assert re.findall(r'data-value="([^"]+)"', body)[4:] == ["Infinity", "-40.000", "NaN", "0.000"]
+    assert "<code>bent</code>" in body
+    assert ">weight<" not in body
+    assert "skill <code>Draw a &lt;b&gt;line&lt;/b&gt;.</code><small> column skill</small>" in body
+    assert "r- <code>none</code><small> rlsd</small>" in body
+    for fact in ("log P(skill) -1.500", "evidence +0.250 nats", "advantage -0.700"):
+        assert fact in bar
+    assert "log P- " not in bar
+    body, bar = viewed(tmp_path / "run", tmp_path, place="0.2.0.3")
+    assert "no credit was recorded, A for every token" in body
+    assert "advantage -0.800" in bar
+    assert values(body) == []
+
+
+@pytest.mark.browser
+def test_the_strongest_evidence_stands_first(make_run: MakeRun, tmp_path: Path) -> None:
+    rows = [unscored(0), record(1), record(2, evidence=[0.0, 0.0, 3.5, math.nan])]
+    write_report([make_run(records=rows)], tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    (tmp_path / "page.html").write_text(
+        page.replace('value="evidence">strongest', 'value="evidence" selected>strongest')
     )
-    assert [float(value) for value in re.findall(r'data-value="([-\d.]+)"', body)] == OWN["evidence"]
-    assert re.search(r'aria-pressed="true">BENT<', body)
-    assert "not scored" in body
-    ours = detail(make_run("ours", [record(0)]), tmp_path)
-    assert re.search(r'aria-pressed="true">CEPO<', ours)
-
-
-def detail(folder: Path, out: Path) -> str:
-    """The page's right side on the first rollout, as chromium draws it."""
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is not installed: apt-get install chromium"
-    write_report([folder], out / "own.html")
-    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    command.append(f"file://{out / 'own.html'}#r=0.1.0")
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    return dom[dom.index('id="detail"') : dom.index("</article>")]
+    listed = part(browse(tmp_path / "page.html"), 'id="space"', "<article")
+    assert re.findall(r"row (\d)(?: · ([\d.]+) nats)?", listed) == [("2", "3.5"), ("1", "0.8"), ("0", "")]
 
 
 @pytest.mark.browser
-def test_in_a_browser(make_run: MakeRun, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is not installed: apt-get install chromium"
-    hostile = record(0, tokens=HOSTILE, prompt_text="<b>bold</b>", answer="<i>5</i>", problem_id="<u>p</u>")
+def test_hostile_text_in_a_browser(make_run: MakeRun, tmp_path: Path) -> None:
+    told = {"<img src=x>": Told(("<i>5</i>", "\u202e"), "<s>"), "__proto__": Told(("x",), "y")}
+    logps = {"<img src=x>": [-1.0] * len(HOSTILE)}
+    hostile = record(
+        0, tokens=HOSTILE, prompt_text="<b>bold</b>", answer="<i>5</i>", problem_id="<u>p</u>", told=told, logps=logps,
+        method="<q>",
+    )  # fmt: skip
     out = tmp_path / "report.html"
     write_report([make_run(records=[hostile, record(1)])], out)
-    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{out}#r=0.1.0"]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = browse(out, "#r=0.1.0.0")
     assert "<title>cepo report</title>" in dom
     assert dom.count("<script") == 2
-    body = dom[dom.index('id="detail"') : dom.index("</article>")]
-    for tag in ('<img src="x"', "<b>bold", "<i>5", "<u>p"):
+    body = part(dom, 'id="detail"', "</article>") + part(dom, 'id="hover"', "</aside>")
+    for tag in ('<img src="x"', "<b>bold", "<i>5", "<u>p", "<q>", "<s>"):
         assert tag not in body
-    for shown in ("&lt;/script&gt;", "⟨202e⟩abc", "⟨001b⟩", "⟨d800⟩", "&lt;b&gt;bold", "&amp;lt;b&amp;gt;"):
-        assert shown in body
-    expected = recompute(hostile, "cepo")
-    assert expected is not None
-    values = [float(value) for value in re.findall(r'data-value="([-\d.]+)"', body)][: len(HOSTILE)]
-    assert values == pytest.approx(expected.evidence, abs=2e-4)
+    for words in ("&lt;/script&gt;", "⟨202e⟩abc", "⟨001b⟩", "⟨d800⟩", "&lt;b&gt;bold", "&amp;lt;b&amp;gt;"):
+        assert words in body
+    assert "log P(&lt;img src=x&gt;) " in body
+    assert values(body)[: len(HOSTILE)] == [0.0] * (len(HOSTILE) - 1) + [-0.75]

@@ -6,15 +6,14 @@ import base64
 import json
 import math
 import warnings
-from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from cepo.reports.recompute import METHODS, recompute
-from cepo.reports.traces import CreditRecord, read_traces
+from cepo.reports.records import CreditRecord
+from cepo.reports.traces import read_traces
 
 __all__ = ["BIN", "WIDEST", "RunData", "load_run"]
 
@@ -26,20 +25,27 @@ WIDEST = 2.0
 
 @dataclass
 class RunData:
-    """One run: its name, settings, logged metrics by name (lists of [step, value]), rollouts, images and notes."""
+    """One run.
+
+    Attributes:
+        name: of the folder.
+        settings: the fields of its recipe that a reader asks for first.
+        metrics: name -> [step, value] for each step that logged it.
+        summary: what `cepo train` measured before and after training.
+        rollouts: the recorded ones, in the order of training.
+        images: path in the trace -> the image as a data URI.
+        histogram: sign of A (`positive`, `negative`, `zero`) -> tokens by recorded evidence, in bins.
+        notes: a sentence for each thing that could not be read.
+    """
 
     name: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
     metrics: dict[str, list[list[float]]] = field(default_factory=dict)
-    summary: dict[str, Any] = field(default_factory=dict)
-    rollouts: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, object] = field(default_factory=dict)
+    rollouts: list[CreditRecord] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
     histogram: dict[str, list[int]] = field(default_factory=dict)
-    sources: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def load_run(folder: Path) -> RunData:
@@ -53,11 +59,9 @@ def load_run(folder: Path) -> RunData:
     run = RunData(folder.name)
     _read_metrics(run, folder / "metrics.jsonl")
     _read_settings(run, folder)
-    records = _read_records(run, folder / "traces")
-    run.rollouts = [_rollout(record) for record in records]
-    run.histogram = _histogram(records)
-    run.sources = dict(Counter(record.minus_source for record in records))
-    _read_images(run, folder / "traces", records)
+    run.rollouts = _read_records(run, folder / "traces")
+    run.histogram = _histogram(run.rollouts)
+    _read_images(run, folder / "traces")
     return run
 
 
@@ -71,7 +75,7 @@ def _read_metrics(run: RunData, path: Path) -> None:
         try:
             entry = json.loads(line)
             step = float(entry["step"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             run.notes.append(f"metrics.jsonl, line {number}, is cut short or no metrics: left out")
             continue
         for name, value in entry.items():
@@ -110,53 +114,21 @@ def _read_records(run: RunData, folder: Path) -> list[CreditRecord]:
     return records
 
 
-def _rollout(record: CreditRecord) -> dict[str, Any]:
-    rounded = {
-        name: None if values is None else [round(value, 4) if math.isfinite(value) else None for value in values]
-        for name, values in (
-            ("student", record.logp_student),
-            ("plus", record.logp_plus),
-            ("minus", record.logp_minus),
-        )
-    }
-    return {
-        "step": record.step, "group": record.group, "row": record.row, "id": record.problem_id,
-        "method": record.method, "prompt": record.prompt_text, "image": record.image, "tokens": record.tokens,
-        "base": record.base_advantage, "reward": record.reward, "correct": record.correct, "answer": record.answer,
-        "gold": record.gold, "rplus": record.r_plus, "rminus": list(record.r_minus), "source": record.minus_source,
-        "strength": record.strength, "clip": record.clip, "own": _own_rule(record), **rounded,
-    }  # fmt: skip
-
-
-def _own_rule(record: CreditRecord) -> dict[str, list[float]] | None:
-    """The recorded credit of a rule of the user's own, which the page cannot compute; None: there is none."""
-    credit = recompute(record, record.method) if record.method not in METHODS and record.evidence else None
-    if credit is None:
-        return None
-    values = asdict(credit)
-    if not all(math.isfinite(value) for stream in values.values() for value in stream):
-        return None
-    return {name: [round(value, 4) for value in stream] for name, stream in values.items()}
-
-
-def _histogram(records: list[CreditRecord]) -> dict[str, list[int]]:
-    """Tokens by evidence under the run's own method, apart for right and wrong rollouts (sign of A)."""
+def _histogram(records: Sequence[CreditRecord]) -> dict[str, list[int]]:
     bins = round(2 * WIDEST / BIN)
-    counts = {"positive": [0] * bins, "negative": [0] * bins}
+    counts = {"positive": [0] * bins, "negative": [0] * bins, "zero": [0] * bins}
     for record in records:
-        credit = recompute(record, record.method) if record.method != "grpo" and record.evidence else None
-        if credit is None or record.base_advantage == 0:
-            continue
-        kind = counts["positive" if record.base_advantage > 0 else "negative"]
-        for delta in credit.evidence:
+        A = record.base_advantage
+        kind = counts["positive" if A > 0 else "negative" if A < 0 else "zero"]
+        for delta in record.evidence or ():
             if not math.isnan(delta):
                 inside = min(max(delta, -WIDEST), WIDEST)
                 kind[min(int((inside + WIDEST) / BIN), bins - 1)] += 1
     return counts
 
 
-def _read_images(run: RunData, folder: Path, records: list[CreditRecord]) -> None:
-    for name in sorted({record.image for record in records if record.image}):
+def _read_images(run: RunData, folder: Path) -> None:
+    for name in sorted({record.image for record in run.rollouts if record.image}):
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
             run.notes.append(f"the image {name} is missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from pathlib import Path
 from typing import Literal
@@ -10,13 +11,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cepo.reports.recompute import recompute, shown_methods
-from cepo.reports.traces import CreditRecord, read_traces
+from cepo.glossary import Told
+from cepo.reports.records import CreditRecord
+from cepo.reports.traces import read_traces
 
-__all__ = ["find_record", "printable", "show_record"]
+__all__ = ["By", "find_record", "printable", "show_record"]
 
 By = Literal["evidence", "weight", "advantage"]
-STRONGEST = 3
+STEPS_LISTED = 3
+STRONGEST = 6
+_REFERENCE = {"plus": "r+", "minus": "r-"}
+_PROMPT = {"student": "log P_S", "plus": "log P+", "minus": "log P-"}
+_ENDS = {
+    "evidence": ("below 0 nats", "above 0"),
+    "weight": ("below 1", "above 1"),
+    "advantage": ("below A", "above A"),
+}
 
 
 def find_record(folder: Path, row: int, step: int | None) -> CreditRecord:
@@ -30,7 +40,8 @@ def find_record(folder: Path, row: int, step: int | None) -> CreditRecord:
         if record.row == row and step in (None, record.step):
             return record
         steps.setdefault(record.step, []).append(record.row)
-    there = "; ".join(f"step {s}: rows {', '.join(map(str, rows))}" for s, rows in list(steps.items())[:STRONGEST])
+    listed = list(steps.items())[:STEPS_LISTED]
+    there = "; ".join(f"step {s}: rows {', '.join(map(str, rows))}" for s, rows in listed)
     raise ValueError(f"{folder} has no record of row {row}{'' if step is None else f' at step {step}'}. {there} ...")
 
 
@@ -48,47 +59,90 @@ def printable(token: str) -> str:
 
 
 def show_record(record: CreditRecord, by: By, console: Console) -> None:
-    """The rollout under each method, tokens coloured: blue where the number is high, orange where it is low."""
-    verdict = {True: "right", False: "wrong", None: "not graded"}[record.correct]
-    minus = " | ".join(record.r_minus) or f"none ({record.minus_source})"
-    console.print(Text(f"step {record.step}, row {record.row}, group {record.group}: {printable(record.problem_id)}"))
-    console.print(
-        Text(f"{verdict}, reward {record.reward:g}, A = {record.base_advantage:+.3f}, lambda {record.strength:g}")
-    )
-    console.print(Text(f"r+ = {printable(str(record.r_plus))}    r- = {printable(minus)}\n"))
-    for method in shown_methods(record):
-        credit = recompute(record, method)
-        if credit is None:
-            console.print(Text(f"{printable(method):5s} not scored\n", style="dim"))
-            continue
-        values = getattr(credit, by)
-        neutral = {"evidence": 0.0, "weight": 1.0, "advantage": record.base_advantage}[by]
+    """What was recorded of the rollout: the references, the tokens coloured by their credit, the strongest of them."""
+    console.print(Text("\n".join(map(printable, _facts(record)))))
+    values = _credit(record).get(by)
+    line = Text()
+    if values is None:
+        console.print(Text(f"\n{_why_not(record, by)}\n", style="dim"))
+        line.append("".join(map(printable, record.tokens)))
+    else:
+        neutral = _neutral(record, by)
         largest = max((abs(value - neutral) for value in values), default=0.0) or 1.0
-        line = Text(f"{printable(method):5s} ")
+        low, high = _ENDS[by]
+        console.print(Text.assemble(f"\n{by}: ", (low, _style(-1.0)), ", ", (high, _style(1.0)), "\n"))
         for token, value in zip(record.tokens, values, strict=True):
             line.append(printable(token), style=_style((value - neutral) / largest))
-        console.print(line, "")
-    _strongest(record, console)
+    console.print(line, "")
+    if _credit(record):
+        console.print(_strongest(record))
+
+
+def _facts(record: CreditRecord) -> list[str]:
+    verdict = {True: "right", False: "wrong", None: "not graded"}[record.correct]
+    strength = f", lambda {record.strength:g}, eps_w {record.clip:g}" if record.strength else ""
+    dead_zone = f", dead zone {record.dead_zone:g} nats" if record.dead_zone else ""
+    return [
+        f"step {record.step}, row {record.row}, group {record.group}: {record.problem_id}",
+        f"{verdict}: answer {_or_none(record.answer)}, gold {_or_none(record.gold)}, reward {record.reward:g}",
+        f"{record.method}: A = {_signed(record.base_advantage)}{strength}{dead_zone}",
+        *(f"{_REFERENCE.get(name, name)} = {_in_words(told)}" for name, told in record.told.items()),
+    ]
+
+
+def _or_none(text: str | None) -> str:
+    return "none" if text is None else text
+
+
+def _in_words(told: Told) -> str:
+    return f"{' | '.join(told.texts) or 'none'} ({told.source}{', its own answer' if told.is_own else ''})"
+
+
+def _credit(record: CreditRecord) -> dict[By, list[float]]:
+    """What was recorded for each token, the most telling first."""
+    credit: dict[By, list[float] | float | None] = {
+        "evidence": record.evidence,
+        "weight": record.weight,
+        "advantage": record.advantage,
+    }
+    return {name: values for name, values in credit.items() if isinstance(values, list)}
+
+
+def _neutral(record: CreditRecord, by: By) -> float:
+    return {"evidence": 0.0, "weight": 1.0, "advantage": record.base_advantage}[by]
+
+
+def _why_not(record: CreditRecord, by: By) -> str:
+    if _credit(record):
+        return f"{printable(record.method)} recorded no {by}: see --by {', '.join(_credit(record))}"
+    return f"no credit was recorded here: all tokens have one advantage, A = {_signed(record.base_advantage)}"
 
 
 def _style(share: float) -> str:
-    """Blue above, orange below, underlined too, so that colour is not all there is."""
-    if abs(share) < 0.05:
+    """Blue above, orange below, underlined too, so that colour is not all there is; no number: no style."""
+    if not abs(share) >= 0.05:
         return ""
     level = int(60 + 195 * min(abs(share), 1.0))
     return f"bold rgb({level // 4},{level // 2},{level})" if share > 0 else f"underline rgb({level},{level // 2},0)"
 
 
-def _strongest(record: CreditRecord, console: Console) -> None:
-    first = shown_methods(record)[0]
-    credit = recompute(record, first)
-    if credit is None:
-        return
-    table = Table(
-        "position", "token", "evidence", "weight", "advantage", title=f"strongest evidence ({printable(first)})"
-    )
-    order = sorted(range(len(record.tokens)), key=lambda t: -abs(credit.evidence[t]))
-    for t in order[: 2 * STRONGEST]:
-        numbers = (f"{values[t]:+.3f}" for values in (credit.evidence, credit.weight, credit.advantage))
-        table.add_row(str(t), Text(printable(record.tokens[t])), *numbers)
-    console.print(table)
+def _strongest(record: CreditRecord) -> Table:
+    """The tokens with the strongest evidence; of a method without evidence, the strongest weight or advantage."""
+    logps = {_PROMPT.get(name, f"log P({name})"): values for name, values in record.logps.items()}
+    credit = _credit(record)
+    by, values = next(iter(credit.items()))
+    distance = [abs(value - _neutral(record, by)) for value in values]
+    order = sorted(range(len(values)), key=lambda t: 0.0 if math.isnan(distance[t]) else -distance[t])
+    table = Table("position", "token", title=f"strongest {by}")
+    for name in (*logps, *credit):
+        table.add_column(Text(printable(name)), justify="right")
+    for t in order[:STRONGEST]:
+        numbers = [_signed(stream[t]) for stream in logps.values()]
+        numbers += [f"{stream[t]:.3f}" if name == "weight" else _signed(stream[t]) for name, stream in credit.items()]
+        table.add_row(str(t + 1), Text(printable(record.tokens[t])), *numbers)
+    return table
+
+
+def _signed(value: float) -> str:
+    """Three decimals with the sign, which zero has not."""
+    return f"{value:+.3f}" if round(value, 3) else "0.000"

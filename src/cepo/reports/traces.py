@@ -1,9 +1,8 @@
-"""Credit records: what every token of a rollout was credited with, one JSON object per line.
+"""Traces: the credit records of a run on disk, one JSON object per line.
 
 A trace is a folder with `credit.jsonl` and `images/`. The first line is a header with the schema's version;
-every other line is a record, or the one note that says that recording stopped. Strict JSON: numbers that are
-not finite are the strings "nan", "inf" and "-inf"; text is ASCII with escapes, so that a token that is half
-a character (a lone surrogate) survives. No torch, so that reports open anywhere.
+every other line is a record, or the one note that says that recording stopped. Text is ASCII with escapes, so that a
+token that is half a character (a lone surrogate) survives. No torch, so that reports open anywhere.
 """
 
 from __future__ import annotations
@@ -11,90 +10,22 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from cepo._version import __version__
+from cepo.reports.records import SCHEMA, CreditRecord, decode, encode
 
 __all__ = ["SCHEMA", "TRACE_FILE", "CreditRecord", "TraceWriter", "read_traces"]
-
-SCHEMA = 1
-"""Version of the record format. It grows when a reader of the version before would misread a file."""
 
 TRACE_FILE = "credit.jsonl"
 _HEADER, _RECORD, _NOTE = "header", "record", "note"
 _NOTE_BYTES = 300  # room kept for the note, which is shorter
-
-
-@dataclass(frozen=True, slots=True)
-class CreditRecord:
-    """One rollout and its credit. Lists have one entry per completion token.
-
-    Attributes:
-        step: optimiser step, from 1.
-        problem_id: the data set's id of the problem.
-        row, group: global row index of the rollout and group index of its problem, within the step.
-        method: name of the method that assigned the credit.
-        prompt_text: the student's prompt as the model read it.
-        image: path of the problem's image, relative to the trace's folder; None: no image.
-        tokens, token_ids: the completion; a token's text may be half a character.
-        logp_student, logp_plus, logp_minus: log-probs under P_S, P+ and P-, in nats; None: not scored.
-        evidence: Delta_t, in nats; weight: w_t after clipping; None: the method has none.
-        advantage: A_hat_t, or one number where all tokens have the same.
-        base_advantage: A of the rollout, before credit.
-        reward: total reward; correct: the grader's verdict (None: no gold answer).
-        answer, gold: extracted answer and gold answer; None: there is none.
-        r_plus, r_minus: the references that the teachers were told.
-        plus_source, minus_source: `cepo.glossary.PlusSource` and `MinusSource`.
-        strength: lambda at this step; clip: eps_w.
-    """
-
-    step: int
-    problem_id: str
-    row: int
-    group: int
-    method: str
-    prompt_text: str
-    tokens: list[str]
-    token_ids: list[int]
-    advantage: list[float] | float
-    base_advantage: float
-    reward: float
-    image: str | None = None
-    logp_student: list[float] | None = None
-    logp_plus: list[float] | None = None
-    logp_minus: list[float] | None = None
-    evidence: list[float] | None = None
-    weight: list[float] | None = None
-    correct: bool | None = None
-    answer: str | None = None
-    gold: str | None = None
-    r_plus: str | None = None
-    r_minus: tuple[str, ...] = ()
-    plus_source: str = "none"
-    minus_source: str = "unused"
-    strength: float = 0.0
-    clip: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in _PER_TOKEN:
-            values = getattr(self, name)
-            if isinstance(values, list) and len(values) != len(self.tokens):
-                raise ValueError(
-                    f"record of step {self.step}, row {self.row}: {name} has {len(values)} entries for "
-                    f"{len(self.tokens)} tokens"
-                )
-
-
-_PER_TOKEN = ("token_ids", "logp_student", "logp_plus", "logp_minus", "evidence", "weight", "advantage")
-_NUMBERS = (*_PER_TOKEN[1:], "base_advantage", "reward", "strength", "clip")
 
 
 class TraceWriter:
@@ -105,8 +36,9 @@ class TraceWriter:
 
     Args:
         folder: of the trace; made if need be.
-        resume_step: records of later steps, left by a run that was killed, are dropped. 0 starts afresh: a
-            trace that is already there is kept beside it as `credit.old.jsonl`, in place of an earlier one.
+        resume_step: records of later steps, left by a run that was killed, are dropped; the others are kept, and
+            those of an older schema are written anew. 0 starts afresh: a trace that is already there is kept beside
+            it as `credit.old.jsonl`, in place of an earlier one.
         max_bytes: bound on the file and the images together.
         decimals: of every number.
 
@@ -126,12 +58,17 @@ class TraceWriter:
         self._names: dict[str, str] = {}
         try:
             (self.folder / "images").mkdir(parents=True, exist_ok=True)
-            lines = _lines_until(self.path, resume_step) if resume_step and self.path.is_file() else []
+            kept = self._kept(resume_step) if resume_step and self.path.is_file() else []
             if not resume_step and self.path.is_file():
                 os.replace(self.path, self.path.with_name("credit.old.jsonl"))
-            self._start(lines or [_line({"kind": _HEADER, "schema": SCHEMA, "cepo": __version__})])
+            self._start([_line({"kind": _HEADER, "schema": SCHEMA, "cepo": __version__}), *kept])
         except OSError as error:
             self._give_up(error)
+
+    def _kept(self, step: int) -> list[str]:
+        """The lines of the records of at most `step`, in today's schema."""
+        contents = _contents(self.path, lambda what: warnings.warn(f"{what}; left out", stacklevel=2))
+        return [self._line_of(item) for item in contents if isinstance(item, CreditRecord) and item.step <= step]
 
     def _start(self, lines: list[str]) -> None:
         partial = self.path.with_suffix(".partial")
@@ -154,7 +91,7 @@ class TraceWriter:
         if not self.active or not records:
             return
         records, pictures = (records, {}) if images is None else self._with_images(records, images)
-        lines = [_line(_encoded(record, self._decimals)) for record in records]
+        lines = [self._line_of(record) for record in records]
         try:
             self._append(lines, pictures, records[0].step)
         except OSError as error:
@@ -173,6 +110,9 @@ class TraceWriter:
                 pictures[name] = image
             named.append(replace(record, image=name))
         return named, pictures
+
+    def _line_of(self, record: CreditRecord) -> str:
+        return _line({"kind": _RECORD, **encode(record, self._decimals)})
 
     def _append(self, lines: list[str], pictures: dict[str, Image.Image], step: int) -> None:
         new = {name: _png(image) for name, image in pictures.items() if not (self.folder / name).exists()}
@@ -206,96 +146,66 @@ def read_traces(path: str | Path, *, damaged: Callable[[str], None] | None = Non
         ValueError: not a trace, a trace of a newer cepo, or a damaged line.
     """
     file = Path(path) / TRACE_FILE if Path(path).is_dir() else Path(path)
-    for number, line, content in _parsed(file, damaged):
-        if content["kind"] == _NOTE:
-            warnings.warn(f"{file}: {content['text']}", stacklevel=2)
-        elif content["kind"] == _RECORD:
-            try:
-                yield _decoded(content, f"{file}, line {number}: {line:.60}")
-            except ValueError as error:
-                if damaged is None:
-                    raise
-                damaged(str(error))
+    for content in _contents(file, damaged):
+        if isinstance(content, CreditRecord):
+            yield content
+        else:
+            warnings.warn(f"{file}: {content}", stacklevel=2)
 
 
-def _lines_until(path: Path, step: int) -> list[str]:
-    """The header and the records of at most `step`."""
-    return [
-        line
-        for _, line, content in _parsed(path)
-        if content["kind"] == _HEADER or (content["kind"] == _RECORD and content["step"] <= step)
-    ]
-
-
-def _parsed(path: Path, damaged: Callable[[str], None] | None = None) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Line number, line and content of every whole line; the header is checked first."""
+def _contents(path: Path, damaged: Callable[[str], None] | None) -> Iterator[CreditRecord | str]:
+    """The records of a trace, and the text of its note where recording stopped; the header is checked first."""
+    schema = SCHEMA
     with path.open(encoding="ascii", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, start=1):
-            content = _content(line)
             if number == 1:
-                _check_header(content, path)
-            if content is None and not line.endswith("\n"):
-                warnings.warn(f"{path}: the unfinished last line {number} is left out", stacklevel=3)
-            elif content is None:
-                what = f"{path}, line {number} is damaged: {line:.80}"
+                schema = _schema(line, path)
+                continue
+            try:
+                content = _object(line)
+                if content["kind"] == _NOTE:
+                    yield str(content.get("text"))
+                elif content["kind"] == _RECORD:
+                    yield decode(content, schema)
+            except ValueError as error:
+                if not line.endswith("\n"):
+                    warnings.warn(f"{path}: the unfinished last line {number} is left out", stacklevel=3)
+                    continue
+                what = f"{path}, line {number} is damaged: {error}: {line.strip():.80}"
                 if damaged is None:
-                    raise ValueError(what)
+                    raise ValueError(what) from None
                 damaged(what)
-            else:
-                yield number, line if line.endswith("\n") else f"{line}\n", content
 
 
-def _content(line: str) -> dict[str, Any] | None:
+def _object(line: str) -> Mapping[str, object]:
+    content: object = json.loads(line)
+    if not isinstance(content, dict) or "kind" not in content:
+        raise ValueError("it is no object with a kind")
+    return content
+
+
+def _schema(line: str, path: Path) -> int:
+    """The schema that the header names.
+
+    Raises:
+        ValueError: no header, or a schema that is newer than ours.
+    """
     try:
-        content = json.loads(line)
+        header = _object(line)
     except ValueError:
-        return None
-    return content if isinstance(content, dict) and "kind" in content else None
-
-
-def _check_header(content: dict[str, Any] | None, path: Path) -> None:
-    if content is None or content["kind"] != _HEADER or not isinstance(content.get("schema"), int):
+        header = {"kind": None}
+    schema = header.get("schema")
+    if header["kind"] != _HEADER or not isinstance(schema, int):
         raise ValueError(f"{path} is not a credit trace: its first line is not the header")
-    if content["schema"] > SCHEMA:
+    if schema > SCHEMA:
         raise ValueError(
-            f"{path} has schema {content['schema']}, written by cepo {content.get('cepo')}; this is cepo "
-            f"{__version__}, which reads schemas up to {SCHEMA}: upgrade cepo"
+            f"{path} has schema {schema}, written by cepo {header.get('cepo')}; this is cepo {__version__}, which "
+            f"reads schemas up to {SCHEMA}: upgrade cepo"
         )
+    return schema
 
 
-def _encoded(record: CreditRecord, decimals: int) -> dict[str, Any]:
-    content = {"kind": _RECORD} | {field.name: getattr(record, field.name) for field in fields(record)}
-    return content | {name: _rounded(content[name], decimals) for name in _NUMBERS}
-
-
-def _rounded(value: Any, decimals: int) -> Any:
-    if isinstance(value, list):
-        return [round(v, decimals) if math.isfinite(v) else str(float(v)) for v in value]
-    if value is None:
-        return None
-    return round(float(value), decimals) if math.isfinite(value) else str(float(value))
-
-
-def _decoded(content: dict[str, Any], where: str) -> CreditRecord:
-    given = {name: value for name, value in content.items() if name != "kind"}
-    expected = {field.name for field in fields(CreditRecord)}
-    if given.keys() != expected:
-        raise ValueError(f"{where}: fields missing or unknown: {sorted(given.keys() ^ expected)}")
-    try:
-        given |= {name: _number(given[name]) for name in _NUMBERS}
-        given["r_minus"] = tuple(given["r_minus"])
-        return CreditRecord(**given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from None
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, list):
-        return [float(entry) for entry in value]
-    return None if value is None else float(value)
-
-
-def _line(content: dict[str, Any]) -> str:
+def _line(content: Mapping[str, object]) -> str:
     return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n"
 
 

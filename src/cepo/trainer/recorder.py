@@ -11,8 +11,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from cepo.credit.groups import LocalGroups, is_decided, unpadded
+from cepo.credit.rules import get_method
+from cepo.credit.settings import CreditSettings
 from cepo.credit.step import CreditedRows
-from cepo.glossary import References
+from cepo.glossary import ReferenceForm, References, Told
+from cepo.reports.records import STUDENT
 from cepo.reports.traces import CreditRecord, TraceWriter
 from cepo.trainer.config import CEPOConfig
 
@@ -79,7 +82,7 @@ class StepRecorder:
             self.config.method,
             step,
             strength,
-            self.config.credit.credit_clip,
+            self.config.credit,
         )
         self._writer.write_step(records, [_first_image(inputs[row]) for row in traced])
 
@@ -101,11 +104,12 @@ def credit_records(
     method: str,
     step: int,
     strength: float,
-    clip: float,
+    credit: CreditSettings,
 ) -> list[CreditRecord]:
     """One record for each traced local row; rows without credit carry their base advantage alone."""
     completions = unpadded(batch["completion_ids"], batch["completion_mask"])
     place = {row: index for index, row in enumerate(credited.rows)} if credited else {}
+    has_credit = get_method(method).assign is not None
     records = []
     for row in traced:
         group = groups.group_of(row)
@@ -129,16 +133,23 @@ def credit_records(
                 correct=rollout.correct,
                 answer=rollout.answer,
                 gold=groups.groups[group].gold,
-                r_plus=references[row].plus,
-                r_minus=references[row].minus,
-                plus_source=references[row].plus_source,
-                minus_source=references[row].minus_source,
+                told=_told(references[row], credit.reference_form) if has_credit else {},
                 strength=strength,
-                clip=clip,
+                clip=credit.credit_clip if has_credit else 0.0,
+                dead_zone=credit.dead_zone(measured=None) if has_credit else 0.0,
                 **streams,
             )
         )
     return records
+
+
+def _told(references: References, form: ReferenceForm) -> dict[str, Told]:
+    """What each prompt told the row's teacher; a prompt that the method does not read is left out."""
+    plus = () if references.plus is None else (references.plus,)
+    told = {"plus": Told(plus, references.plus_source, form)}
+    if references.minus_source != "unused":
+        told["minus"] = Told(references.minus, references.minus_source, form, references.minus_is_own)
+    return told
 
 
 def _streams(credited: CreditedRows, place: int, length: int, references: References) -> dict[str, Any]:
@@ -147,10 +158,11 @@ def _streams(credited: CreditedRows, place: int, length: int, references: Refere
     def values(stream_BT: Tensor) -> list[float]:
         return stream_BT[place, :length].tolist()
 
+    logps = {STUDENT: values(credited.logps.student_BT), "plus": values(credited.logps.plus_BT)}
+    if references.minus:
+        logps["minus"] = values(credited.logps.minus_BT)
     return {
-        "logp_plus": values(credited.logps.plus_BT),
-        "logp_minus": values(credited.logps.minus_BT) if references.minus else None,
-        "logp_student": values(credited.logps.student_BT),
+        "logps": logps,
         "evidence": values(credited.credit.evidence_BT),
         "weight": values(credited.credit.weight_BT),
         "advantage": values(credited.credit.advantage_BT),

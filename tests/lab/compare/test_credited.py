@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from cepo.glossary import Told
 from cepo.lab.compare.credited import credited, read_credited
 from cepo.reports.traces import CreditRecord, TraceWriter
 
 RIGHT = CreditRecord(
     step=1, problem_id="p", row=0, group=0, method="cepo", prompt_text="", tokens=["so", " 4", "."], token_ids=[1] * 3,
     advantage=[1.0, 1.5, 1.0], base_advantage=1.0, reward=1.0, evidence=[0.01, 3.0, float("nan")],
-    weight=[1.0, 1.5, 1.0], correct=True, answer="4", r_plus="4", r_minus=("5",), strength=1.0, clip=0.5,
+    weight=[1.0, 1.5, 1.0], correct=True, answer="4", told={"minus": Told(("5",), "group")}, strength=1.0, clip=0.5,
 )  # fmt: skip
 WRONG = replace(
     RIGHT, row=1, advantage=[-1.1, -1.0, -1.0], base_advantage=-1.0, evidence=[-0.2, 0.0, 0.0], weight=[1.1, 1.0, 1.0],
-    correct=False, answer="5",
+    correct=False, answer="5", told={"minus": Told(("5",), "group", is_own=True)},
 )  # fmt: skip
 AFTER = replace(RIGHT, step=2, advantage=1.0, evidence=None, weight=None, strength=0.0)
 """lambda is 0: nothing is scored, and the advantage is GRPO's."""
@@ -44,7 +45,7 @@ def test_what_cannot_be_said_is_left_out() -> None:
     assert credited([AFTER], null_level=0.1) == {"moved": 0.0}
     assert "above null" not in credited([RIGHT], null_level=None)
     assert credited([replace(RIGHT, method="opsd")], null_level=0.1) == {}
-    assert credited([replace(RIGHT, r_minus=())], null_level=None)["r- none"] == 1.0
+    assert credited([replace(RIGHT, told={"minus": Told((), "rlsd")})], null_level=None)["r- none"] == 1.0
 
 
 def test_of_a_run(tmp_path: Path) -> None:

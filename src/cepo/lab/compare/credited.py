@@ -77,6 +77,7 @@ def credited(records: Iterable[CreditRecord], null_level: float | None) -> dict[
 
 
 def _told(record: CreditRecord) -> str:
-    if not record.r_minus:
+    minus = record.told.get("minus")
+    if minus is None or not minus.texts:
         return "r- none"
-    return "r- own" if record.correct is False and record.answer in record.r_minus else "r- group"
+    return "r- own" if minus.is_own else "r- group"

@@ -8,42 +8,35 @@ const make = (tag, className, text) => {
   if (text !== undefined) node.textContent = text;
   return node;
 };
-const number = (value, digits = 3) => (value === null || value === undefined || Number.isNaN(value) ? "n/a" : (value > 0 ? "+" : "") + value.toFixed(digits));
+const number = (value) => (typeof value === "number" ? (value > 0 ? "+" : "") + value.toFixed(3) : String(value));
 
 /* What a reader must see of untrusted text: control, bidi and half characters become symbols. */
 const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\uffff]/gu;
 const visible = (text) => text.replace(HIDDEN, (c) => "\u27e8" + c.codePointAt(0).toString(16).padStart(4, "0") + "\u27e9");
 
-/* Credit: the formulas of cepo.credit.evidence on one rollout's log-probs. */
-const RULES = ["cepo", "rlsd", "grpo"];
-/* A rule of the user's own is known by its recorded numbers alone; it stands first in a run that has one. */
-const ownRule = (run) => { const found = run.rollouts.find((r) => r.own); return found ? found.method : null; };
-const rules = (run) => (ownRule(run) === null ? RULES : [ownRule(run), ...RULES]);
-function credit(rollout, method) {
-  if (!RULES.includes(method)) return rollout.method === method ? rollout.own : null;
-  const count = rollout.tokens.length, evidence = new Float64Array(count);
-  if (method !== "grpo") {
-    const other = method === "rlsd" || !rollout.minus ? rollout.student : rollout.minus;
-    if (!rollout.plus || !other) return null;
-    for (let t = 0; t < count; t++) evidence[t] = rollout.plus[t] - other[t];
+/* Streams of numbers, packed by cepo.reports.page: thousandths in 16 bits, or 32-bit floats. null: not recorded. */
+const opened = new Map();
+function numbers(stream) {
+  if (typeof stream !== "string") return null;
+  if (!opened.has(stream)) {
+    const bytes = Uint8Array.from(atob(stream.slice(1)), (c) => c.charCodeAt(0)).buffer;
+    opened.set(stream, stream[0] === "i" ? Float64Array.from(new Int16Array(bytes), (n) => n / 1000) : new Float32Array(bytes));
   }
-  const sign = Math.sign(rollout.base), low = Math.log1p(-rollout.clip), high = Math.log1p(rollout.clip);
-  const weight = evidence.map((d) => Math.exp(Math.min(Math.max(sign * d, low), high)));
-  const advantage = weight.map((w) => rollout.base * (1 - rollout.strength + rollout.strength * w));
-  return { evidence, weight, advantage };
+  return opened.get(stream);
 }
+const KINDS = ["evidence", "weight", "advantage"];
+const REFERENCES = { plus: "r+", minus: "r-" }, PROMPTS = { student: "log P_S", plus: "log P+", minus: "log P-" };
+const named = (names, name, otherwise) => (Object.hasOwn(names, name) ? names[name] : visible(otherwise));
 const question = (prompt) => prompt.replace(/<\|im_start\|>(system|user|assistant)\n?/g, "").replace(/<\|[a-z_]+\|>/g, "").trim();
+/* The largest recorded |evidence| of a rollout, nats. */
 function strongest(rollout) {
-  if (rollout.strong === undefined) {
-    const found = rollout.own || credit(rollout, "cepo") || credit(rollout, "rlsd");
-    rollout.strong = found ? found.evidence.reduce((a, d) => Math.max(a, Math.abs(d)), 0) : 0;
-  }
+  if (rollout.strong === undefined) rollout.strong = (numbers(rollout.evidence) || []).reduce((a, d) => Math.max(a, Math.abs(d) || 0), 0);
   return rollout.strong;
 }
 
 /* Overview */
 function chart(title, unit, series, options = {}) {
-  const W = 320, H = 170, left = 40, right = 8, top = 8, bottom = 24;
+  const W = 320, H = 170, left = 46, right = 8, top = 8, bottom = 24;
   const points = series.flatMap((s) => s.points);
   if (!points.length) return null;
   const figure = make("figure"), caption = make("figcaption", "", title), readout = make("small", "", unit);
@@ -53,7 +46,7 @@ function chart(title, unit, series, options = {}) {
   let [y0, y1] = [Math.min(...points.map((p) => p[1])), Math.max(...points.map((p) => p[1]))];
   if (options.zero) y0 = Math.min(0, y0);
   if (x0 === x1) x1 = x0 + 1;
-  if (y0 === y1) { y0 -= 0.5; y1 += 0.5; }
+  if (y0 === y1) { y0 -= options.zero ? 0 : 0.5; y1 += 0.5; }
   const X = (x) => left + ((x - x0) / (x1 - x0)) * (W - left - right), Y = (y) => H - bottom - ((y - y0) / (y1 - y0)) * (H - top - bottom);
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
@@ -69,10 +62,11 @@ function chart(title, unit, series, options = {}) {
   for (const share of [0, 0.5, 1]) {
     const y = y0 + share * (y1 - y0);
     add("line", { x1: left, x2: W - right, y1: Y(y), y2: Y(y), class: "axis" });
-    add("text", { x: left - 5, y: Y(y) + 3, "text-anchor": "end" }, Math.abs(y) >= 100 ? y.toFixed(0) : y.toPrecision(2));
+    add("text", { x: left - 5, y: Y(y) + 3, "text-anchor": "end" }, Math.abs(y) >= 100 ? y.toFixed(0) : String(Number(y.toPrecision(3))));
   }
-  for (const share of [0, 0.5, 1]) add("text", { x: X(x0 + share * (x1 - x0)), y: H - 8, "text-anchor": share === 0 ? "start" : share === 1 ? "end" : "middle" }, options.bars ? (x0 + share * (x1 - x0)).toFixed(1) : Math.round(x0 + share * (x1 - x0)));
+  for (const share of x1 - x0 > 1 ? [0, 0.5, 1] : [0, 1]) add("text", { x: X(x0 + share * (x1 - x0)), y: H - 8, "text-anchor": share === 0 ? "start" : share === 1 ? "end" : "middle" }, options.bars ? (x0 + share * (x1 - x0)).toFixed(1) : Math.round(x0 + share * (x1 - x0)));
   for (const s of series) {
+    if (s.points.length === 1) add("circle", { cx: X(s.points[0][0]), cy: Y(s.points[0][1]), r: 3, fill: s.colour });
     const path = s.points.map((p, i) => (i ? "L" : "M") + X(p[0]).toFixed(1) + " " + Y(p[1]).toFixed(1)).join("");
     add("path", { d: path, fill: "none", stroke: s.colour, "stroke-width": 1.8, "stroke-dasharray": s.dash || "", "stroke-linejoin": "round" });
   }
@@ -117,9 +111,9 @@ function overview() {
     $("runs").append(row);
     for (const note of run.notes) $("notes").append(make("div", "note", run.name + ": " + visible(note)));
   });
-  const histogram = DATA.runs.flatMap((run, i) => [["positive", "A > 0", ""], ["negative", "A < 0", "4 2"]].map(([key, label, dash]) => {
+  const histogram = DATA.runs.flatMap((run, i) => [["positive", "A > 0", ""], ["negative", "A < 0", "4 2"], ["zero", "A = 0", "1 2"]].map(([key, label, dash]) => {
     const counts = run.histogram[key] || [], total = counts.reduce((a, b) => a + b, 0);
-    return { name: (DATA.runs.length > 1 ? run.name + " " : "") + label, colour: DATA.runs.length > 1 ? COLOURS[i % 6] : COLOURS[key === "positive" ? 0 : 1], dash, points: total ? counts.map((n, b) => [-DATA.widest + (b + 0.5) * DATA.bin, Math.log10(1 + n)]) : [] };
+    return { name: (DATA.runs.length > 1 ? run.name + " " : "") + label, colour: DATA.runs.length > 1 ? COLOURS[i % 6] : COLOURS[["positive", "negative", "zero"].indexOf(key)], dash, points: total ? counts.map((n, b) => [-DATA.widest + (b + 0.5) * DATA.bin, Math.log10(1 + n)]) : [] };
   })).filter((s) => s.points.length);
   const charts = [
     chart("Reward", "mean of the step", perRun("reward")),
@@ -140,11 +134,11 @@ function overview() {
 }
 
 /* Rollouts */
-const state = { run: 0, shown: [], chosen: -1, method: null, by: "evidence", compare: false };
+const state = { run: 0, shown: [], chosen: -1, by: "evidence" };
 const HEIGHT = 48;
 function fillFilters() {
   DATA.runs.forEach((run, i) => $("run").append(new Option(run.name, i)));
-  const scored = DATA.runs.findIndex((run) => run.rollouts.some((r) => r.plus)); // a baseline has no evidence to show
+  const scored = DATA.runs.findIndex((run) => run.rollouts.some((r) => r.evidence)); // a baseline has no evidence to show
   state.run = Math.max(0, scored);
   $("run").value = state.run;
   fillSteps();
@@ -157,7 +151,7 @@ function filter(keep) {
   const words = $("search").value.toLowerCase(), verdict = $("verdict").value, step = $("step").value, least = Number($("least").value) || 0;
   state.shown = DATA.runs[state.run].rollouts.filter((r) =>
     (!verdict || r.correct === (verdict === "right")) && (!step || r.step === Number(step)) && (!least || strongest(r) >= least) &&
-    (!words || [r.id, r.prompt, r.answer, r.gold, r.tokens.join("")].some((text) => text && text.toLowerCase().includes(words))));
+    (!words || [r.problem_id, r.prompt_text, r.answer, r.gold, r.tokens.join("")].some((text) => text && text.toLowerCase().includes(words))));
   const order = $("sort").value;
   if (order === "evidence") state.shown.sort((a, b) => strongest(b) - strongest(a));
   if (order === "reward") state.shown.sort((a, b) => b.reward - a.reward);
@@ -173,7 +167,7 @@ function drawList() {
     item.style.top = i * HEIGHT + "px";
     item.setAttribute("role", "option");
     item.setAttribute("aria-selected", i === state.chosen);
-    item.append(make("span", r.correct ? "right" : "wrong", r.correct === null ? "· " : r.correct ? "✓ " : "✗ "), `step ${r.step}, row ${r.row} · ${strongest(r).toFixed(1)} nats`, make("small", "", visible(r.id) + " → " + visible(r.answer === null ? "no answer" : r.answer)));
+    item.append(make("span", r.correct ? "right" : "wrong", r.correct === null ? "· " : r.correct ? "✓ " : "✗ "), `step ${r.step}, row ${r.row}` + (r.evidence ? ` · ${strongest(r).toFixed(1)} nats` : ""), make("small", "", visible(r.problem_id) + " → " + visible(r.answer === null ? "no answer" : r.answer)));
     item.addEventListener("click", () => choose(i));
     items.push(item);
   }
@@ -192,17 +186,36 @@ const link = (token) => {
   const r = state.shown[state.chosen];
   if (r) history.replaceState(null, "", `#r=${state.run}.${r.step}.${r.row}${token === undefined ? "" : "." + token}`);
 };
-function segment(options, current, pick) {
+function chooser(kinds) {
   const box = make("span", "seg");
-  for (const [value, label] of options) {
-    const button = make("button", "", label);
-    button.setAttribute("aria-pressed", value === current);
-    button.addEventListener("click", () => { pick(value); drawDetail(); });
+  for (const kind of kinds) {
+    const button = make("button", "", kind);
+    button.setAttribute("aria-pressed", kind === state.by);
+    button.addEventListener("click", () => { state.by = kind; drawDetail(); });
     box.append(button);
   }
   return box;
 }
-const shownRule = (run) => (rules(run).includes(state.method) ? state.method : rules(run)[0]);
+/* What the two ends of the colours mean. Evidence compares the prompts of a rule; of a rule of one's own we know its sign alone. */
+function ends(rollout) {
+  if (state.by === "weight") return ["less credit", "more credit"];
+  if (state.by === "advantage") return ["below A", "above A"];
+  const told = Object.keys(rollout.told).filter((name) => rollout.told[name].texts.length).sort();
+  if (told.join() === "minus,plus") return ["wrong answer favours it", "right answer favours it"];
+  return told.join() === "plus" ? ["less likely once told r+", "more likely once told r+"] : ["evidence below 0", "evidence above 0"];
+}
+const inWords = (told) => (told.texts.length ? told.texts.join(" | ") : "none");
+const source = (told) => told.source + (told.is_own ? ", its own answer" : "");
+function facts(rollout) {
+  const box = make("div", "refs");
+  const fact = (label, value, note) => { const part = make("span", "", label + " "); part.append(make("code", "", visible(String(value)))); if (note) part.append(make("small", "", " " + visible(note))); box.append(part); };
+  for (const [name, told] of Object.entries(rollout.told)) fact(named(REFERENCES, name, name), inWords(told), source(told));
+  if (rollout.gold !== null) fact("gold", rollout.gold);
+  fact("method", rollout.method);
+  if (rollout.strength) { fact("lambda", rollout.strength.toFixed(2)); fact("eps_w", rollout.clip.toFixed(2)); }
+  if (rollout.dead_zone) fact("dead zone", rollout.dead_zone.toFixed(3) + " nats");
+  return box;
+}
 function drawDetail() {
   const detail = $("detail"), chosen = state.shown[state.chosen];
   detail.replaceChildren();
@@ -210,53 +223,57 @@ function drawDetail() {
   const run = DATA.runs[state.run], group = run.rollouts.filter((r) => r.step === chosen.step && r.group === chosen.group);
   const problem = make("div", "problem"), words = make("div");
   if (chosen.image && run.images[chosen.image]) { const img = make("img"); img.src = run.images[chosen.image]; img.alt = "the problem's image"; problem.append(img); }
-  words.append(make("h2", "", visible(chosen.id)), make("pre", "", visible(question(chosen.prompt))));
-  const refs = make("div", "refs");
-  for (const [label, value] of [["r+", chosen.rplus], ["r-", chosen.rminus.length ? chosen.rminus.join(" | ") : `none (${chosen.source})`], ["gold", chosen.gold], ["lambda", chosen.strength.toFixed(2)], ["A", number(chosen.base)]]) { const ref = make("span", "", label + " "); ref.append(make("code", "", visible(String(value)))); refs.append(ref); }
-  words.append(refs);
+  words.append(make("h2", "", visible(chosen.problem_id)), make("pre", "", visible(question(chosen.prompt_text))), facts(chosen));
   problem.append(words);
-  const tools = make("div", "tools");
-  tools.append(segment([["evidence", "evidence"], ["weight", "weight"], ["advantage", "advantage"]], state.by, (v) => (state.by = v)), segment([...rules(run).map((m) => [m, visible(m.toUpperCase())]), ["all", "side by side"]], state.compare ? "all" : shownRule(run), (v) => { state.compare = v === "all"; if (v !== "all") state.method = v; }));
-  const legend = make("span", "legend", { evidence: "wrong answer favours it", weight: "less credit", advantage: "lower than GRPO's" }[state.by]);
-  legend.append(make("span", "ramp"), { evidence: "right answer favours it", weight: "more credit", advantage: "higher than GRPO's" }[state.by]);
-  tools.append(legend);
-  detail.append(problem, tools);
-  for (const r of [chosen, ...group.filter((r) => r !== chosen)]) detail.append(drawRollout(r, r === chosen));
-}
-function drawRollout(r, on) {
-  const box = make("div", "rollout" + (on ? " on" : ""));
-  box.append(make("h3", "", `${r.correct === null ? "not graded" : r.correct ? "✓ right" : "✗ wrong"} · row ${r.row} · answer ${visible(r.answer === null ? "none" : r.answer)} · A ${number(r.base)}`));
-  const columns = make("div", "columns");
-  for (const method of state.compare ? rules(DATA.runs[state.run]) : [shownRule(DATA.runs[state.run])]) {
-    const column = make("div");
-    if (state.compare) column.append(make("h4", "", visible(method.toUpperCase())));
-    column.append(drawTokens(r, method, on));
-    columns.append(column);
+  detail.append(problem);
+  const kinds = KINDS.filter((kind) => group.some((r) => numbers(r[kind])));
+  if (kinds.length) {
+    if (!kinds.includes(state.by)) state.by = kinds[0];
+    const tools = make("div", "tools"), legend = make("span", "legend"), [low, high] = ends(chosen);
+    legend.append(low, make("span", "ramp"), high);
+    tools.append(chooser(kinds), legend);
+    detail.append(tools);
   }
-  box.append(columns);
+  for (const r of [chosen, ...group.filter((r) => r !== chosen)]) detail.append(drawRollout(r, chosen, group));
+}
+function drawRollout(r, chosen, group) {
+  const on = r === chosen, box = make("div", "rollout" + (on ? " on" : "")), heading = [r.correct === null ? "not graded" : r.correct ? "✓ right" : "✗ wrong", `row ${r.row}`, `answer ${r.answer === null ? "none" : r.answer}`, `A ${number(r.base_advantage)}`];
+  for (const [name, told] of Object.entries(r.told)) if (!on && JSON.stringify(told) !== JSON.stringify(chosen.told[name])) heading.push(`${named(REFERENCES, name, name)} ${inWords(told)} (${source(told)})`);
+  if (!numbers(r[state.by])) heading.push(KINDS.some((kind) => numbers(r[kind])) ? `no ${state.by} was recorded` : "no credit was recorded, A for every token");
+  box.append(make("h3", "", visible(heading.join(" · "))), drawTokens(r, on, scale(group)));
   return box;
 }
-function drawTokens(r, method, on) {
-  const values = credit(r, method), box = make("div", "tokens");
-  if (!values) { box.append(make("div", "unscored", "not scored: no credit was due at this step")); }
-  const neutral = { evidence: 0, weight: 1, advantage: r.base }[state.by], scale = { evidence: 1, weight: Math.max(r.clip, 1e-6), advantage: Math.max(Math.abs(r.base) * r.strength * r.clip, 1e-6) }[state.by];
+/* What a number is measured from, and the distance from there that has the full colour. */
+const neutral = (r) => ({ evidence: 0, weight: 1, advantage: r.base_advantage })[state.by];
+function scale(group) {
+  if (state.by === "evidence") return 1;
+  if (state.by === "weight") return group[0].clip || 0.5;
+  const least = group.reduce((a, r) => Math.max(a, 0.05 * Math.abs(r.base_advantage) || 0), 1e-3);
+  return group.reduce((a, r) => (numbers(r.advantage) || []).reduce((b, v) => Math.max(b, Math.abs(v - r.base_advantage) || 0), a), least);
+}
+function drawTokens(r, on, full) {
+  const values = numbers(r[state.by]), box = make("div", "tokens");
   r.tokens.forEach((token, t) => {
-    const node = make("span", "t", visible(token)), share = values ? Math.max(-1, Math.min(1, (values[state.by][t] - neutral) / scale)) : 0;
+    const node = make("span", "t", visible(token)), share = values ? Math.max(-1, Math.min(1, (values[t] - neutral(r)) / full)) : 0;
     if (Math.abs(share) > 0.02) { node.style.background = `rgba(var(--${share > 0 ? "high" : "low"}),${(0.12 + 0.5 * Math.abs(share)).toFixed(2)})`; node.classList.add(share > 0 ? "hi" : "lo"); }
-    if (values) node.dataset.value = values[state.by][t].toFixed(4);
+    if (values) node.dataset.value = values[t].toFixed(3);
     node.tabIndex = on ? 0 : -1;
     node.dataset.t = t;
-    const tell = () => { hover(r, method, t, values); if (on) link(t); };
-    node.addEventListener("pointerenter", () => hover(r, method, t, values));
-    node.addEventListener("focus", tell);
+    node.addEventListener("pointerenter", () => hover(r, t));
+    node.addEventListener("focus", () => { hover(r, t); if (on) link(t); });
     box.append(node);
   });
   return box;
 }
-function hover(r, method, t, values) {
-  const at = (stream) => (stream ? stream[t] : null), parts = [["token", visible(r.tokens[t]), true], ["position", `${t + 1} of ${r.tokens.length}`], ["log P_S", number(at(r.student))], ["log P+", number(at(r.plus))], ["log P-", number(at(r.minus))]];
-  if (values) parts.push([visible(method.toUpperCase()) + " evidence", number(values.evidence[t]) + " nats"], ["weight", values.weight[t].toFixed(3)], ["advantage", number(values.advantage[t])]);
-  $("hover").replaceChildren(...parts.map(([label, value, code]) => { const part = make("span", "", label + " "); part.append(make(code ? "code" : "b", "", value)); return part; }));
+function hover(r, t) {
+  const parts = [["token", visible(r.tokens[t]), "code"], ["position", `${t + 1} of ${r.tokens.length}`, "b"]];
+  for (const [name, stream] of Object.entries(r.logps)) parts.push([named(PROMPTS, name, `log P(${name})`), number(numbers(stream)[t]), "b"]);
+  for (const kind of KINDS) {
+    const values = numbers(r[kind]);
+    if (values) parts.push([kind, kind === "weight" ? values[t].toFixed(3) : number(values[t]) + (kind === "evidence" ? " nats" : ""), "b"]);
+  }
+  if (!numbers(r.advantage)) parts.push(["advantage", number(r.advantage), "b"]);
+  $("hover").replaceChildren(...parts.map(([label, value, tag]) => { const part = make("span", "", label + " "); part.append(make(tag, "", value)); return part; }));
 }
 document.addEventListener("keydown", (event) => {
   if (/INPUT|SELECT/.test(event.target.tagName)) return;
