@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cepo.data.datasets import DataSpec, load_data
+from cepo.errors import DataError, SettingError
 from cepo.geometry import generate
 from cepo.reports.preview import write_preview
 
@@ -71,7 +72,7 @@ def test_text_stays_text(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_shown_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no problems to show"):
+    with pytest.raises(DataError, match="no problems to show"):
         write_preview([], tmp_path / "preview.html")
-    with pytest.raises(ValueError, match=r"ends with \.html, not .*preview\.png"):
+    with pytest.raises(SettingError, match=r"ends with \.html, not .*preview\.png"):
         write_preview(list(generate("train", 1)), tmp_path / "preview.png")

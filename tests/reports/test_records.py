@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cepo.errors import RecordError
 from cepo.glossary import Told
 from cepo.reports.records import SCHEMA
 from cepo.reports.traces import TRACE_FILE, CreditRecord, TraceWriter, read_traces
@@ -101,5 +102,5 @@ def test_a_damaged_line_is_named(tmp_path: Path, old: str, new: str, part: str) 
     written(tmp_path, 1)
     path = tmp_path / TRACE_FILE
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(ValueError, match=part):
+    with pytest.raises(RecordError, match=part):
         list(read_traces(tmp_path))

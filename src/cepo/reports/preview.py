@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from cepo.errors import DataError, SettingError
 from cepo.glossary import Problem
 
 __all__ = ["write_preview"]
@@ -33,12 +34,13 @@ def write_preview(problems: Sequence[Problem | Mapping[str, object]], out: Path)
         out: an .html file.
 
     Raises:
-        ValueError: nothing to show, or `out` is no .html file.
+        DataError: nothing to show.
+        SettingError: `out` is no .html file.
     """
     if not problems:
-        raise ValueError("there are no problems to show")
+        raise DataError("there are no problems to show")
     if out.suffix != ".html":
-        raise ValueError(f"a preview is an HTML page: give a name that ends with .html, not {out}")
+        raise SettingError(f"a preview is an HTML page: give a name that ends with .html, not {out}")
     cards = [_of_problem(item) if isinstance(item, Problem) else _of_row(item) for item in problems]
     page = (files("cepo.reports") / "assets" / "preview.html").read_text("utf-8")
     text = page.replace("<!--CARDS-->", "\n".join(cards))
