@@ -52,7 +52,7 @@ def test_a_trace_of_schema_1_is_read() -> None:
 
 def test_schema_1_knew_its_own_answer_by_its_text(tmp_path: Path) -> None:
     old = (SCHEMA_1 / TRACE_FILE).read_text()
-    own = old.replace('"answer":"47"', '"answer":"80"')
+    own = old.replace('"answer":"47"', '"answer":"80"').replace('"r_minus":["20"]', '"r_minus":["40"]')
     (tmp_path / TRACE_FILE).write_text(own.replace('"minus_source":"rlsd"', '"minus_source":"unused"'))
     right, alone, wrong, _ = read_traces(tmp_path)
     assert [entry.told["minus"].is_own for entry in (right, wrong)] == [False, True]
