@@ -59,9 +59,9 @@ def test_other_refusals(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
 
 
 def test_preview_and_eval(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    sheet, saved = tmp_path / "sheet.png", tmp_path / "answers.jsonl"
-    assert main(["data", "preview", "--limit", "4", "--out", str(sheet)]) == 0
-    assert sheet.read_bytes().startswith(b"\x89PNG")
+    page, saved = tmp_path / "page.html", tmp_path / "answers.jsonl"
+    assert main(["data", "preview", "--limit", "4", "--out", str(page)]) == 0
+    assert page.read_text().count("<figure>") == 4
     assert main(["eval", "tiny", "--limit", "4", "--samples", "2", "--out", str(saved)]) == 0
     assert "pass@2" in capsys.readouterr().out
     assert len(saved.read_text().splitlines()) == 8

@@ -36,8 +36,8 @@ assert not missing, f"the wheel lacks {missing}"
 assert (home / "py.typed").is_file() and (home / "models/embedded_weights/model.safetensors").is_file()
 PY
 "$env/bin/cepo" --version
-"$env/bin/cepo" data preview --out preview.png
-test -s preview.png
+"$env/bin/cepo" data preview --out preview.html
+test -s preview.html
 "$env/bin/cepo" train --config tiny/cepo.yaml --output_dir run --max_steps 2 --data_limit 16 --eval_limit 4 --eval_samples 1 \
     --per_device_train_batch_size 8 --gradient_accumulation_steps 1 --num_generations 4 --max_completion_length 32 --save_steps 2
 test -s run/summary.json

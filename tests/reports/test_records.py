@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cepo.errors import RecordError
 from cepo.glossary import Told
 from cepo.reports.records import SCHEMA
 from cepo.reports.traces import TRACE_FILE, CreditRecord, TraceWriter, read_traces
@@ -51,7 +52,7 @@ def test_a_trace_of_schema_1_is_read() -> None:
 
 def test_schema_1_knew_its_own_answer_by_its_text(tmp_path: Path) -> None:
     old = (SCHEMA_1 / TRACE_FILE).read_text()
-    own = old.replace('"answer":"47"', '"answer":"80"')
+    own = old.replace('"answer":"47"', '"answer":"80"').replace('"r_minus":["20"]', '"r_minus":["40"]')
     (tmp_path / TRACE_FILE).write_text(own.replace('"minus_source":"rlsd"', '"minus_source":"unused"'))
     right, alone, wrong, _ = read_traces(tmp_path)
     assert [entry.told["minus"].is_own for entry in (right, wrong)] == [False, True]
@@ -101,5 +102,5 @@ def test_a_damaged_line_is_named(tmp_path: Path, old: str, new: str, part: str) 
     written(tmp_path, 1)
     path = tmp_path / TRACE_FILE
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(ValueError, match=part):
+    with pytest.raises(RecordError, match=part):
         list(read_traces(tmp_path))

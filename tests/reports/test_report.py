@@ -73,7 +73,7 @@ def test_show_knows_any_prompt_and_any_rule() -> None:
         assert words in text
     assert re.search(r"4 +│ =5 .*-1\.500 │ +\+0\.250 │ +-0\.700", text)
     assert "bent recorded no weight: see --by evidence, advantage" in shown(record(**THIRD), "weight")
-    weights = shown(record(evidence=None, weight=[1.0, 0.5, 1.1, math.nan]))
+    weights = shown(record(evidence=None, weight=[math.nan, 0.5, 1.1, 1.0]))
     assert "strongest weight" in weights
     assert re.search(r"│ 2 +│ \+ ", weights.split("strongest weight")[1].splitlines()[4])
     grpo = shown(unscored(method="grpo"))
@@ -162,7 +162,7 @@ def test_the_histogram_counts_recorded_evidence(make_run: MakeRun) -> None:
     assert (histogram["zero"][0], histogram["zero"][20], histogram["zero"][-1]) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("values", [[0.0, 1.0, -0.2345, 32.766], [-45.25, 0.5], [math.inf, -math.inf, math.nan], []])
+@pytest.mark.parametrize("values", [[0.0, 1.0, -0.2345, 32.766], [32.9], [-45.25, 0.5], [math.inf, -math.inf, math.nan], []])
 def test_packed_numbers_are_the_recorded_ones_to_three_decimals(values: list[float]) -> None:
     packed = pack(values)
     numbers = np.frombuffer(base64.b64decode(packed[1:]), "<i2" if packed[0] == "i" else "<f4")

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cepo.errors import RecordError
 from cepo.glossary import Told
 from cepo.reports import traces
 from cepo.reports.traces import SCHEMA, TRACE_FILE, CreditRecord, TraceWriter, read_traces
@@ -222,13 +223,13 @@ def test_what_is_no_trace_or_a_newer_one_is_named(tmp_path: Path, monkeypatch: p
         patch.setattr(traces, "SCHEMA", SCHEMA + 1)
         written(tmp_path, 1)
     newer = f"has schema {SCHEMA + 1}, .* reads schemas up to {SCHEMA}: upgrade cepo"
-    with pytest.raises(ValueError, match=newer):
+    with pytest.raises(RecordError, match=newer):
         list(read_traces(tmp_path))
-    with pytest.raises(ValueError, match=newer):
+    with pytest.raises(RecordError, match=newer):
         TraceWriter(tmp_path, resume_step=1)
     for content in ('{"step": 1}\n', "[]\n", "text\n", '{"kind": "header"}\n'):
         (tmp_path / "other.jsonl").write_text(content)
-        with pytest.raises(ValueError, match="is not a credit trace"):
+        with pytest.raises(RecordError, match="is not a credit trace"):
             list(read_traces(tmp_path / "other.jsonl"))
 
 

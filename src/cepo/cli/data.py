@@ -11,25 +11,25 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     kinds = commands.add_parser("data", help="look at data").add_subparsers(dest="what", required=True)
-    preview = kinds.add_parser("preview", help="a sheet of problems as PNG")
+    preview = kinds.add_parser("preview", help="problems as one HTML page")
     preview.add_argument("--data", default="geometry")
     preview.add_argument("--split", default="train")
     preview.add_argument("--limit", type=int, default=12)
     preview.add_argument("--seed", type=int, default=0)
-    preview.add_argument("--out", type=Path, default=Path("preview.png"))
+    preview.add_argument("--out", type=Path, default=Path("preview.html"))
     preview.set_defaults(run=run_preview)
 
 
 def run_preview(options: argparse.Namespace) -> int:
     from cepo.data.datasets import DataSpec, load_data
     from cepo.geometry import generate
-    from cepo.reports.sheet import contact_sheet
+    from cepo.reports.preview import write_preview
 
     if options.data == "geometry":
         problems: Any = generate(options.split, options.limit, options.seed)
     else:
         spec = DataSpec(options.data, split=options.split, limit=options.limit, seed=options.seed)
         problems = list(load_data(spec))
-    contact_sheet(problems).save(options.out)
-    print(f"wrote {options.out}: {len(problems)} problems")
+    write_preview(problems, options.out)
+    print(f"wrote {options.out}: {len(problems)} problems; open it in any browser")
     return 0

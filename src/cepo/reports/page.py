@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cepo._version import __version__
+from cepo.errors import SettingError
 from cepo.reports.records import CreditRecord, encode
 from cepo.reports.run_data import BIN, WIDEST, RunData, load_run
 
@@ -25,11 +26,12 @@ def write_report(folders: Sequence[Path], out: Path) -> list[RunData]:
     """Read the runs, write `out` (HTML) and its twin (`.json`), and return what was read.
 
     Raises:
-        ValueError: a folder that is no run, or one given twice.
+        RunFolderError: a folder that is no run.
+        SettingError: a folder that is given twice.
         OSError: `out` cannot be written.
     """
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ValueError(f"a run is given twice: {', '.join(map(str, folders))}")
+        raise SettingError(f"a run is given twice: {', '.join(map(str, folders))}")
     runs = [load_run(folder) for folder in folders]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(build_page(runs), encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from cepo.errors import RunFolderError
 from cepo.reports.records import CreditRecord
 from cepo.reports.traces import read_traces
 
@@ -52,10 +53,12 @@ def load_run(folder: Path) -> RunData:
     """Read whatever of a run folder can be read.
 
     Raises:
-        ValueError: neither metrics nor traces are there: not a run folder.
+        RunFolderError: neither metrics nor traces are there: not a run folder.
     """
     if not (folder / "metrics.jsonl").is_file() and not (folder / "traces").is_dir():
-        raise ValueError(f"{folder} is not a run folder: it has neither metrics.jsonl nor traces/. Give an output_dir")
+        raise RunFolderError(
+            f"{folder} is not a run folder: it has neither metrics.jsonl nor traces/. Give an output_dir"
+        )
     run = RunData(folder.name)
     _read_metrics(run, folder / "metrics.jsonl")
     _read_settings(run, folder)

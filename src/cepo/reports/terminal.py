@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cepo.errors import RecordError
 from cepo.glossary import Told
 from cepo.reports.records import CreditRecord
 from cepo.reports.traces import read_traces
@@ -33,7 +34,7 @@ def find_record(folder: Path, row: int, step: int | None) -> CreditRecord:
     """The record of a row at a step (default: the first step that has it).
 
     Raises:
-        ValueError: no such record; it says which there are.
+        RecordError: no such record; it says which there are.
     """
     steps: dict[int, list[int]] = {}
     for record in read_traces(folder / "traces"):
@@ -42,7 +43,7 @@ def find_record(folder: Path, row: int, step: int | None) -> CreditRecord:
         steps.setdefault(record.step, []).append(record.row)
     listed = list(steps.items())[:STEPS_LISTED]
     there = "; ".join(f"step {s}: rows {', '.join(map(str, rows))}" for s, rows in listed)
-    raise ValueError(f"{folder} has no record of row {row}{'' if step is None else f' at step {step}'}. {there} ...")
+    raise RecordError(f"{folder} has no record of row {row}{'' if step is None else f' at step {step}'}. {there} ...")
 
 
 def printable(token: str) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from cepo._version import __version__
+from cepo.errors import RecordError, SettingError
 from cepo.reports.records import SCHEMA, CreditRecord, decode, encode
 
 __all__ = ["SCHEMA", "TRACE_FILE", "CreditRecord", "TraceWriter", "read_traces"]
@@ -43,14 +44,15 @@ class TraceWriter:
         decimals: of every number.
 
     Raises:
-        ValueError: a bound too small for header and note, or a trace to resume that a newer cepo wrote.
+        SettingError: a bound too small for header and note.
+        RecordError: a trace to resume that a newer cepo wrote.
     """
 
     def __init__(
         self, folder: str | Path, *, resume_step: int = 0, max_bytes: int = 256 * 2**20, decimals: int = 5
     ) -> None:
         if max_bytes < 2 * _NOTE_BYTES:
-            raise ValueError(f"max_bytes must be at least {2 * _NOTE_BYTES}, got {max_bytes}")
+            raise SettingError(f"max_bytes must be at least {2 * _NOTE_BYTES}, got {max_bytes}")
         self.folder = Path(folder)
         self.path = self.folder / TRACE_FILE
         self.active = True
@@ -143,7 +145,7 @@ def read_traces(path: str | Path, *, damaged: Callable[[str], None] | None = Non
 
     Raises:
         FileNotFoundError: no such trace.
-        ValueError: not a trace, a trace of a newer cepo, or a damaged line.
+        RecordError: not a trace, a trace of a newer cepo, or a damaged line.
     """
     file = Path(path) / TRACE_FILE if Path(path).is_dir() else Path(path)
     for content in _contents(file, damaged):
@@ -173,7 +175,7 @@ def _contents(path: Path, damaged: Callable[[str], None] | None) -> Iterator[Cre
                     continue
                 what = f"{path}, line {number} is damaged: {error}: {line.strip():.80}"
                 if damaged is None:
-                    raise ValueError(what) from None
+                    raise RecordError(what) from None
                 damaged(what)
 
 
@@ -188,7 +190,7 @@ def _schema(line: str, path: Path) -> int:
     """The schema that the header names.
 
     Raises:
-        ValueError: no header, or a schema that is newer than ours.
+        RecordError: no header, or a schema that is newer than ours.
     """
     try:
         header = _object(line)
@@ -196,9 +198,9 @@ def _schema(line: str, path: Path) -> int:
         header = {"kind": None}
     schema = header.get("schema")
     if header["kind"] != _HEADER or not isinstance(schema, int):
-        raise ValueError(f"{path} is not a credit trace: its first line is not the header")
+        raise RecordError(f"{path} is not a credit trace: its first line is not the header")
     if schema > SCHEMA:
-        raise ValueError(
+        raise RecordError(
             f"{path} has schema {schema}, written by cepo {header.get('cepo')}; this is cepo {__version__}, which "
             f"reads schemas up to {SCHEMA}: upgrade cepo"
         )

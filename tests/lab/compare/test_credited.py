@@ -45,6 +45,7 @@ def test_what_cannot_be_said_is_left_out() -> None:
     assert credited([AFTER], null_level=0.1) == {"moved": 0.0}
     assert "above null" not in credited([RIGHT], null_level=None)
     assert credited([replace(RIGHT, method="opsd")], null_level=0.1) == {}
+    assert credited([WRONG], null_level=None)["r- own"] == 1.0
     assert credited([replace(RIGHT, told={"minus": Told((), "rlsd")})], null_level=None)["r- none"] == 1.0
 
 

@@ -222,7 +222,7 @@ function drawDetail() {
   if (!chosen) return;
   const run = DATA.runs[state.run], group = run.rollouts.filter((r) => r.step === chosen.step && r.group === chosen.group);
   const problem = make("div", "problem"), words = make("div");
-  if (chosen.image && run.images[chosen.image]) { const img = make("img"); img.src = run.images[chosen.image]; img.alt = "the problem's image"; problem.append(img); }
+  if (chosen.image && run.images[chosen.image]) { const img = make("img"); img.src = run.images[chosen.image]; img.alt = "the problem's image"; img.onload = () => img.classList.toggle("small", img.naturalWidth <= 256); problem.append(img); }
   words.append(make("h2", "", visible(chosen.problem_id)), make("pre", "", visible(question(chosen.prompt_text))), facts(chosen));
   problem.append(words);
   detail.append(problem);
