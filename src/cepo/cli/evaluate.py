@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cepo.cli import suite
+from cepo.errors import SettingError
 
 __all__ = ["add"]
 
@@ -35,7 +36,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.suite is not None:
         if options.regrade is not None:
-            raise ValueError("--regrade is for local benchmarks; --suite keeps every finished result by itself")
+            raise SettingError("--regrade is for local benchmarks; --suite keeps every finished result by itself")
         return suite.run(options)
     return _generate(options) if options.regrade is None else _regrade(options)
 
@@ -46,7 +47,7 @@ def _generate(options: argparse.Namespace) -> int:
     from cepo.models.loading import load_checkpoint
 
     if len(options.models) != 1:
-        raise ValueError(f"give one MODEL, got {len(options.models)}; several are for --suite")
+        raise SettingError(f"give one MODEL, got {len(options.models)}; several are for --suite")
     if options.out is not None:
         _check_out(options.out)
     limit = 500 if options.limit is None and options.data == "geometry" else options.limit
@@ -74,9 +75,9 @@ def _regrade(options: argparse.Namespace) -> int:
     from cepo.evaluate import load_generations, regrade, save_generations
 
     if options.models:
-        raise ValueError(f"--regrade needs no model, got {options.models[0]!r}")
+        raise SettingError(f"--regrade needs no model, got {options.models[0]!r}")
     if not options.regrade.is_file():
-        raise ValueError(f"--regrade: there is no file {str(options.regrade)!r}; `cepo eval --out` writes one")
+        raise SettingError(f"--regrade: there is no file {str(options.regrade)!r}; `cepo eval --out` writes one")
     before = load_generations(options.regrade)
     after = regrade(before)
     changed = sum(old.correct != new.correct for old, new in zip(before, after, strict=True))

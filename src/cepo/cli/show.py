@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cepo.errors import RecordError
+
 __all__ = ["add"]
 
 
@@ -24,6 +26,6 @@ def run(options: argparse.Namespace) -> int:
     from cepo.reports.terminal import find_record, show_record
 
     if not (options.folder / "traces").is_dir():
-        raise ValueError(f"{options.folder} has no traces/: give the run folder of a run with trace_groups above 0")
+        raise RecordError(f"{options.folder} has no traces/: give the run folder of a run with trace_groups above 0")
     show_record(find_record(options.folder, options.row, options.step), options.by, Console(highlight=False))
     return 0

@@ -7,6 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from cepo.errors import SettingError
+
 __all__ = ["add_options", "run"]
 
 
@@ -60,7 +62,7 @@ def _pairs(text: str) -> tuple[tuple[str, str], ...]:
     pairs = [part.partition("=") for part in text.split(",") if part]
     for key, equals, _ in pairs:
         if not key or not equals:
-            raise ValueError(f"--model-args: expected key=value,key=value, got {text!r}")
+            raise SettingError(f"--model-args: expected key=value,key=value, got {text!r}")
     return tuple((key, value) for key, _, value in pairs)
 
 

@@ -16,14 +16,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["RewardError", "RewardFunc", "call_bounded", "guard_reward"]
+from cepo.errors import RewardError
+
+__all__ = ["RewardFunc", "call_bounded", "guard_reward"]
 
 RewardFunc = Callable[..., Any]
 """What TRL calls: keyword arguments in, one reward per completion out; `async` or not."""
-
-
-class RewardError(RuntimeError):
-    """A reward function raised, hung, or returned something that is no list of rewards."""
 
 
 def guard_reward(reward_func: RewardFunc, timeout_s: float | None) -> RewardFunc:

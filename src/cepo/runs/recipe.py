@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentError
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from transformers import HfArgumentParser
 
 from cepo.credit.settings import CreditSettings
+from cepo.errors import RuleError, SettingError, did_you_mean
 from cepo.runs.method_files import run_method_files
+from cepo.runs.values import build, field_names
 from cepo.trainer.config import CEPOConfig
 
 __all__ = [
@@ -33,7 +32,7 @@ CREDIT_FIELDS = frozenset(entry.name for entry in fields(CreditSettings)) | {
 """What runs that are compared may differ in: the credit, the seed, and where they lie."""
 
 
-class RecipeError(ValueError):
+class RecipeError(SettingError):
     """A recipe or an override that cannot be used; the message says where it stands and what to write."""
 
 
@@ -180,70 +179,22 @@ def _read_yaml(text: str) -> Any:
     return yaml.load(text, Loader=yaml.BaseLoader)
 
 
-def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
+def resolve_recipe(values: Mapping[str, object]) -> tuple[RunConfig, CEPOConfig]:
     """Configs of a recipe.
 
     Raises:
-        RecipeError: an unknown field (the nearest name is suggested), a value of the wrong kind, or method files
-            that cannot be used.
-        ValueError: what `CEPOConfig` refuses.
+        RecipeError: an unknown field (the nearest name is suggested), a value that its field cannot take, method
+            files that cannot be used, or what `CEPOConfig` refuses.
     """
-    known = {entry.name for kind in (RunConfig, CEPOConfig) for entry in fields(kind) if entry.init}
+    known = field_names(RunConfig, CEPOConfig)
     for name in values:
         if name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0.0)
-            raise RecipeError(f"unknown field {name!r}; did you mean {near[0]!r}?")
-    _run_method_files(values.get("method_files"))
-    parser = HfArgumentParser([RunConfig, CEPOConfig])  # pyright: ignore[reportArgumentType]
-    parser.exit_on_error = False
-
-    def fail(message: str) -> None:
-        raise RecipeError(message)
-
-    parser.error = fail  # pyright: ignore[reportAttributeAccessIssue]
+            raise RecipeError(f"unknown field {name!r}{did_you_mean(name, known)}")
     # transformers refuses bf16 on a machine without an accelerator unless it is told that this is meant.
     here = {"use_cpu": not torch.accelerator.is_available()}
     try:
-        run, config = parser.parse_args_into_dataclasses(args=_argv(here | dict(values)))
-    except ArgumentError as error:
-        name = (error.argument_name or "").partition("/")[0]
-        raise RecipeError(f"field {name.lstrip('-')}: {error.message}") from None
-    return run, config
-
-
-def _run_method_files(given: Any) -> None:
-    """Before anything else is read: `method` may be one of theirs."""
-    if given in (None, "", "null"):
-        return
-    try:
-        run_method_files(given if isinstance(given, list) else [given])
-    except ValueError as error:
+        run = build(RunConfig, values)
+        run_method_files(run.method_files)  # `method` may be one of theirs
+        return run, build(CEPOConfig, here | dict(values))
+    except (SettingError, RuleError) as error:
         raise RecipeError(str(error)) from error
-
-
-def _argv(values: Mapping[str, Any]) -> list[str]:
-    """As command-line words: argparse converts to each field's type."""
-    words: list[str] = []
-    for name, value in values.items():
-        if value in (None, "", "null"):
-            continue
-        words.append(f"--{name}")
-        if isinstance(value, list):
-            words.extend(str(item) for item in value)
-        elif isinstance(value, dict):
-            words.append(json.dumps(_typed(value)))
-        else:
-            words.append(str(value).lower() if isinstance(value, bool) else str(value))
-    return words
-
-
-def _typed(value: Any) -> Any:
-    """What stands inside of a mapping, where no field's type can decide: JSON's numbers, true, false and null."""
-    if isinstance(value, dict):
-        return {name: _typed(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_typed(inner) for inner in value]
-    try:
-        return json.loads(value)
-    except (json.JSONDecodeError, TypeError):
-        return value
