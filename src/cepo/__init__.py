@@ -1,7 +1,9 @@
 """Token-level credit for RLVR: CEPO, RLSD and GRPO on TRL's trainer, with images."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
+from cepo._moved import Finder
 from cepo._version import __version__
 
 if TYPE_CHECKING:
@@ -26,3 +28,6 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+sys.meta_path.append(Finder)
