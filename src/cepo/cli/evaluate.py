@@ -6,17 +6,23 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cepo.cli import suite
+from cepo.cli.console import Commands
 from cepo.errors import SettingError
+
+if TYPE_CHECKING:
+    from cepo.evaluate import Generation
 
 __all__ = ["add"]
 
+MODEL_HELP = "`tiny`, a hub id, or the folder of a model, an adapter or a run"
 
-def add(commands: Any) -> None:
+
+def add(commands: Commands) -> None:
     parser = commands.add_parser("eval", help="pass@1 and pass@k of a model, with intervals; the paper's benchmarks")
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="`tiny`, a folder or a hub id; several with --suite")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=MODEL_HELP + "; several with --suite")
     parser.add_argument("--data", default="geometry", help="`geometry`, a local file or folder, or a hub id")
     parser.add_argument("--split", default="held_out")
     parser.add_argument("--category", default=None, help="column of the data to report by (default: `family`)")
@@ -89,7 +95,7 @@ def _regrade(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(generations: list[Any], samples: int) -> None:
+def _print(generations: list[Generation], samples: int) -> None:
     from cepo.evaluate import format_families, format_report, report
 
     found = report(generations, samples)

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+from cepo.cli.console import Commands
 from cepo.errors import PackageError, SettingError
 
 __all__ = ["add", "launch_command"]
@@ -17,7 +17,7 @@ __all__ = ["add", "launch_command"]
 CONFIGS = Path(__file__).parents[1] / "recipes" / "accelerate"
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser("launch", help="train on many devices or machines through accelerate")
     parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
     names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
+from cepo.cli.console import Commands
 from cepo.errors import RecordError
 
 __all__ = ["add"]
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser("show", help="one rollout's tokens in the terminal, coloured by their credit")
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("--row", type=int, default=0, help="row within its step")

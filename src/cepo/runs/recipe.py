@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -69,7 +68,7 @@ class RunConfig:
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
 
 
-def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, Any]:
+def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, object]:
     """Read a recipe, with the one it `extends` beneath it; `differs` (field: reason) is kept out.
 
     Args:
@@ -81,12 +80,12 @@ def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, Any]:
     return {name: value for name, value in _load(path, (), files).items() if name != _DIFFERS}
 
 
-def load_with_reasons(path: Path) -> dict[str, Any]:
+def load_with_reasons(path: Path) -> dict[str, object]:
     """A recipe as `load_recipe` reads it, with its `differs` block."""
     return _load(path, (), ())
 
 
-def unexplained_differences(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def unexplained_differences(recipes: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Where recipes that are to be compared differ outside of the credit fields without a stated reason.
 
     Args:
@@ -96,7 +95,7 @@ def unexplained_differences(recipes: Mapping[str, Mapping[str, Any]]) -> list[st
         One sentence for each field that is unequal and unexplained, or explained and equal.
     """
     found = []
-    reasons = {name: dict(recipe.get(_DIFFERS) or {}) for name, recipe in recipes.items()}
+    reasons = {name: _reasons(recipe) for name, recipe in recipes.items()}
     explained = {field for given in reasons.values() for field in given}
     every = {field for recipe in recipes.values() for field in recipe} - {_DIFFERS} - CREDIT_FIELDS
     for name in sorted(every | explained):
@@ -108,6 +107,11 @@ def unexplained_differences(recipes: Mapping[str, Mapping[str, Any]]) -> list[st
         if not equal and len(kept) > 1:
             found.append(f"{name} differs without a reason: {values}")
     return found
+
+
+def _reasons(recipe: Mapping[str, object]) -> Mapping[str, object]:
+    given = recipe.get(_DIFFERS)
+    return given if isinstance(given, Mapping) else {}
 
 
 def find_recipe(path: Path) -> Path:
@@ -125,30 +129,33 @@ def find_recipe(path: Path) -> Path:
     raise RecipeError(f"there is no recipe {path}; with the package come {known}")
 
 
-def _load(path: Path, above: tuple[Path, ...], files: Collection[str]) -> dict[str, Any]:
+def _load(path: Path, above: tuple[Path, ...], files: Collection[str]) -> dict[str, object]:
     path = find_recipe(path)
     if path.resolve() in (other.resolve() for other in above):
         raise RecipeError(f"recipes extend each other: {' -> '.join(map(str, (*above, path)))}")
     try:
         content = _read_yaml(path.read_text())
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path} must hold `field: value` lines, got {type(content).__name__}")
     if not isinstance(content.get(_DIFFERS, {}), dict):
         raise RecipeError(f"{path}: `differs` must hold `field: reason` lines, got {content[_DIFFERS]!r}")
-    base = _load(path.parent / content.pop(_EXTENDS), (*above, path), files) if _EXTENDS in content else {}
+    below = content.pop(_EXTENDS, None)
+    if below is not None and not isinstance(below, str):
+        raise RecipeError(f"{path}: `extends` names one recipe, got {below!r}")
+    base = {} if below is None else _load(path.parent / below, (*above, path), files)
     content |= {name: str(path.parent / content[name]) for name in files if isinstance(content.get(name), str)}
     return base | content
 
 
-def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(arguments: Sequence[str]) -> dict[str, object]:
     """`--field value` and `--field=value` pairs; a value may be a YAML list.
 
     Raises:
         RecipeError: a word that is no option, or an option without a value.
     """
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, object] = {}
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
@@ -163,7 +170,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def _read_value(text: str) -> Any:
+def _read_value(text: str) -> object:
     """A list or a mapping where the text is one, else the text: `{reference}` and `a: b` are texts."""
     if text[:1] not in ("[", "{"):
         return text
@@ -174,7 +181,7 @@ def _read_value(text: str) -> Any:
     return text if isinstance(value, dict) and "" in value.values() else value
 
 
-def _read_yaml(text: str) -> Any:
+def _read_yaml(text: str) -> object:
     """YAML with every scalar as text: a field's own type decides, so that `no` and 1e-6 are what they look like."""
     return yaml.load(text, Loader=yaml.BaseLoader)
 
