@@ -182,16 +182,17 @@ def test_a_bug_is_told_apart_from_a_wrong_input(
     assert "in fails" in capsys.readouterr().err
 
 
-def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [1, 9999])
+def test_a_closed_pipe_ends_quietly(lines: int, tmp_path: Path) -> None:
     script = tmp_path / "talks.py"
     script.write_text(
         "import sys, cepo.cli, cepo.cli.show\n"
-        "cepo.cli.show.run = lambda options: [print('x' * 99) for _ in range(9999)] and 0\n"
+        f"cepo.cli.show.run = lambda options: [print('x' * 99) for _ in range({lines})] and 0\n"
         "sys.exit(cepo.cli.main(['show', '.']))\n"
     )
-    shell = f"{sys.executable} {script} | head -1; exit ${{PIPESTATUS[0]}}"
+    shell = f"{sys.executable} {script} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr, len(done.stdout)) == (0, "", 100)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_as_a_process(tmp_path: Path) -> None:

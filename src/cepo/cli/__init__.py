@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _offline_without_a_hub()
     warnings.filterwarnings("ignore", category=FutureWarning)  # of our hosts' own deprecations
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()  # while a closed pipe can still be answered
+        return code
     except KeyboardInterrupt:
         print("cepo: interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
         return 130
