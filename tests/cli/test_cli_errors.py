@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -191,7 +192,8 @@ def test_a_closed_pipe_ends_quietly(lines: int, tmp_path: Path) -> None:
         "sys.exit(cepo.cli.main(['show', '.']))\n"
     )
     shell = f"{sys.executable} {script} | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}  # the last lines are written when the process ends
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
 
 
