@@ -150,6 +150,11 @@ def test_a_method_of_ones_own_in_a_recipe(tmp_path: Path, monkeypatch: pytest.Mo
         resolve(tmp_path, "--method", "theirs", "--method_files", str(path))
 
 
+def test_two_method_files_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"two files are named rule\.py"):
+        resolve(tmp_path, "--method_files", f"[{tmp_path}/a/rule.py, {tmp_path}/b/rule.py]")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

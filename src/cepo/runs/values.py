@@ -30,7 +30,7 @@ _WANTED = {
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
     "list_type": "a list, [a, b]",
-    "string_type": "one text (in quotation marks where it begins with [ or {)",
+    "string_type": "one text (in a recipe: in quotation marks where it begins with [ or {)",
 }
 """pydantic's kind of an error -> what to write instead."""
 
