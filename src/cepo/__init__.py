@@ -3,9 +3,11 @@
 What stands in `__all__` is the declared face: scripts, rules and examples import from here and from nowhere else.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from cepo._moved import Finder
 from cepo._version import __version__
 
 if TYPE_CHECKING:
@@ -98,3 +100,6 @@ def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'cepo' has no attribute {name!r}")
     return getattr(import_module(_MODULE_OF[name]), name)
+
+
+sys.meta_path.append(Finder)

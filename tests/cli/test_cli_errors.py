@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import cepo.evaluate
 import cepo.runs.run as run_module
 from cepo.cli import main
 from cepo.credit.rules import METHODS
+from cepo.errors import SettingError
 from cepo.models.embedded import EMBEDDED
 
 RECIPE = str(Path(__file__).parents[2] / "recipes" / "tiny" / "cepo.yaml")
@@ -138,6 +141,60 @@ def test_the_rule_of_the_run_has_changed(
     capsys.readouterr()
     rule.write_text(RULE.format(word="another"))
     assert "the file rule.py (method_files) has changed" in refused(*command)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (SettingError("eps_w=2 is out of range"), 2, ["cepo: error: eps_w=2 is out of range"]),
+        (FileNotFoundError(2, "No such file or directory", "a.jsonl"), 2, ["cepo: error: ", "a.jsonl"]),
+        (OSError(28, "No space left on device"), 2, ["cepo: error: ", "No space left"]),
+        (ModuleNotFoundError("No module named 'vllm'", name="vllm"), 2, ["cepo: error: ", "vllm"]),
+        (MemoryError("8 GiB"), 2, ["out of memory (8 GiB)", "lower per_device_train_batch_size"]),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), 2, ["out of memory", "lower"]),
+        (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 2, ["out of memory (CUDA out of memory)", "lower"]),
+        (TypeError("'int' object is not callable"), 1, ["TypeError: 'int' object is not callable", "bug"]),
+        (ValueError("shapes (3,) and (4,)\nmore"), 1, ["ValueError: shapes (3,) and (4,). This is a bug", "bug"]),
+        (KeyError("advantages"), 1, ["KeyError: 'advantages'", "bug"]),
+        (ImportError("cannot import name 'x'", name="cepo.trainer"), 1, ["ImportError: cannot import name 'x'", "bug"]),
+        (AssertionError(), 1, ["cepo: AssertionError", "bug"]),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_bug_is_told_apart_from_a_wrong_input(
+    error: Exception,
+    code: int,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.delenv("CEPO_TRACEBACK", raising=False)
+    monkeypatch.setattr("cepo.reports.page.write_report", fails)
+    assert main(["report", str(tmp_path)]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in words), line
+    assert ("CEPO_TRACEBACK=1" in line) == ("error: " not in line) == (code == 1)
+    monkeypatch.setenv("CEPO_TRACEBACK", "1")
+    assert main(["report", str(tmp_path)]) == code
+    assert "in fails" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lines", [1, 9999])
+def test_a_closed_pipe_ends_quietly(lines: int, tmp_path: Path) -> None:
+    script = tmp_path / "talks.py"
+    script.write_text(
+        "import sys, cepo.cli, cepo.cli.show\n"
+        f"cepo.cli.show.run = lambda options: [print('x' * 99) for _ in range({lines})] and 0\n"
+        "sys.exit(cepo.cli.main(['show', '.']))\n"
+    )
+    shell = f"{sys.executable} {script} | true; exit ${{PIPESTATUS[0]}}"
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}  # the last lines are written when the process ends
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_as_a_process(tmp_path: Path) -> None:

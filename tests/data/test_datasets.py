@@ -213,7 +213,7 @@ def test_columns_are_mapped_by_any_of_our_spellings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "columns", "part"),
     [
-        ({"question": "q", "anwser": 1}, {}, "has the columns question, anwser (nearest: anwser)"),
+        ({"question": "q", "anwser": 1}, {}, "has the columns question, anwser; did you mean 'anwser'? Name it"),
         ({"text": "q", "answer": 1}, {}, "no column for the prompt"),
         ({"question": "q", "answer": 1}, {"answer": "answr"}, "to 'answr'; "),
         ({"question": "q", "answer": 1}, {"reply": "answer"}, "maps 'reply', which is no column of ours"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,33 @@ def test_a_value_of_the_wrong_kind_names_its_field(field: str, value: Any, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("--max_steps=4.5", "max_steps: got '4.5', expected a whole number"),
+        ("--learning_rate=fast", "learning_rate: got 'fast', expected a number"),
+        ("--reward_weights=[1, much]", "reward_weights: got 'much', expected a number"),
+        ("--bf16=maybe", "bf16: got 'maybe', expected true or false"),
+        ("--lr_scheduler_type=cosin", "lr_scheduler_type: got 'cosin'; did you mean 'cosine'?"),
+        ("--eval_strategy=qq", "eval_strategy: got 'qq', expected 'no', 'steps' or 'epoch'"),
+        ("--rewards={a: b}", "rewards: got {'a': 'b'}, expected a list, [a, b]"),
+        ("--reference_template=[{reference}]", "reference_template: got [{'reference': ''}], expected one text (in"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_to_write(word: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"^field {re.escape(says)}"):
+        resolve(tmp_path, word)
+
+
+def test_a_field_with_several_types_takes_the_one_that_fits(tmp_path: Path) -> None:
+    _, config = resolve(
+        tmp_path, "--report_to=[wandb, tensorboard]", "--save_steps=0.5", "--lr_scheduler_kwargs={a: 1}", "--debug=[]"
+    )
+    assert (config.report_to, config.save_steps) == (["wandb", "tensorboard"], 0.5)
+    assert config.lr_scheduler_kwargs == {"a": 1}
+    assert config.debug == []
+
+
+@pytest.mark.parametrize(
     ("wrong", "near"), [("learning-rate", "learning_rate"), ("Method", "method"), ("lora_r", "lora_rank")]
 )
 def test_a_wrong_name_in_a_recipe(wrong: str, near: str, tmp_path: Path) -> None:
@@ -120,6 +148,11 @@ def test_a_method_of_ones_own_in_a_recipe(tmp_path: Path, monkeypatch: pytest.Mo
     assert resolve(tmp_path, "--method", "mine", "--method_files", str(path))[0].method_files == [str(path)]
     with pytest.raises(ValueError, match="unknown method 'theirs'"):
         resolve(tmp_path, "--method", "theirs", "--method_files", str(path))
+
+
+def test_two_method_files_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"two files are named rule\.py"):
+        resolve(tmp_path, "--method_files", f"[{tmp_path}/a/rule.py, {tmp_path}/b/rule.py]")
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,12 @@ def test_wrong_words(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [1\n")
     with pytest.raises(RecipeError, match="not YAML"):
         load_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_bytes(b"a: \xff\n")
+    with pytest.raises(RecipeError, match="not YAML"):
+        load_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "two.yaml").write_text("extends: [a.yaml, b.yaml]\n")
+    with pytest.raises(RecipeError, match="`extends` names one recipe"):
+        load_recipe(tmp_path / "two.yaml")
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
     with pytest.raises(RecipeError, match="extend each other"):

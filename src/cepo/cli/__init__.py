@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 
 from cepo._version import __version__
 from cepo.cli import audit, compare, data, doctor, evaluate, export, launch, report, show, train
+from cepo.cli.failures import explain
 
 __all__ = ["main"]
 
@@ -22,12 +23,12 @@ COMMANDS = (train, evaluate, audit, compare, data, report, show, doctor, launch,
 A module imports nothing heavy at its top: `cepo --help` answers at once.
 """
 
-EXPECTED = (ValueError, OSError, RuntimeError, TypeError, ImportError)
-"""Errors with a message for the user: printed as one line. `CEPO_TRACEBACK=1` shows where they came from."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """Run a command and return its exit code: 0 done, 1 failed or a bug, 2 wrong input, 130 interrupted.
+
+    With `CEPO_TRACEBACK=1` an error shows where it came from.
+    """
     parser = argparse.ArgumentParser(prog="cepo", description="Token-level credit for RLVR.")
     parser.add_argument("--version", action="version", version=f"cepo {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -42,15 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _offline_without_a_hub()
     warnings.filterwarnings("ignore", category=FutureWarning)  # of our hosts' own deprecations
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()  # while a closed pipe can still be answered
+        return code
     except KeyboardInterrupt:
         print("cepo: interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
         return 130
-    except EXPECTED as error:
+    except BrokenPipeError:  # as of `| head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
         if os.environ.get("CEPO_TRACEBACK"):
             traceback.print_exc()
-        print(f"cepo: error: {error}", file=sys.stderr)
-        return 2
+        line, code = explain(error)
+        print(line, file=sys.stderr)
+        return code
 
 
 def _offline_without_a_hub() -> None:

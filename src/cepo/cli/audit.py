@@ -8,16 +8,25 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from cepo.cli.console import Commands, say
+from cepo.cli.evaluate import MODEL_HELP
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from cepo.lab.audit.run import AuditResult
+    from cepo.models.loading import Processor
 
 __all__ = ["add"]
 
 QUICK_PROBLEMS = 10
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser("audit", help="is the credit right? evidence against labels, values and nothing")
-    parser.add_argument("model", help="`tiny`, a folder or a hub id")
+    parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("--data", default="geometry", help="`geometry`, a local file or folder, or a hub id")
     parser.add_argument("--split", default=None, help="default: validation of geometry, train of other data")
     parser.add_argument("--problems", type=int, default=100)
@@ -69,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     model, processor = _on_device(options.model)
     teacher = None if options.teacher is None else _on_device(options.teacher)[0]
     started = time.time()
-    result = run_audit(settings, problems, model, teacher, processor, _say)
+    result = run_audit(settings, problems, model, teacher, processor, say)
     about = {
         "command": f"cepo {shlex.join(sys.argv[1:])}",
         "model": options.model,
@@ -83,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _on_device(name: str) -> tuple[Any, Any]:
+def _on_device(name: str) -> tuple[PreTrainedModel, Processor]:
     import torch
 
     from cepo.models.loading import load_checkpoint
@@ -93,7 +102,7 @@ def _on_device(name: str) -> tuple[Any, Any]:
     return model.to(device), processor  # pyright: ignore[reportArgumentType]
 
 
-def _write(result: Any, about: dict[str, Any], folder: Path) -> None:
+def _write(result: AuditResult, about: dict[str, object], folder: Path) -> None:
     from cepo.lab.audit.findings import findings
     from cepo.lab.audit.picture import draw
     from cepo.lab.audit.table import as_csv, as_json, as_markdown
@@ -116,7 +125,3 @@ def _versions() -> dict[str, str | None]:
 
     packages = {name: version(name) for name in ("cepo", "torch", "transformers", "numpy")}
     return {**packages, "python": platform.python_version(), "git": git_revision()}
-
-
-def _say(text: str) -> None:
-    print(f"cepo: {text}", file=sys.stderr, flush=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
+
+from cepo.cli.console import Commands, say
 
 __all__ = ["add"]
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "compare", help="train methods x seeds, evaluate them alike, write tables and figures; goes on where it stopped"
     )
@@ -30,8 +30,4 @@ def run(options: argparse.Namespace) -> int:
 
     out = options.out or Path("runs") / "compare" / options.config.stem
     only = None if options.only is None else [name.strip() for name in options.only.split(",")]
-    return compare(options.config, out, only, options.dry_run, _say, options.reuse)
-
-
-def _say(text: str) -> None:
-    print(f"cepo: {text}", file=sys.stderr, flush=True)
+    return compare(options.config, out, only, options.dry_run, say, options.reuse)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import cast
+
+from cepo.cli.console import Commands
 
 __all__ = ["add"]
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     kinds = commands.add_parser("data", help="look at data").add_subparsers(dest="what", required=True)
     preview = kinds.add_parser("preview", help="problems as one HTML page")
     preview.add_argument("--data", default="geometry")
@@ -26,10 +28,10 @@ def run_preview(options: argparse.Namespace) -> int:
     from cepo.reports.preview import write_preview
 
     if options.data == "geometry":
-        problems: Any = generate(options.split, options.limit, options.seed)
+        problems = generate(options.split, options.limit, options.seed)
     else:
         spec = DataSpec(options.data, split=options.split, limit=options.limit, seed=options.seed)
-        problems = list(load_data(spec))
+        problems = cast(list[dict[str, object]], list(load_data(spec)))
     write_preview(problems, options.out)
     print(f"wrote {options.out}: {len(problems)} problems; open it in any browser")
     return 0

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from cepo.cli.console import Commands
 
 __all__ = ["add"]
 
 MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser("doctor", help="check a recipe on this machine: versions, devices, data, memory")
     parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
     parser.set_defaults(run=run, takes_fields=True)

@@ -6,16 +6,23 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cepo.cli import suite
+from cepo.cli.console import Commands
+from cepo.errors import SettingError
+
+if TYPE_CHECKING:
+    from cepo.evaluate import Generation
 
 __all__ = ["add"]
 
+MODEL_HELP = "`tiny`, a hub id, or the folder of a model, an adapter or a run"
 
-def add(commands: Any) -> None:
+
+def add(commands: Commands) -> None:
     parser = commands.add_parser("eval", help="pass@1 and pass@k of a model, with intervals; the paper's benchmarks")
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="`tiny`, a folder or a hub id; several with --suite")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=MODEL_HELP + "; several with --suite")
     parser.add_argument("--data", default="geometry", help="`geometry`, a local file or folder, or a hub id")
     parser.add_argument("--split", default="held_out")
     parser.add_argument("--category", default=None, help="column of the data to report by (default: `family`)")
@@ -35,7 +42,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.suite is not None:
         if options.regrade is not None:
-            raise ValueError("--regrade is for local benchmarks; --suite keeps every finished result by itself")
+            raise SettingError("--regrade is for local benchmarks; --suite keeps every finished result by itself")
         return suite.run(options)
     return _generate(options) if options.regrade is None else _regrade(options)
 
@@ -46,7 +53,7 @@ def _generate(options: argparse.Namespace) -> int:
     from cepo.models.loading import load_checkpoint
 
     if len(options.models) != 1:
-        raise ValueError(f"give one MODEL, got {len(options.models)}; several are for --suite")
+        raise SettingError(f"give one MODEL, got {len(options.models)}; several are for --suite")
     if options.out is not None:
         _check_out(options.out)
     limit = 500 if options.limit is None and options.data == "geometry" else options.limit
@@ -74,9 +81,9 @@ def _regrade(options: argparse.Namespace) -> int:
     from cepo.evaluate import load_generations, regrade, save_generations
 
     if options.models:
-        raise ValueError(f"--regrade needs no model, got {options.models[0]!r}")
+        raise SettingError(f"--regrade needs no model, got {options.models[0]!r}")
     if not options.regrade.is_file():
-        raise ValueError(f"--regrade: there is no file {str(options.regrade)!r}; `cepo eval --out` writes one")
+        raise SettingError(f"--regrade: there is no file {str(options.regrade)!r}; `cepo eval --out` writes one")
     before = load_generations(options.regrade)
     after = regrade(before)
     changed = sum(old.correct != new.correct for old, new in zip(before, after, strict=True))
@@ -88,7 +95,7 @@ def _regrade(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(generations: list[Any], samples: int) -> None:
+def _print(generations: list[Generation], samples: int) -> None:
     from cepo.evaluate import format_families, format_report, report
 
     found = report(generations, samples)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from cepo.cli.console import Commands
 
 __all__ = ["add"]
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser("export", help="a finished run as a plain Hugging Face folder, LoRA merged")
     parser.add_argument("folder", type=Path, help="run folder", metavar="RUN")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must be empty")

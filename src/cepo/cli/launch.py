@@ -8,14 +8,16 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+
+from cepo.cli.console import Commands
+from cepo.errors import PackageError, SettingError
 
 __all__ = ["add", "launch_command"]
 
 CONFIGS = Path(__file__).parents[1] / "recipes" / "accelerate"
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser("launch", help="train on many devices or machines through accelerate")
     parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
     names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
@@ -46,20 +48,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def accelerate_config(name: str) -> Path:
-    """A file of accelerate's, or one that comes with the package by its name. ValueError: there is none."""
+    """A file of accelerate's, or one that comes with the package by its name. SettingError: there is none."""
     for config in (Path(name), CONFIGS / f"{name}.yaml"):
         if config.is_file():
             return config
     known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
-    raise ValueError(f"there is no accelerate config {name!r}; give a file or one of {known}")
+    raise SettingError(f"there is no accelerate config {name!r}; give a file or one of {known}")
 
 
 def launch_command(options: argparse.Namespace, config: Path, recipe: Path) -> list[str]:
-    """The command line. ValueError: several machines without the first one's address, or a rank that is none."""
+    """The command line. SettingError: several machines without the first one's address, or a rank that is none."""
     if options.nodes > 1 and options.main_address is None:
-        raise ValueError(f"--nodes {options.nodes} needs --main-address, the host of machine 0")
+        raise SettingError(f"--nodes {options.nodes} needs --main-address, the host of machine 0")
     if not 0 <= options.node_rank < options.nodes:
-        raise ValueError(f"--node-rank must lie in 0..{options.nodes - 1}, got {options.node_rank}")
+        raise SettingError(f"--node-rank must lie in 0..{options.nodes - 1}, got {options.node_rank}")
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     if options.processes is not None:
         command += ["--num_processes", str(options.processes)]
@@ -73,23 +75,23 @@ def check_devices(config: Path, processes: int | None, nodes: int) -> None:
     """Each process of this machine has a GPU, and what the accelerate config needs is installed.
 
     Raises:
-        ValueError: what is missing and how to get it.
+        SettingError, PackageError: what is missing and how to get it.
     """
     import torch
     import yaml
 
     settings = yaml.safe_load(config.read_text())
     if settings.get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
-        raise ValueError("DeepSpeed is not installed: pip install 'cepo[deepspeed]'")
+        raise PackageError("DeepSpeed is not installed: pip install 'cepo[deepspeed]'")
     if not torch.cuda.is_available():
-        raise ValueError(
+        raise SettingError(
             "no GPU is visible to torch, and `cepo launch` is for GPUs; on a CPU use `cepo train`. --dry-run shows the "
             "command only"
         )
     machines = nodes if nodes > 1 else int(settings.get("num_machines") or 1)
     wanted, have = processes or int(settings.get("num_processes") or 1), torch.cuda.device_count()
     if wanted > machines * have:
-        raise ValueError(
+        raise SettingError(
             f"{wanted} processes on {machines} machine(s) need {-(-wanted // machines)} GPUs each, this one has "
             f"{have}: pass --processes {machines * have} (over all machines)"
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from cepo.cli.console import Commands
 
 __all__ = ["add"]
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser("report", help="runs as one HTML page: curves, and the credit of every token")
     parser.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run folders")
     parser.add_argument("--out", type=Path, default=None, help="default: report.html in the first run")

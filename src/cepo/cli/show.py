@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from cepo.cli.console import Commands
+from cepo.errors import RecordError
 
 __all__ = ["add"]
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser("show", help="one rollout's tokens in the terminal, coloured by their credit")
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("--row", type=int, default=0, help="row within its step")
@@ -24,6 +26,6 @@ def run(options: argparse.Namespace) -> int:
     from cepo.reports.terminal import find_record, show_record
 
     if not (options.folder / "traces").is_dir():
-        raise ValueError(f"{options.folder} has no traces/: give the run folder of a run with trace_groups above 0")
+        raise RecordError(f"{options.folder} has no traces/: give the run folder of a run with trace_groups above 0")
     show_record(find_record(options.folder, options.row, options.step), options.by, Console(highlight=False))
     return 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
+
+from cepo.cli.console import say
+from cepo.errors import SettingError
 
 __all__ = ["add_options", "run"]
 
@@ -45,14 +47,14 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         print("\n".join(shlex.join(command) for command in planned_commands(suite, options.models, settings, out)))
         return 0
-    outcomes = run_suite(suite, options.models, settings, out, _say)
+    outcomes = run_suite(suite, options.models, settings, out, say)
     table = make_table(suite, outcomes, published)
     table.save(out)
     print(table.to_markdown())
-    _say(f"wrote {out / 'table'}.md, .csv and .json")
+    say(f"wrote {out / 'table'}.md, .csv and .json")
     failed = sum(outcome.measured is None for outcome in outcomes)
     if failed:
-        _say(f"{failed} of {len(outcomes)} benchmarks failed; the same command runs those again and keeps the others")
+        say(f"{failed} of {len(outcomes)} benchmarks failed; the same command runs those again and keeps the others")
     return 1 if failed else 0
 
 
@@ -60,9 +62,5 @@ def _pairs(text: str) -> tuple[tuple[str, str], ...]:
     pairs = [part.partition("=") for part in text.split(",") if part]
     for key, equals, _ in pairs:
         if not key or not equals:
-            raise ValueError(f"--model-args: expected key=value,key=value, got {text!r}")
+            raise SettingError(f"--model-args: expected key=value,key=value, got {text!r}")
     return tuple((key, value) for key, _, value in pairs)
-
-
-def _say(text: str) -> None:
-    print(f"cepo: {text}", file=sys.stderr, flush=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cepo.cli.console import Commands, say
 
 if TYPE_CHECKING:
     from cepo.evaluate import Score
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     parser = commands.add_parser("train", help="train from a recipe; --field value overrides any of its fields")
     parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
     parser.set_defaults(run=run, takes_fields=True)
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     run, config = resolve_recipe(values)
     from cepo.runs.run import run_training
 
-    summary = run_training(run, config, say=_say)
+    summary = run_training(run, config, say=say)
     print_summary(summary, config.run_folder)
     return 0
 
@@ -64,7 +65,3 @@ def _percent(estimate: Score | Difference) -> str:
 
 def _shown(values: Mapping[str, float], name: str) -> str:
     return f"{values[name]:.3f}" if name in values else "n/a"
-
-
-def _say(text: str) -> None:
-    print(f"cepo: {text}", file=sys.stderr, flush=True)

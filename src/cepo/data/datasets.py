@@ -15,7 +15,6 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,9 +25,10 @@ from datasets.arrow_writer import ArrowWriter
 from cepo.answers import why_not_gradable
 from cepo.data.images import encode_image
 from cepo.data.messages import prompt_messages
-from cepo.data.sources import DataError, DataSpec, Source, open_source
+from cepo.data.sources import DataSpec, Source, open_source
+from cepo.errors import DataError, did_you_mean
 
-__all__ = ["SPELLINGS", "DataError", "DataSpec", "load_data"]
+__all__ = ["SPELLINGS", "DataSpec", "load_data"]
 
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "problem", "question"),
@@ -103,8 +103,8 @@ def _resolve_columns(source: Source, mapping: Mapping[str, str]) -> dict[str, st
             columns[ours] = found[0]
     for ours in ("prompt", "answer"):
         if ours not in columns:
-            near = _nearest(ours, source.columns)
-            raise DataError(f"no column for the {ours}: {has}{near}. Name it: columns: {{{ours}: <its name>}}")
+            near = did_you_mean(ours, source.columns) or "."
+            raise DataError(f"no column for the {ours}: {has}{near} Name it: columns: {{{ours}: <its name>}}")
     return columns
 
 
@@ -116,16 +116,11 @@ def _mapped_columns(source: Source, mapping: Mapping[str, str], has: str) -> dic
             known = ", ".join(name for names in SPELLINGS.values() for name in names)
             raise DataError(f"columns maps {spelling!r}, which is no column of ours: {known}")
         if theirs not in source.columns:
-            raise DataError(f"columns maps {spelling} to {theirs!r}; {has}{_nearest(theirs, source.columns)}")
+            raise DataError(f"columns maps {spelling} to {theirs!r}; {has}{did_you_mean(theirs, source.columns)}")
         if ours in columns:
             raise DataError(f"columns maps {ours} twice, to {columns[ours]!r} and to {theirs!r}: keep one")
         columns[ours] = theirs
     return columns
-
-
-def _nearest(name: str, columns: Sequence[str]) -> str:
-    near = get_close_matches(name, columns, n=1, cutoff=0.5)
-    return f" (nearest: {near[0]})" if near else ""
 
 
 def _standard_rows(
@@ -150,9 +145,9 @@ def _standard_row(
     given = {ours: row.get(theirs) for ours, theirs in columns.items()}
     answer = given["answer"]
     if why := why_not_gradable(answer):
-        raise ValueError(f"answer {answer!r:.80}: {why}")
+        raise DataError(f"answer {answer!r:.80}: {why}")
     if "####" in str(answer):
-        raise ValueError(f"answer {answer!r:.80}: this is GSM8K's solution, the answer is what follows its ####")
+        raise DataError(f"answer {answer!r:.80}: this is GSM8K's solution, the answer is what follows its ####")
     images = [encode_image(value, folder) for value in _listed(given.get("images"))]
     standard: dict[str, Any] = {
         "prompt": prompt_messages(given["prompt"], len(images)),

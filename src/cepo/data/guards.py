@@ -18,16 +18,14 @@ from typing import Any, TypeAlias
 
 from cepo.data.scores import TokenReward
 
-__all__ = ["RewardError", "RewardFunc", "call_bounded", "guard_reward"]
+from cepo.errors import RewardError
+
+__all__ = ["RewardFunc", "call_bounded", "guard_reward"]
 
 RewardFunc = Callable[..., Any]
 """What TRL calls: keyword arguments in, one reward per completion out; `async` or not."""
 
 Seen: TypeAlias = Callable[[str, list[float | None]], None] | None
-
-
-class RewardError(RuntimeError):
-    """A reward function raised, hung, or returned something that is no list of rewards."""
 
 
 def guard_reward(reward_func: RewardFunc, timeout_s: float | None, seen: Seen = None) -> RewardFunc:

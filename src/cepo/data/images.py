@@ -13,6 +13,8 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cepo.errors import DataError
+
 __all__ = ["MAX_ASPECT", "MAX_PIXELS", "encode_image"]
 
 MAX_PIXELS = 89_478_485
@@ -32,7 +34,7 @@ def encode_image(value: Any, folder: Path | None) -> dict[str, bytes | str | Non
     hidden colour is often black, and black lines on it would vanish.
 
     Raises:
-        ValueError: missing file, not an image, corrupt, empty, too large, too elongated, or over 8 bits.
+        DataError: missing file, not an image, corrupt, empty, too large, too elongated, or over 8 bits.
     """
     data, path = _located(value, folder)
     what = f"image {path!r}" if path else f"image of {len(data or b'')} bytes"
@@ -52,7 +54,7 @@ def encode_image(value: Any, folder: Path | None) -> dict[str, bytes | str | Non
         fault = "it is no image, or of a format that Pillow does not know"
     except Exception as error:  # Pillow's plug-ins raise whatever they like on broken bytes
         fault = f"it is damaged: {error}"
-    raise ValueError(f"{what}: {fault}")
+    raise DataError(f"{what}: {fault}")
 
 
 def _located(value: Any, folder: Path | None) -> tuple[bytes | None, str | None]:
@@ -67,10 +69,10 @@ def _located(value: Any, folder: Path | None) -> tuple[bytes | None, str | None]
             return data, path
         value = path
     if not isinstance(value, str | Path):
-        raise ValueError(f"an image is a PIL image, bytes, a path or {{bytes, path}}, got {value!r:.80}")
+        raise DataError(f"an image is a PIL image, bytes, a path or {{bytes, path}}, got {value!r:.80}")
     path = (folder or Path()) / Path(value).expanduser()
     if not _is_file(path):
-        raise ValueError(
+        raise DataError(
             f"image file {str(path)[:200]!r} does not exist; relative paths start at {folder or Path.cwd()}, "
             "or at `image_root` where it is given"
         )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cepo.data.rows import user_prompt
+from cepo.errors import DataError
 
 __all__ = ["IMAGE_MARK", "prompt_messages"]
 
@@ -25,15 +26,15 @@ def prompt_messages(prompt: Any, images: int) -> list[dict[str, str]]:
     reads nothing else.
 
     Raises:
-        ValueError: no text, a malformed message, no user message, or marks and image parts that are neither
+        DataError: no text, a malformed message, no user message, or marks and image parts that are neither
             absent nor as many as the images.
     """
     messages, marks = _flattened([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
     asked = [message for message in messages if message["role"] == "user"]
     if not asked or not (images or any(message["content"] for message in asked)):
-        raise ValueError(f"the prompt asks nothing: {prompt!r:.80}")
+        raise DataError(f"the prompt asks nothing: {prompt!r:.80}")
     if marks not in (0, images):
-        raise ValueError(f"the prompt marks {marks} images ({IMAGE_MARK} or image parts), the row has {images}")
+        raise DataError(f"the prompt marks {marks} images ({IMAGE_MARK} or image parts), the row has {images}")
     if not any(_BOX in message["content"] for message in messages):
         asked[-1]["content"] = user_prompt(asked[-1]["content"])[0]["content"].strip()
     return messages
@@ -46,11 +47,11 @@ def _unmarked(text: str) -> tuple[str, int]:
 def _flattened(prompt: Any) -> tuple[list[dict[str, str]], int]:
     """Messages with string content, and the number of marks and image parts taken out."""
     if not isinstance(prompt, list) or not prompt:
-        raise ValueError(f"a prompt is a string or a list of messages, got {type(prompt).__name__} {prompt!r:.80}")
+        raise DataError(f"a prompt is a string or a list of messages, got {type(prompt).__name__} {prompt!r:.80}")
     messages, total = [], 0
     for message in prompt:
         if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
-            raise ValueError(f"a message has a role of {'/'.join(_ROLES)} and a content, got {message!r:.80}")
+            raise DataError(f"a message has a role of {'/'.join(_ROLES)} and a content, got {message!r:.80}")
         text, marks = _content(message.get("content"))
         messages.append({"role": message["role"], "content": text})
         total += marks
@@ -61,7 +62,7 @@ def _content(content: Any) -> tuple[str, int]:
     if isinstance(content, str):
         return _unmarked(content)
     if not isinstance(content, list):
-        raise ValueError(f"a message's content is text or a list of parts, got {content!r:.80}")
+        raise DataError(f"a message's content is text or a list of parts, got {content!r:.80}")
     texts, images = [], 0
     for part in content:
         # Parquet gives every part every other part's keys, with None.
@@ -72,7 +73,7 @@ def _content(content: Any) -> tuple[str, int]:
         elif isinstance(text, str) and given == {"type": "text", "text": text}:
             texts.append(text)
         else:
-            raise ValueError(
+            raise DataError(
                 f"a part is {{type: text, text}} or {{type: image}} with its image in the column `images`, "
                 f"got {part!r:.80}"
             )

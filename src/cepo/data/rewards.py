@@ -9,13 +9,13 @@ Left out on purpose: length penalties, partial credit and shaping; write those a
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cepo.answers import boxed_spans, grade, why_not_gradable
-from cepo.data.guards import RewardError, RewardFunc, call_bounded, guard_reward
+from cepo.data.guards import RewardFunc, call_bounded, guard_reward
+from cepo.errors import DataError, RewardError, SettingError, did_you_mean
 
 __all__ = [
     "REWARDS",
@@ -61,14 +61,14 @@ def accuracy_reward(
     """1.0 where the last boxed answer is the gold `answer` (see `cepo.answers`), else 0.0; None without gold.
 
     Raises:
-        ValueError: a gold answer that cannot be graded. It would be 0 for ever.
+        DataError: a gold answer that cannot be graded. It would be 0 for ever.
     """
     rewards: list[float | None] = []
     for completion, gold in zip(completions, answer, strict=True):
         if gold is None:
             rewards.append(None)
         elif reason := why_not_gradable(gold):
-            raise ValueError(f"the gold answer of row {len(rewards)} cannot be graded: {reason}")
+            raise DataError(f"the gold answer of row {len(rewards)} cannot be graded: {reason}")
         else:
             rewards.append(float(grade(completion_text(completion), str(gold))))
     return rewards
@@ -105,13 +105,13 @@ def get_reward(name: str) -> RewardFunc:
     """The reward function of that name.
 
     Raises:
-        ValueError: no such name; the message says which one is nearest.
+        SettingError: no such name; the message says which one is nearest.
     """
     if name in REWARDS:
         return REWARDS[name]
-    near = difflib.get_close_matches(name, REWARDS, n=1, cutoff=0.4)  # "accuracy" is short for one of them
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown reward {name!r}: choose from {', '.join(sorted(REWARDS))}{hint}")
+    raise SettingError(
+        f"unknown reward {name!r}: choose from {', '.join(sorted(REWARDS))}{did_you_mean(name, REWARDS)}"
+    )
 
 
 def preflight_rewards(
@@ -127,10 +127,10 @@ def preflight_rewards(
     Raises:
         RewardError: a function raises, takes more than `timeout_s` seconds, returns no list of rewards, or is
             `accuracy_reward` and refuses a gold answer.
-        ValueError: no rows, or rows that are not alike.
+        DataError: no rows, or rows that are not alike.
     """
     if not rows:
-        raise ValueError("a preflight needs at least one row of the data set")
+        raise DataError("a preflight needs at least one row of the data set")
     columns, golds = _columns(rows), [row.get("answer") for row in rows]
     texts = [rf"\boxed{{{0 if gold is None else gold}}}" for gold in golds]
     inputs = {
@@ -160,7 +160,7 @@ _NOT_PASSED = ("prompt", "completion", "completion_ids")
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     for index, row in enumerate(rows):
         if row.keys() != rows[0].keys() or "prompt" not in row:
-            raise ValueError(
+            raise DataError(
                 "rows need the column 'prompt', and the same columns: "
                 f"row 0 has {sorted(rows[0])}, row {index} {sorted(row)}"
             )

@@ -12,19 +12,19 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from datasets import Dataset, DatasetDict, Features, Image, List, load_dataset, load_from_disk
 
 from cepo.data.rows import problem_row
+from cepo.errors import DataError, did_you_mean
 from cepo.geometry import FAMILIES, SPLITS, generate
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["GEOMETRY", "DataError", "DataSpec", "Source", "open_source"]
+__all__ = ["GEOMETRY", "DataSpec", "Source", "open_source"]
 
 GEOMETRY = "geometry"
 """The path that means procedural problems."""
@@ -35,10 +35,6 @@ _WHOLE = "train"
 _BATCH = 64
 """Rows, with their encoded images, in memory at a time."""
 _PARQUET_ADVICE = "Is each of its files a whole Parquet file?"
-
-
-class DataError(ValueError):
-    """Data that cannot be used. The message names the value, where it stands, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,5 +276,4 @@ def _nearest(path: Path) -> str:
     """A hint at a file of a similar name, or nothing."""
     if not path.parent.is_dir():
         return f": nor is there a folder {path.parent}"
-    near = get_close_matches(path.name, [child.name for child in path.parent.iterdir()], n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+    return did_you_mean(path.name, [child.name for child in path.parent.iterdir()])

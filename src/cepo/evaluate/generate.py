@@ -14,6 +14,7 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
+from cepo.errors import DataError, ModelError, SettingError
 from cepo.evaluate.records import Generation, verdict
 
 __all__ = ["encode_prompts", "end_tokens", "evaluating", "generate_answers", "messages_with_images", "own_randomness"]
@@ -44,8 +45,8 @@ def generate_answers(
         autocast_bf16: whether the forward passes run under bfloat16 autocast.
 
     Raises:
-        ValueError: a setting out of range, no rows, an id that stands twice, a row with images for a
-            tokenizer, or a model without an end token.
+        SettingError, DataError, ModelError: a setting out of range; no rows, or an id that stands twice; a row
+            with images for a tokenizer, or a model without an end token.
         GraderUnavailable: math-verify cannot start.
     """
     _check_settings(samples, temperature, max_new_tokens, batch_size)
@@ -72,25 +73,25 @@ def _check_settings(samples: int, temperature: float, max_new_tokens: int, batch
         ("batch_size", batch_size),
     ):
         if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+            raise SettingError(f"{name} must be at least 1, got {value}")
     if not temperature >= 0:
-        raise ValueError(f"temperature must be at least 0 (0 is greedy), got {temperature}")
+        raise SettingError(f"temperature must be at least 0 (0 is greedy), got {temperature}")
     if temperature == 0 and samples > 1:
-        raise ValueError(f"temperature 0 is greedy, {samples} samples would be equal: set samples=1")
+        raise SettingError(f"temperature 0 is greedy, {samples} samples would be equal: set samples=1")
 
 
 def _check_rows(dataset: Dataset) -> None:
     if not len(dataset):
-        raise ValueError("the dataset is empty: there is nothing to evaluate")
+        raise DataError("the dataset is empty: there is nothing to evaluate")
     if missing := {"prompt", "answer", "id"} - set(dataset.column_names):
-        raise ValueError(
+        raise DataError(
             f"the dataset lacks {', '.join(sorted(missing))}; it has {', '.join(dataset.column_names)}. "
             "cepo.data.datasets.load_data gives such rows"
         )
     seen: set[str] = set()
     for problem in dataset["id"]:
         if problem in seen:
-            raise ValueError(f"id {problem!r} stands twice in the dataset: every problem needs its own")
+            raise DataError(f"id {problem!r} stands twice in the dataset: every problem needs its own")
         seen.add(problem)
 
 
@@ -114,11 +115,11 @@ def end_tokens(model: PreTrainedModel) -> list[int]:
     """Ids of the tokens that end a completion.
 
     Raises:
-        ValueError: the model's generation config names none.
+        ModelError: the model's generation config names none.
     """
     ends = None if model.generation_config is None else model.generation_config.eos_token_id
     if ends is None:
-        raise ValueError("the model names no end token: set model.generation_config.eos_token_id")
+        raise ModelError("the model names no end token: set model.generation_config.eos_token_id")
     return ends if isinstance(ends, list) else [ends]
 
 
@@ -203,7 +204,7 @@ def encode_prompts(processor: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
     """The model's inputs for the rows' prompts, generation prompt included, padded on the left.
 
     Raises:
-        ValueError: a row with images for a tokenizer, or without a user message to put them in.
+        ModelError, DataError: a row with images for a tokenizer, or without a user message to put them in.
     """
     options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
     # Completions follow the prompts' last column, so that padding stands on the left.
@@ -212,7 +213,7 @@ def encode_prompts(processor: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
         messages = [messages_with_images(row) for row in rows]
         return processor.apply_chat_template(messages, **options, processor_kwargs=padding)
     if any(_images(row) for row in rows):
-        raise ValueError(
+        raise ModelError(
             f"row {rows[0]['id']!r} has images, {type(processor).__name__} reads text only: "
             "use a vision-language model with its processor"
         )
@@ -232,7 +233,7 @@ def messages_with_images(row: Mapping[str, Any]) -> list[dict[str, Any]]:
             parts, images = images + parts, []
         messages.append({"role": message["role"], "content": parts})
     if images:
-        raise ValueError(f"row {row['id']!r} has images and no user message to put them in")
+        raise DataError(f"row {row['id']!r} has images and no user message to put them in")
     return messages
 
 

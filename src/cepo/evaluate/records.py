@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cepo.answers import extract_answer, same_answer
+from cepo.errors import RecordError
 
 __all__ = ["Generation", "load_generations", "regrade", "save_generations", "verdict"]
 
@@ -41,7 +42,7 @@ def load_generations(path: str | Path) -> list[Generation]:
     """Read what `save_generations` wrote.
 
     Raises:
-        ValueError: a line that is no generation, named by its number.
+        RecordError: a line that is no generation, named by its number.
     """
     with Path(path).open(encoding="utf-8") as file:
         return [_parsed(line, f"{path}, line {number}") for number, line in enumerate(file, start=1)]
@@ -62,9 +63,9 @@ def _parsed(line: str, where: str) -> Generation:
     try:
         values = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from error
+        raise RecordError(f"{where}: not JSON ({error})") from error
     names = {field.name for field in fields(Generation)}
     if not isinstance(values, dict) or set(values) != names:
         found = sorted(values) if isinstance(values, dict) else type(values).__name__
-        raise ValueError(f"{where}: a generation has the fields {sorted(names)}, found {found}")
+        raise RecordError(f"{where}: a generation has the fields {sorted(names)}, found {found}")
     return Generation(**values)

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from cepo.answers import same_answer
+from cepo.errors import RecordError, SettingError
 from cepo.evaluate.records import Generation
 from cepo.stats import clustered_interval, majority_vote, pass_at_k
 
@@ -75,19 +76,19 @@ def report(generations: Sequence[Generation], samples: int) -> EvalReport:
     """What `generations`, `samples` of each problem, amount to.
 
     Raises:
-        ValueError: no generations, samples < 1, or a problem with another number of samples.
+        SettingError, RecordError: samples < 1; no generations, or a problem with another number of samples.
         GraderUnavailable: math-verify cannot start (several samples vote, and equal answers vote together).
     """
     if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
+        raise SettingError(f"samples must be at least 1, got {samples}")
     if not generations:
-        raise ValueError("nothing to report: there are no generations")
+        raise RecordError("nothing to report: there are no generations")
     by_problem: dict[str, list[Generation]] = {}
     for generation in generations:
         by_problem.setdefault(generation.id, []).append(generation)
     for problem, group in by_problem.items():
         if len(group) != samples:
-            raise ValueError(f"problem {problem!r} has {len(group)} generations, expected samples={samples}")
+            raise RecordError(f"problem {problem!r} has {len(group)} generations, expected samples={samples}")
     groups = list(by_problem.values())
     families = _by_family(groups)
     overall = _rates(groups, samples)

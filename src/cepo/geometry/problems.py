@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Literal
 
+from cepo.errors import DataError
 from cepo.geometry import angles, lengths
 from cepo.geometry.worked import Draft, Worked
 from cepo.glossary import Problem
@@ -47,14 +48,14 @@ def drafts(split: Split, seed: int, families: Sequence[str] | None = None) -> It
     """Endless drafts of one split, families in turn; equal arguments give equal drafts.
 
     Raises:
-        ValueError: an unknown split or family.
+        DataError: an unknown split or family.
     """
     names = list(FAMILIES) if families is None else list(families)
     unknown = [name for name in names if name not in FAMILIES]
     if unknown or not names:
-        raise ValueError(f"unknown geometry families {unknown}; choose from {', '.join(FAMILIES)}")
+        raise DataError(f"unknown geometry families {unknown}; choose from {', '.join(FAMILIES)}")
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; choose from {', '.join(SPLITS)}")
+        raise DataError(f"unknown split {split!r}; choose from {', '.join(SPLITS)}")
     rng = Random(f"{split}/{seed}")
     while True:
         for name in names:
@@ -81,7 +82,7 @@ def render(draft: Draft, layout: int) -> Problem:
 def generate(split: Split, count: int, seed: int = 0, families: Sequence[str] | None = None) -> list[Problem]:
     """`count` problems of one split, families in turn, deterministic by seed."""
     if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
+        raise DataError(f"count must be at least 1, got {count}")
     stream = drafts(split, seed, families)
     return [render(next(stream), layout=index) for index in range(count)]
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -70,7 +71,7 @@ class RunFolder:
             where = str(getattr(error, "problem_mark", "")).strip()
             raise RunFolderError(f"{self.config} is not YAML ({where}): the run folder was damaged") from None
 
-    def check_same_run(self, now: Identity, resolved: dict[str, Any]) -> None:
+    def check_same_run(self, now: Identity, resolved: Mapping[str, object]) -> None:
         """Whether the checkpoints that would be resumed are this run's own. A folder without a config holds no run.
 
         A folder of a version that wrote no `identity.json` is compared by `resolved`, this run's `config.yaml`.
@@ -109,7 +110,7 @@ class RunFolder:
             raise RunFolderError(f"{self.identity} is not JSON ({error}): the run folder was damaged") from None
 
 
-def resolved_config(run: RunConfig, config: CEPOConfig) -> dict[str, Any]:
+def resolved_config(run: RunConfig, config: CEPOConfig) -> dict[str, object]:
     """Every field of a run as plain data."""
     resolved = asdict(run) | {name: value for name, value in config.to_dict().items() if value is not None}
     resolved["credit"] = asdict(config.credit)

@@ -17,8 +17,12 @@ def run_method_files(paths: Sequence[str]) -> None:
     """Run each file; its code runs with the user's rights, as any script does.
 
     Raises:
-        RuleError: no such file, one that fails, or one after which no method is new or renewed.
+        RuleError: no such file, one that fails, one after which no method is new or renewed, or two of one name, of
+            which the run folder could keep one.
     """
+    names = [Path(path).name for path in paths]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise RuleError(f"method_files: two files are named {min(twice)}; rename one")
     for path in map(Path, paths):
         if not path.is_file():
             raise RuleError(f"method_files: there is no file {path} (relative to {Path.cwd()})")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentError
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
-from transformers import HfArgumentParser
 
 from cepo.credit.settings import CreditSettings
+from cepo.errors import RuleError, SettingError, did_you_mean
 from cepo.runs.method_files import run_method_files
+from cepo.runs.values import build, field_names
 from cepo.trainer.config import CEPOConfig
 
 __all__ = [
@@ -33,7 +31,7 @@ CREDIT_FIELDS = frozenset(entry.name for entry in fields(CreditSettings)) | {
 """What runs that are compared may differ in: the credit, the seed, and where they lie."""
 
 
-class RecipeError(ValueError):
+class RecipeError(SettingError):
     """A recipe or an override that cannot be used; the message says where it stands and what to write."""
 
 
@@ -70,7 +68,7 @@ class RunConfig:
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
 
 
-def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, Any]:
+def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, object]:
     """Read a recipe, with the one it `extends` beneath it; `differs` (field: reason) is kept out.
 
     Args:
@@ -82,12 +80,12 @@ def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, Any]:
     return {name: value for name, value in _load(path, (), files).items() if name != _DIFFERS}
 
 
-def load_with_reasons(path: Path) -> dict[str, Any]:
+def load_with_reasons(path: Path) -> dict[str, object]:
     """A recipe as `load_recipe` reads it, with its `differs` block."""
     return _load(path, (), ())
 
 
-def unexplained_differences(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def unexplained_differences(recipes: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Where recipes that are to be compared differ outside of the credit fields without a stated reason.
 
     Args:
@@ -97,7 +95,7 @@ def unexplained_differences(recipes: Mapping[str, Mapping[str, Any]]) -> list[st
         One sentence for each field that is unequal and unexplained, or explained and equal.
     """
     found = []
-    reasons = {name: dict(recipe.get(_DIFFERS) or {}) for name, recipe in recipes.items()}
+    reasons = {name: _reasons(recipe) for name, recipe in recipes.items()}
     explained = {field for given in reasons.values() for field in given}
     every = {field for recipe in recipes.values() for field in recipe} - {_DIFFERS} - CREDIT_FIELDS
     for name in sorted(every | explained):
@@ -109,6 +107,11 @@ def unexplained_differences(recipes: Mapping[str, Mapping[str, Any]]) -> list[st
         if not equal and len(kept) > 1:
             found.append(f"{name} differs without a reason: {values}")
     return found
+
+
+def _reasons(recipe: Mapping[str, object]) -> Mapping[str, object]:
+    given = recipe.get(_DIFFERS)
+    return given if isinstance(given, Mapping) else {}
 
 
 def find_recipe(path: Path) -> Path:
@@ -126,30 +129,33 @@ def find_recipe(path: Path) -> Path:
     raise RecipeError(f"there is no recipe {path}; with the package come {known}")
 
 
-def _load(path: Path, above: tuple[Path, ...], files: Collection[str]) -> dict[str, Any]:
+def _load(path: Path, above: tuple[Path, ...], files: Collection[str]) -> dict[str, object]:
     path = find_recipe(path)
     if path.resolve() in (other.resolve() for other in above):
         raise RecipeError(f"recipes extend each other: {' -> '.join(map(str, (*above, path)))}")
     try:
         content = _read_yaml(path.read_text())
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path} must hold `field: value` lines, got {type(content).__name__}")
     if not isinstance(content.get(_DIFFERS, {}), dict):
         raise RecipeError(f"{path}: `differs` must hold `field: reason` lines, got {content[_DIFFERS]!r}")
-    base = _load(path.parent / content.pop(_EXTENDS), (*above, path), files) if _EXTENDS in content else {}
+    below = content.pop(_EXTENDS, None)
+    if below is not None and not isinstance(below, str):
+        raise RecipeError(f"{path}: `extends` names one recipe, got {below!r}")
+    base = {} if below is None else _load(path.parent / below, (*above, path), files)
     content |= {name: str(path.parent / content[name]) for name in files if isinstance(content.get(name), str)}
     return base | content
 
 
-def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(arguments: Sequence[str]) -> dict[str, object]:
     """`--field value` and `--field=value` pairs; a value may be a YAML list.
 
     Raises:
         RecipeError: a word that is no option, or an option without a value.
     """
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, object] = {}
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
@@ -164,7 +170,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def _read_value(text: str) -> Any:
+def _read_value(text: str) -> object:
     """A list or a mapping where the text is one, else the text: `{reference}` and `a: b` are texts."""
     if text[:1] not in ("[", "{"):
         return text
@@ -175,75 +181,27 @@ def _read_value(text: str) -> Any:
     return text if isinstance(value, dict) and "" in value.values() else value
 
 
-def _read_yaml(text: str) -> Any:
+def _read_yaml(text: str) -> object:
     """YAML with every scalar as text: a field's own type decides, so that `no` and 1e-6 are what they look like."""
     return yaml.load(text, Loader=yaml.BaseLoader)
 
 
-def resolve_recipe(values: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
+def resolve_recipe(values: Mapping[str, object]) -> tuple[RunConfig, CEPOConfig]:
     """Configs of a recipe.
 
     Raises:
-        RecipeError: an unknown field (the nearest name is suggested), a value of the wrong kind, or method files
-            that cannot be used.
-        ValueError: what `CEPOConfig` refuses.
+        RecipeError: an unknown field (the nearest name is suggested), a value that its field cannot take, method
+            files that cannot be used, or what `CEPOConfig` refuses.
     """
-    known = {entry.name for kind in (RunConfig, CEPOConfig) for entry in fields(kind) if entry.init}
+    known = field_names(RunConfig, CEPOConfig)
     for name in values:
         if name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0.0)
-            raise RecipeError(f"unknown field {name!r}; did you mean {near[0]!r}?")
-    _run_method_files(values.get("method_files"))
-    parser = HfArgumentParser([RunConfig, CEPOConfig])  # pyright: ignore[reportArgumentType]
-    parser.exit_on_error = False
-
-    def fail(message: str) -> None:
-        raise RecipeError(message)
-
-    parser.error = fail  # pyright: ignore[reportAttributeAccessIssue]
+            raise RecipeError(f"unknown field {name!r}{did_you_mean(name, known)}")
     # transformers refuses bf16 on a machine without an accelerator unless it is told that this is meant.
     here = {"use_cpu": not torch.accelerator.is_available()}
     try:
-        run, config = parser.parse_args_into_dataclasses(args=_argv(here | dict(values)))
-    except ArgumentError as error:
-        name = (error.argument_name or "").partition("/")[0]
-        raise RecipeError(f"field {name.lstrip('-')}: {error.message}") from None
-    return run, config
-
-
-def _run_method_files(given: Any) -> None:
-    """Before anything else is read: `method` may be one of theirs."""
-    if given in (None, "", "null"):
-        return
-    try:
-        run_method_files(given if isinstance(given, list) else [given])
-    except ValueError as error:
+        run = build(RunConfig, values)
+        run_method_files(run.method_files)  # `method` may be one of theirs
+        return run, build(CEPOConfig, here | dict(values))
+    except (SettingError, RuleError) as error:
         raise RecipeError(str(error)) from error
-
-
-def _argv(values: Mapping[str, Any]) -> list[str]:
-    """As command-line words: argparse converts to each field's type."""
-    words: list[str] = []
-    for name, value in values.items():
-        if value in (None, "", "null"):
-            continue
-        words.append(f"--{name}")
-        if isinstance(value, list):
-            words.extend(str(item) for item in value)
-        elif isinstance(value, dict):
-            words.append(json.dumps(_typed(value)))
-        else:
-            words.append(str(value).lower() if isinstance(value, bool) else str(value))
-    return words
-
-
-def _typed(value: Any) -> Any:
-    """What stands inside of a mapping, where no field's type can decide: JSON's numbers, true, false and null."""
-    if isinstance(value, dict):
-        return {name: _typed(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_typed(inner) for inner in value]
-    try:
-        return json.loads(value)
-    except (json.JSONDecodeError, TypeError):
-        return value

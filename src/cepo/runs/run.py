@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cepo.data.rewards import get_reward
-from cepo.errors import SettingError
+from cepo.errors import CepoError, SettingError
 from cepo.evaluate import EvalReport, generate_answers, report, save_generations
 from cepo.models.loading import Processor, load_model
 from cepo.runs.callbacks import MetricsFile, Progress
@@ -83,6 +83,8 @@ def _build_trainer(run: RunConfig, config: CEPOConfig, data: Dataset, folder: Ru
             peft_config=lora,
             callbacks=[MetricsFile(folder.metrics), Progress()],
         )
+    except CepoError:
+        raise
     except ValueError as error:  # TRL's and transformers' word for settings that do not go together
         raise SettingError(str(error)) from error
     for theirs in (ProgressCallback, PrinterCallback):  # they print every metric of every step
