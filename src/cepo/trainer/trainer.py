@@ -54,11 +54,10 @@ class CEPOTrainer(HostTrainer):
     """Used exactly as TRL's GRPOTrainer, with a `CEPOConfig`. `method='grpo'` is TRL's own update, bit for bit.
 
     Raises:
-        ValueError: whatever `cepo.trainer.checks` finds wrong with data, lengths, rewards or the run folder,
+        CepoError: whatever `cepo.trainer.checks` finds wrong with data, lengths, rewards or the run folder,
             before anything is generated.
     """
 
-    _name = "CEPO"
     args: CEPOConfig
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: CEPOConfig | None = None, **kwargs: Any) -> None:
