@@ -4,6 +4,8 @@ import math
 
 Row = list[float]
 Rows = list[list[float]]
+Told = dict[str, list[Row] | None]
+"""Prompt -> log-probs under each of its references; None: there is no reference, and the student's stand in."""
 
 
 def evidence(logp_plus: Rows, logp_minus: Rows, mask: Rows) -> Rows:
@@ -101,6 +103,35 @@ def credit_metrics(
     metrics["credit/tokens_zero"] = _mean([float(d == 0) for _, d, _ in tokens])
     metrics["credit/tokens_nonfinite"] = _mean([float(not math.isfinite(d)) for _, d, _ in tokens])
     return metrics
+
+
+def assign(
+    method: str, told: list[Told], student: Rows, advantage: Row, mask: Rows, strength: float, clip: float
+) -> list[Row | None]:
+    """CEPO's and RLSD's token advantages, row by row; None: a log-prob is not finite, and the row has no credit."""
+    first, second = {"cepo": ("plus", "minus"), "rlsd": ("plus", "student")}[method]
+    out: list[Row | None] = []
+    for b in range(len(advantage)):
+        row: Row = []
+        for t in range(len(mask[b])):
+            logps = []
+            for prompt in (first, second):
+                texts = None if prompt == "student" else told[b][prompt]
+                logps.append(student[b][t] if texts is None else _log_mean([text[t] for text in texts]))
+            if mask[b][t] and not all(map(math.isfinite, logps)):
+                row = []
+                break
+            delta = logps[0] - logps[1] if mask[b][t] else 0.0
+            weight = min(max(math.exp(delta if advantage[b] > 0 else -delta), 1 - clip), 1 + clip)
+            row.append(advantage[b] * ((1 - strength) + strength * (weight if mask[b][t] else 1.0)))
+        out.append(row or None)
+    return out
+
+
+def _log_mean(logps: Row) -> float:
+    if not all(map(math.isfinite, logps)):
+        return math.nan
+    return math.log(sum(map(math.exp, logps)) / len(logps))
 
 
 def _mean(values: Row) -> float:

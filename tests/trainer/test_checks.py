@@ -124,7 +124,7 @@ def test_image_parts_are_trained_like_images_before_the_text(make_trainer: MakeT
         trainer.model.train()
         batch = trainer._generate_and_score_completions(inputs)
         student = batch["prompt_ids"][0][batch["prompt_mask"][0].bool()].tolist()
-        rendered.append(trainer._prompts.prompt_ids(inputs[0]["prompt"], student, "70"))
+        rendered.append(trainer.prompts.prompt_ids(inputs[0]["prompt"], student, "70"))
     assert rendered[0] == rendered[1]
 
 
@@ -138,7 +138,7 @@ def test_control_tokens_in_references_stay_text(style: str, make_trainer: MakeTr
     trainer.model.train()
     batch = trainer._generate_and_score_completions(inputs)
     student = batch["prompt_ids"][0][batch["prompt_mask"][0].bool()].tolist()
-    teacher = trainer._prompts.prompt_ids(inputs[0]["prompt"], student, CONTROL)
+    teacher = trainer.prompts.prompt_ids(inputs[0]["prompt"], student, CONTROL)
     tokenizer = trainer.processing_class.tokenizer
     control = set(tokenizer.all_special_ids)
     assert [token for token in teacher if token in control] == [token for token in student if token in control]

@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import cepo.trainer.distillation as distillation
 from cepo.credit.divergence import full_vocabulary, generalised_jsd, student_top_k_with_tail
-from cepo.credit.references import right_peer
+from cepo.credit.references import ReferencePolicy, choose_references
 from cepo.glossary import Group, Rollout
+from cepo.trainer.batch import Batch
 from tests.trainer.conftest import MakeTrainer, parameters
 
 
@@ -27,7 +28,7 @@ def first_batch(trainer: Any) -> dict[str, Any]:
 
 def naive_loss(trainer: Any, batch: dict[str, Any], top_k: int = 0) -> torch.Tensor:
     """Row by row with all logits: mean over the taught tokens of all taught rows."""
-    token, pixel, total, count = trainer._image_token_id, 0, 0.0, 0
+    token, pixel, total, count = trainer.image_token_id, 0, 0.0, 0
     for row in range(len(batch["taught"])):
         patches = int(batch["image_grid_thw"][row].prod())
         images = {
@@ -98,10 +99,10 @@ def test_the_loss_goes_down_and_the_teacher_stays(make_trainer: MakeTrainer) -> 
 def test_the_teacher_sees_the_image(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(method="opsd")
     batch = first_batch(trainer)
-    teacher = trainer._distillation._teacher_states(trainer._policy, batch, [0])[0]
-    other = trainer._distillation._teacher_states(
-        trainer._policy, batch | {"pixel_values": -batch["pixel_values"]}, [0]
-    )[0]
+    teacher, other = (
+        trainer._distillation._teacher_states(trainer.policy, Batch(seen), [0])[0]
+        for seen in (batch, batch | {"pixel_values": -batch["pixel_values"]})
+    )
     assert (teacher - other).abs().max() > 1e-2
 
 
@@ -126,11 +127,16 @@ def test_no_more_logits_than_a_chunk(make_trainer: MakeTrainer, monkeypatch: pyt
     assert (16, vocabulary) in shapes
 
 
+def told_by_peers(group: Group) -> list[tuple[str, ...]]:
+    chosen = choose_references(group, ["peer"], ReferencePolicy(), step=1, index=0)
+    return [told["peer"].texts for told in chosen]
+
+
 def test_whom_sdpo_teaches() -> None:
     group = Group("1", tuple(Rollout(t, "1", c, float(c)) for t, c in (("a", True), ("b", False), ("c", True))))
-    assert [right_peer(group, row) for row in range(3)] == ["c", "a", "a"]
+    assert told_by_peers(group) == [("c",), ("a",), ("a",)]
     alone = Group("1", (Rollout("a", "1", True, 1.0), Rollout("b", "2", False, 0.0)))
-    assert [right_peer(alone, row) for row in range(2)] == [None, "a"]
+    assert told_by_peers(alone) == [(), ("a",)]
 
 
 def test_untaught_rows_and_batches_cost_nothing(make_trainer: MakeTrainer, rows: list[dict[str, Any]]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
 
-from cepo.trainer.resample import dead_groups, fresh_problems, replace_rows
+from cepo.data.scores import TokenReward
+from cepo.trainer.checks import check_resampling
+from cepo.trainer.resample import Graded, dead_groups, fresh_problems
 from tests.trainer.conftest import MakeTrainer
 
 
@@ -25,30 +28,16 @@ def test_fresh_problems_are_distinct_and_each_process_has_its_own() -> None:
     assert drawn == [[row["id"] for row in fresh_problems(data, 3, 2, "s", rank, 2)] for rank in (0, 1)]
 
 
-def test_rows_are_replaced_with_their_padding_and_their_images() -> None:
-    def batch(value: int, prompt: int, completion: int, patches: list[int]) -> dict[str, Any]:
-        return {
-            "prompt_ids": torch.full((2, prompt), value),
-            "prompt_mask": torch.ones(2, prompt, dtype=torch.long),
-            "completion_ids": torch.full((2, completion), value),
-            "completion_mask": torch.ones(2, completion, dtype=torch.long),
-            "mm_token_type_ids": torch.full((2, prompt + completion), value),
-            "advantages": torch.full((2,), float(value)),
-            "num_items_in_batch": torch.tensor(2 * completion),
-            "num_images": [1, 1],
-            "image_grid_thw": torch.tensor([[1, 1, n] for n in patches]),
-            "pixel_values": torch.cat([torch.full((n, 3), 10.0 * value + n) for n in patches]),
-        }
-
-    merged = replace_rows(batch(1, 2, 3, [1, 2]), batch(2, 3, 2, [3, 4]), {1: 0}, pad_id=9)
-    assert merged["prompt_ids"].tolist() == [[9, 1, 1], [2, 2, 2]]
-    assert merged["prompt_mask"].tolist() == [[0, 1, 1], [1, 1, 1]]
-    assert merged["completion_ids"].tolist() == [[1, 1, 1], [2, 2, 9]]
-    assert merged["completion_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
-    assert merged["mm_token_type_ids"].tolist() == [[0, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 0]]
-    assert merged["advantages"].tolist() == [1.0, 2.0]
-    assert merged["image_grid_thw"].tolist() == [[1, 1, 1], [1, 1, 3]]
-    assert merged["pixel_values"][:, 0].tolist() == [11.0, 23.0, 23.0, 23.0]
+def test_what_was_graded_goes_with_its_row() -> None:
+    old_score, new_score = TokenReward(1.0, tokens=[1.0]), TokenReward(0.0, tokens=[2.0])
+    old = Graded(torch.tensor([[1.0], [2.0], [3.0]]), ["a", "b", "c"], {0: [("f", old_score)], 1: [("f", old_score)]})
+    fresh = Graded(torch.tensor([[7.0], [8.0]]), ["y", "z"], {1: [("f", new_score)]})
+    merged = old.replacing({1: 0, 2: 1}, fresh)
+    assert merged.rewards.tolist() == [[1.0], [7.0], [8.0]]
+    assert old.rewards.tolist() == [[1.0], [2.0], [3.0]]
+    assert merged.completions == ["a", "y", "z"]
+    assert merged.scores == {0: [("f", old_score)], 2: [("f", new_score)]}, "row 1's fresh rollout has no scores"
+    assert merged.scores[2][0][1] is new_score
 
 
 def test_it_trains_on_more_live_groups_and_equals_a_forward(make_trainer: MakeTrainer) -> None:
@@ -68,9 +57,29 @@ def test_it_trains_on_more_live_groups_and_equals_a_forward(make_trainer: MakeTr
         trainer.current_gradient_accumulation_steps = 1
         assert torch.isfinite(trainer._compute_loss(trainer.model, batch))
     assert shares[0] < shares[1]
-    assert resampled._metrics["train"]["resample/rows_generated"]
+    generated, replaced = (resampled._metrics["train"][f"resample/{name}"] for name in ("rows_generated", "groups_replaced"))
+    assert generated
+    assert sum(replaced) > 0
 
 
-def test_batch_wide_scaling_is_refused(make_trainer: MakeTrainer) -> None:
-    with pytest.raises(ValueError, match="scale_rewards"):
-        make_trainer(resample_dead_groups=1, scale_rewards="batch")
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"scale_rewards": "batch"}, "scale_rewards"),
+        ({"log_completions": True}, "log_completions"),
+    ],
+)
+def test_what_cannot_be_mixed_is_refused(fields: dict[str, Any], words: str, make_trainer: MakeTrainer) -> None:
+    with pytest.raises(ValueError, match=words):
+        make_trainer(resample_dead_groups=1, **fields)
+
+
+def test_half_groups_and_streams_are_refused() -> None:
+    config: Any = SimpleNamespace(per_device_train_batch_size=6, steps_per_generation=1, group_size=4)
+    with pytest.raises(ValueError, match="= 6 is no multiple of num_generations=4"):
+        check_resampling(config, None)
+    config = SimpleNamespace(
+        per_device_train_batch_size=8, steps_per_generation=1, group_size=4, scale_rewards="group", log_completions=False
+    )
+    with pytest.raises(ValueError, match="not a stream"):
+        check_resampling(config, iter([]))

@@ -23,7 +23,7 @@ from cepo.models.processor import load_processor
 from cepo.runs import doctor
 from cepo.runs.export import export_run
 from cepo.runs.recipe import PACKAGED, load_recipe
-from cepo.trainer.trainer import COMPLETE, last_checkpoint
+from cepo.trainer.checkpoint import COMPLETE, last_checkpoint
 from tests.trainer.conftest import embedded
 
 EMBEDDED_RUN = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 from trl import GRPOTrainer
 
 import cepo.trainer.trainer as hook
-from cepo.credit.step import CreditedRows
+from cepo.credit.step import StepCredit
 from cepo.data.rows import problem_row
 from cepo.geometry import generate
 from tests.trainer.conftest import MakeTrainer
@@ -35,14 +36,13 @@ def generated(trainer: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return inputs, GRPOTrainer._generate_and_score_completions(trainer, inputs)
 
 
-def credited(trainer: Any, inputs: Any, batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> CreditedRows:
+def credited(trainer: Any, inputs: Any, batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> StepCredit:
     """What the trainer's hook credits when TRL hands it this batch."""
-    seen: list[CreditedRows] = []
+    seen: list[StepCredit] = []
     real = hook.assign_credit
 
-    def keeping(*arguments: Any, **options: Any) -> CreditedRows | None:
+    def keeping(*arguments: Any, **options: Any) -> StepCredit:
         result = real(*arguments, **options)
-        assert result is not None
         seen.append(result)
         return result
 
@@ -53,6 +53,11 @@ def credited(trainer: Any, inputs: Any, batch: dict[str, Any], monkeypatch: pyte
     (result,) = seen
     assert result.rows
     return result
+
+
+def evidence(result: StepCredit) -> Tensor:
+    assert result.credit is not None
+    return result.credit.evidence_BT
 
 
 def trl_logps(trainer: Any, batch: dict[str, Any]) -> Tensor:
@@ -69,17 +74,19 @@ def trl_logps(trainer: Any, batch: dict[str, Any]) -> Tensor:
     return logps
 
 
-def error(result: CreditedRows, logp_BT: Tensor, batch: dict[str, Any]) -> float:
+def error(result: StepCredit, logp_BT: Tensor, batch: dict[str, Any]) -> float:
     """Largest difference between the scored student and `logp_BT` on tokens that count, nats (relative above 1)."""
-    mask_BT = batch["completion_mask"][result.rows].bool()
-    expected_N = logp_BT[result.rows][mask_BT]
-    return ((result.logps.student_BT[mask_BT] - expected_N).abs() / expected_N.abs().clamp(min=1.0)).max().item()
+    rows = list(result.rows)
+    mask_BT = batch["completion_mask"][rows].bool()
+    expected_N = logp_BT[rows][mask_BT]
+    student_BT = torch.stack([result.logps[row]["student"] for row in rows])
+    return ((student_BT[mask_BT] - expected_N).abs() / expected_N.abs().clamp(min=1.0)).max().item()
 
 
-def change(before: CreditedRows, after: CreditedRows) -> Tensor:
+def change(before: StepCredit, after: StepCredit) -> Tensor:
     """Largest change of evidence in each row, nats, (B,)."""
     assert before.rows == after.rows
-    return (before.credit.evidence_BT - after.credit.evidence_BT).abs().amax(dim=1)
+    return (evidence(before) - evidence(after)).abs().amax(dim=1)
 
 
 def repainted(trainer: Any, inputs: Any, batch: dict[str, Any], which: int) -> dict[str, Any]:
@@ -120,7 +127,7 @@ def test_without_a_reference_the_teacher_is_the_student_of_trl(
     assert any(lengths[row] < lengths.max() for row in result.rows)
     student_BT = trl_logps(trainer, batch)
     assert error(result, student_BT, batch) <= 1e-5
-    trainer.temperature = temperature * 1.1
+    trainer.scorer = replace(trainer.scorer, temperature=temperature * 1.1)
     assert error(credited(trainer, inputs, batch, monkeypatch), student_BT, batch) > 1e-3
 
 
@@ -141,7 +148,7 @@ def test_a_blind_teacher_does_not(make_trainer: MakeTrainer, monkeypatch: pytest
     inputs, batch = generated(trainer)
     before = credited(trainer, inputs, batch, monkeypatch)
     after = credited(trainer, inputs, repainted(trainer, inputs, batch, 0), monkeypatch)
-    assert (before.credit.evidence_BT.abs().amax(dim=1) > 1e-3).any()
+    assert (evidence(before).abs().amax(dim=1) > 1e-3).any()
     assert (change(before, after) < 1e-5).all()
 
 

@@ -17,8 +17,8 @@ from trl.generation.vllm_client import VLLMClient
 from trl.generation.vllm_generation import VLLMGeneration
 
 from cepo import CEPOConfig, CEPOTrainer
-from cepo.runs import doctor
 from cepo.runs.recipe import PACKAGED, load_recipe, parse_overrides, resolve_recipe
+from cepo.trainer import vllm
 
 SERVER = ["--vllm_mode", "server", "--vllm_server_base_url"]
 RUNS = [path for path in sorted(PACKAGED.glob("*/*.yaml")) if path.stem != "base" and path.parent.name != "accelerate"]
@@ -93,10 +93,10 @@ def test_the_doctor_looks_for_the_server(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         served = config(tmp_path, "geometry3k/cepo.yaml", *SERVER, url)
-        found = doctor.vllm_server("Qwen/Qwen3-VL-2B-Instruct", served)
+        found = vllm.vllm_server("Qwen/Qwen3-VL-2B-Instruct", served)
         assert (found.verdict, found.seen) == ("ok", f"{url} answers")
         server.shutdown()
-    found = doctor.vllm_server("Qwen/Qwen3-VL-2B-Instruct", served)
+    found = vllm.vllm_server("Qwen/Qwen3-VL-2B-Instruct", served)
     assert found.verdict == "fail"
     assert url in found.seen
     for words in (
@@ -110,7 +110,7 @@ def test_the_doctor_looks_for_the_server(tmp_path: Path) -> None:
 
 
 def test_the_doctor_knows_trls_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = doctor.version
+    installed = vllm.version
     for have, verdict in (("0.24.0+cu129", "ok"), ("0.8.5", "fail")):
-        monkeypatch.setattr(doctor, "version", lambda name, have=have: have if name == "vllm" else installed(name))
-        assert doctor._vllm().verdict == verdict
+        monkeypatch.setattr(vllm, "version", lambda name, have=have: have if name == "vllm" else installed(name))
+        assert vllm.vllm_package().verdict == verdict

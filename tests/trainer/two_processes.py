@@ -37,7 +37,7 @@ class Canned(CEPOTrainer):
         for row, answer in enumerate(self.answers):
             wrong = int(answer) + 1 + (first + row) % 3
             texts.append(f"so \\boxed{{{answer if (first + row) % GROUP in (0, 3) else wrong}}}<|im_end|>")
-        return [self._tokenizer(text)["input_ids"] for text in texts], None
+        return [self.tokenizer(text)["input_ids"] for text in texts], None
 
 
 def main(out: Path, rows: int, method: str) -> None:
@@ -70,12 +70,11 @@ def main(out: Path, rows: int, method: str) -> None:
     local = [
         {
             "id": row["id"],
-            "plus": reference.plus,
-            "minus": list(reference.minus),
+            "told": {prompt: list(told.texts) for prompt, told in found["references"][index].items()},
             "advantage": batch["advantages"][index].tolist(),
             "evidence": credit.credit.evidence_BT[credit.rows.index(index)].tolist() if index in credit.rows else None,
         }
-        for index, (row, reference) in enumerate(zip(inputs, found["references"], strict=True))
+        for index, row in enumerate(inputs)
     ]
     everyone = gather_object(local)
     metrics = {name: values for name, values in trainer._metrics["train"].items() if name.startswith("credit/")}

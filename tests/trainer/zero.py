@@ -18,11 +18,14 @@ from datasets import Dataset
 from peft import LoraConfig
 
 from cepo import CEPOConfig
+from cepo.credit.step import StepCredit
 from cepo.data.rewards import accuracy_reward
 from cepo.data.rows import problem_row
 from cepo.geometry import generate
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
+from cepo.trainer.batch import Batch
+from cepo.trainer.resample import Drawn
 from tests.trainer.conftest import SETTINGS, embedded
 from tests.trainer.two_processes import GROUP, Canned
 
@@ -30,24 +33,24 @@ from tests.trainer.two_processes import GROUP, Canned
 class Recorded(Canned):
     """Keeps the references, evidence and advantages of every row of every step."""
 
-    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+    def make_batch(self, inputs: list[dict[str, Any]], generate: Any) -> Any:
         self.answers = [row["answer"] for row in inputs]
-        return super()._generate_and_score_completions(inputs)
+        return super().make_batch(inputs, generate)
 
-    def _credit(self, *arguments: Any) -> Any:
-        self.credited = super()._credit(*arguments)
-        return self.credited
+    def _credited(self, step: StepCredit, drawn: Drawn, traced: Any) -> StepCredit:
+        self.step = super()._credited(step, drawn, traced)
+        return self.step
 
-    def _with_credit(self, inputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        batch = super()._with_credit(inputs, batch)
-        credited = self.credited
+    def _with_credit(self, drawn: Drawn) -> Batch:
+        batch, step = super()._with_credit(drawn), self.step
+        assert step.credit is not None
         local = [
             {
                 "id": row["id"],
-                "advantage": batch["advantages"][index].tolist(),
-                "evidence": credited.credit.evidence_BT[credited.rows.index(index)].tolist(),
+                "advantage": batch.advantages[index].tolist(),
+                "evidence": step.credit.evidence_BT[list(step.rows).index(index)].tolist(),
             }
-            for index, row in enumerate(inputs)
+            for index, row in enumerate(drawn.inputs)
         ]
         self.steps = [*getattr(self, "steps", []), gather_object(local)]
         return batch

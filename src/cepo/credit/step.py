@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from cepo.credit.evidence import finite_rows, marginal_logp
@@ -215,7 +215,7 @@ def _quantities(
     rule: Rule,
     rows: Sequence[Row],
     groups: LocalGroups,
-    mask_BT: Int[Tensor, "B T"] | Float[Tensor, "B T"],
+    mask_BT: MaskBT,
     entropy: Mapping[int, Tensor],
 ) -> Quantities:
     """What the rule reads beside log-probs."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from os.path import commonprefix
+from typing import Any
 
 from cepo.errors import RewardError
 
@@ -42,6 +44,10 @@ class TokenReward(float):
         made.tokens = None if tokens is None else tuple(float(score) for score in tokens)
         made.spans = None if spans is None else tuple((int(a), int(b), float(score)) for a, b, score in spans)
         return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[float], dict[str, Any]]:
+        """For pickle: reward functions may run in processes of their own."""
+        return (float(self),), {"tokens": self.tokens, "spans": self.spans}
 
 
 class TokenScores:
@@ -87,11 +93,17 @@ def _from_spans(
     """A token stands where the text grows by it; one that is half a character stands where that character does."""
     pieces = [decode([token]) for token in token_ids]
     ends = list(accumulate(map(len, pieces)))
-    if "".join(pieces) != decode(list(token_ids)):  # some characters are made of several tokens
-        ends = [len(decode(list(token_ids[: count + 1]))) for count in range(len(token_ids))]
+    whole = decode(list(token_ids))
+    if "".join(pieces) != whole:  # some characters are made of several tokens
+        ends = [_settled(decode(list(token_ids[: count + 1])), whole) for count in range(len(token_ids))]
     scores, start = [], 0
     for end in ends:
         over = [score for first, last, score in spans if first < max(end, start + 1) and last > start]
         scores.append(over[-1] if over else 0.0)
         start = end
     return tuple(scores)
+
+
+def _settled(begun: str, whole: str) -> int:
+    """Characters of the whole text that its beginning has; a character of which a part is missing is another one."""
+    return len(commonprefix([begun, whole]))

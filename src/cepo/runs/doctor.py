@@ -31,6 +31,7 @@ __all__ = ["Finding", "diagnose"]
 
 GIB = 2**30
 ROWS = 8
+LAST_CHECK = [*CHECKS][-1]
 
 
 def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
@@ -44,12 +45,10 @@ def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
     yield finding or Finding("data", "ok", f"{run.data}: {len(data)} rows")
     if data is not None and processor is not None and model_config is not None:
         subject = _subject(run, config, data, processor, model_config)
-        yield from checked(subject, data)
-        image_token_id = getattr(processor, "image_token_id", None)
-        if image_token_id is not None:
-            yield image_tokens(subject, data, image_token_id)
-        if (finding := vllm_lengths(subject, data)) is not None:
-            yield finding
+        found = list(checked(subject, data))
+        yield from found
+        if found[-1].name == LAST_CHECK:
+            yield from _measured(subject, data, getattr(processor, "image_token_id", None))
     if model_config is not None:
         yield memory(model_config, run, config)
     if config.use_vllm:
@@ -100,6 +99,14 @@ def _first_rows(data: Dataset) -> list[dict[str, Any]]:
     return [data[index] for index in range(min(ROWS, len(data)))]
 
 
+def _measured(subject: Subject, data: Dataset, image_token_id: int | None) -> Iterator[Finding]:
+    """What the prompts come to, once they can be made."""
+    if image_token_id is not None:
+        yield image_tokens(subject, data, image_token_id)
+    if (finding := vllm_lengths(subject, data)) is not None:
+        yield finding
+
+
 def image_tokens(subject: Subject, data: Dataset, image_token_id: int) -> Finding:
     """Image tokens of a few rows."""
     counts = [list(subject.prompt_ids(row)).count(image_token_id) for row in _first_rows(data)]
@@ -127,6 +134,8 @@ def checked(subject: Subject, data: Dataset) -> Iterator[Finding]:
             yield Finding(name, "ok", check(subject, data))
         except CepoError as error:
             yield Finding(name, "fail", _one_line(error), "training would refuse with this sentence")
+            if name == "images":  # what comes after makes the prompts, and these cannot be made
+                return
 
 
 def memory(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:

@@ -16,7 +16,7 @@ from cepo.scoring.models import ModelInputs, causal_model
 from cepo.scoring.plan import Forwards, Plan, SharedBatch
 from cepo.scoring.rows import Images, ScoreRow
 
-__all__ = ["causal_model", "continues_from_prefixes", "hidden_of_whole", "read_whole", "run_plan"]
+__all__ = ["causal_model", "continues_from_prefixes", "hidden_of_whole", "read_whole", "run_plan", "vision_inputs"]
 
 
 def continues_from_prefixes(model: nn.Module) -> bool:
@@ -96,7 +96,7 @@ def _encode(
     lengths = [length for _, length in batch.prefixes.values()]
     sequences = [list(head.prompt_ids[:length]) for head, length in zip(heads, lengths, strict=True)]
     ids, mask = _right_padded(sequences, next(model.parameters()).device)
-    vision = _vision([head.images for head in heads], ids, image_token_id)
+    vision = vision_inputs([head.images for head in heads], ids, image_token_id)
     positions = _positions(causal_model(model).base_model, ids, mask, vision)
     inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": True} | vision
     cache = read_tokens(model, inputs, [], reading)[1].past_key_values
@@ -185,7 +185,7 @@ def _image_of_nothing(model: nn.Module, image_token_id: int | None) -> ScoreRow:
 def _whole_inputs(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None) -> ModelInputs:
     device = next(model.parameters()).device
     ids, mask = _right_padded([[*row.prompt_ids, *row.completion_ids] for row in rows], device)
-    vision = _vision([row.images for row in rows], ids, image_token_id)
+    vision = vision_inputs([row.images for row in rows], ids, image_token_id)
     positions = _positions(causal_model(model).base_model, ids, mask, vision)
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions} | vision
 
@@ -213,7 +213,7 @@ def _right_padded(sequences: Sequence[Sequence[int]], device: torch.device) -> t
     return torch.tensor(ids, device=device), mask
 
 
-def _vision(images: Sequence[Images | None], ids: Tensor, image_token_id: int | None) -> ModelInputs:
+def vision_inputs(images: Sequence[Images | None], ids: Tensor, image_token_id: int | None) -> ModelInputs:
     """The images' part of a forward's inputs; empty without images."""
     given = [image for image in images if image is not None]
     if not given:

@@ -242,8 +242,8 @@ class Batch:
             max(self.raw["prompt_ids"].shape[1], fresh.raw["prompt_ids"].shape[1]), max(self.width, fresh.width)
         )
         merged: dict[str, object] = {}
-        for name, value in self.raw.items():
-            kind = KINDS[name]
+        for name in {**self.raw, **fresh.raw}:
+            kind, value = KINDS[name], self._entry(name)
             if kind is Kind.IMAGES:
                 continue
             if kind is Kind.WHOLE or value is None:
@@ -255,11 +255,20 @@ class Batch:
                 old[list(taken)] = new[list(taken.values())].to(old.dtype)
                 merged[name] = old
             else:
-                merged[name] = [fresh.raw[name][taken[row]] if row in taken else v for row, v in enumerate(value)]
+                new = fresh._entry(name)
+                merged[name] = [new[taken[row]] if row in taken else own for row, own in enumerate(value)]
         return Batch(merged | self._merged_images(taken, fresh))
 
+    def _entry(self, name: str) -> Any:
+        """An entry; where no row has an image TRL leaves out what goes with images, and this stands for it."""
+        if name not in self.raw and KINDS[name] is Kind.SEQUENCE:
+            return torch.zeros_like(self.sequences[0])  # every token is text
+        if name not in self.raw and name == "num_images":
+            return [0] * len(self)
+        return self.raw.get(name)
+
     def _padded(self, name: str, widths: _Widths, fill: int) -> Tensor:
-        value, kind = self.raw[name], KINDS[name]
+        value, kind = self._entry(name), KINDS[name]
         if value.dim() == 1 or kind in (Kind.ROW, Kind.TEACHER) or _is_per_row(name, value):
             return value
         left = widths.prompt - self.raw["prompt_ids"].shape[1] if kind is not Kind.COMPLETION else 0

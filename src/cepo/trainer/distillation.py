@@ -34,7 +34,7 @@ from cepo.credit.settings import CreditSettings
 from cepo.errors import ModelError
 from cepo.glossary import Prompt
 from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
-from cepo.scoring.forward import causal_model, hidden_of_whole
+from cepo.scoring.forward import causal_model, hidden_of_whole, vision_inputs
 from cepo.scoring.precision import scoring_in
 from cepo.scoring.weights import Teacher
 from cepo.trainer.batch import Batch
@@ -116,12 +116,9 @@ class DistillationLoss:
     def _student_states(self, model: nn.Module, batch: Batch, rows: Sequence[int]) -> Tensor:
         """States that predict the completions of `rows`, (N, T, D), with gradient."""
         ids, mask = (part[rows] for part in batch.sequences)
-        given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-        images = [image for image in (batch.images()[row] for row in rows) if image]
-        if images:
-            given["pixel_values"] = torch.cat([image.pixel_values for image in images])
-            given["image_grid_thw"] = torch.cat([image.grid_thw for image in images])
-            given["mm_token_type_ids"] = (ids == self.image_token_id).long()
+        images = batch.images()
+        given = {"input_ids": ids, "attention_mask": mask}
+        given |= vision_inputs([images[row] for row in rows], ids, self.image_token_id)
         with self.accelerator.autocast():
             states = model(**given, logits_to_keep=batch.width + 1, use_cache=False).logits
         return states[:, :-1]

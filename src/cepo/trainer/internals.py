@@ -44,6 +44,8 @@ class HostTrainer(GRPOTrainer):
     """GRPOTrainer whose private hooks call public methods, to be overridden: `make_batch`, `rewarded`, `loss_of`,
     `checkpoint_written`, `checkpoint_loaded`."""
 
+    _name = "CEPO"  # in model cards
+
     # --- hooks ------------------------------------------------------------------------------------------------
 
     def make_batch(self, inputs: Rows, generate: Generate) -> RawBatch:

@@ -54,11 +54,10 @@ class CEPOTrainer(HostTrainer):
     """Used exactly as TRL's GRPOTrainer, with a `CEPOConfig`. `method='grpo'` is TRL's own update, bit for bit.
 
     Raises:
-        ValueError: whatever `cepo.trainer.checks` finds wrong with data, lengths, rewards or the run folder,
+        CepoError: whatever `cepo.trainer.checks` finds wrong with data, lengths, rewards or the run folder,
             before anything is generated.
     """
 
-    _name = "CEPO"
     args: CEPOConfig
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: CEPOConfig | None = None, **kwargs: Any) -> None:
@@ -97,7 +96,7 @@ class CEPOTrainer(HostTrainer):
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
         preflight(self._subject())
         self._token_scores.take()  # what the checks' own calls of reward functions left
-        if self.method.prompts:
+        if self.asks_teacher:
             self.teacher.start(self.policy)
             self.add_callback(_MoveTeacher(self))
 
@@ -154,12 +153,12 @@ class CEPOTrainer(HostTrainer):
         return loss(model, inputs)
 
     def checkpoint_written(self, folder: Path) -> None:
-        if self.method.prompts:
+        if self.asks_teacher:
             self.teacher.save(folder)
         mark_complete(folder)
 
     def checkpoint_loaded(self, folder: Path) -> None:
-        if self.method.prompts:
+        if self.asks_teacher:
             self.teacher.load(folder, self.policy)
 
     # --- the paper's algorithm box ----------------------------------------------------------------------------
@@ -266,6 +265,11 @@ class CEPOTrainer(HostTrainer):
     def _null_rows(self, step: int) -> int:
         every = 1 if self.credit.evidence_dead_zone == "auto" else self.args.null_control_every
         return self.args.null_control_rows if every and (step - 1) % every == 0 else 0
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether anything is ever scored: also a rule that reads no prompt has the student's in its records."""
+        return isinstance(self.method, Distillation) or self.method.assign is not None
 
     # --- its parts --------------------------------------------------------------------------------------------
 

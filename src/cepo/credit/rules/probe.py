@@ -36,7 +36,8 @@ def _random_inputs(rule: Rule, knobs: Knobs, seed: int) -> Inputs:
     mask_BT = torch.arange(width) < torch.tensor(LENGTHS)[:, None]
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=rng)
+        drawn = torch.rand(shape, generator=rng)
+        return drawn * mask_BT if shape == mask_BT.shape else drawn  # padding is 0, as in training
 
     values = {
         "entropy_BT": uniform(rows, width),
@@ -44,7 +45,7 @@ def _random_inputs(rule: Rule, knobs: Knobs, seed: int) -> Inputs:
         "deviation_B": uniform(rows) + 0.1,
         "reward_B": uniform(rows),
         "verdict_B": torch.tensor(ADVANTAGE) > 0,
-        "scores_BT": uniform(rows, width) * 2 - 1,
+        "scores_BT": uniform(rows, width) - uniform(rows, width),
     }
     asked = {name: value for name, value in values.items() if name.rpartition("_")[0] in rule.reads}
     logps = {prompt: -5 * uniform(rows, width) for prompt in rule.prompts}
@@ -73,8 +74,8 @@ def _check(rule: Rule, inputs: Inputs, credit: Credit, again: Credit) -> None:
         value, second = getattr(credit, name), getattr(again, name)
         if value.shape != wanted:
             raise RuleError(f"rule {rule.name!r}: {name} must be (B, T) = {tuple(wanted)}, got {tuple(value.shape)}")
-        if not value[keep_BT].isfinite().all():
-            raise RuleError(f"rule {rule.name!r}: {name} is not finite on finite input")
+        if not value.isfinite().all():  # on padding too: 0 times nan would spoil the whole loss
+            raise RuleError(f"rule {rule.name!r}: {name} is not finite on finite input (padding is 0 there)")
         if not torch.equal(value, second):
             raise RuleError(f"rule {rule.name!r}: {name} is another one when called again; draw from a fixed seed")
     _check_promises(rule, inputs, torch.where(keep_BT, credit.advantage_BT, 0.0))

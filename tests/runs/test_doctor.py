@@ -1,0 +1,104 @@
+"""The doctor says what the trainer will say: the same checks, on the same prompts, with the same sentences."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cepo.cli import main
+from cepo.runs.doctor import diagnose
+from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
+from cepo.trainer.checks import CHECKS
+
+TINY = ["--data_limit", "16", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1",
+        "--num_generations", "4"]  # fmt: skip
+
+
+def findings(folder: Path, *fields: str) -> dict[str, tuple[str, str]]:
+    values = load_recipe(Path("tiny/cepo.yaml")) | parse_overrides([*TINY, "--output_dir", str(folder), *fields])
+    return {found.name: (found.verdict, found.seen) for found in diagnose(*resolve_recipe(values))}
+
+
+def trainers_word(capsys: pytest.CaptureFixture[str], folder: Path, *fields: str) -> str:
+    """The sentence with which `cepo train` ends."""
+    capsys.readouterr()
+    assert main(["train", "--config", "tiny/cepo.yaml", *TINY, "--output_dir", str(folder), *fields]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cepo: error: ")]
+    return re.sub(r"\s+", " ", line.removeprefix("cepo: error: "))
+
+
+def rows_file(folder: Path, **changes: Any) -> str:
+    """A file of problems without images, of which the sixth is changed."""
+    rows = [{"prompt": f"What is {number} + 1?", "answer": str(number + 1)} for number in range(12)]
+    rows[5] |= changes
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["--reference_form", "rationale", "--max_completion_length", "460"],
+        ["--reference_template", "{reference}" + " 7" * 900],
+        ["--max_completion_length", "860"],
+        ["--method", "sdpo", "--max_completion_length", "460"],
+        ["--max_completion_length", "1000", "--method", "grpo"],
+        ["--prompt_style", "prefill", "--reference_form", "rationale", "--max_completion_length", "480"],
+    ],
+    ids=["a long rollout as r-", "the words around a reference", "a long answer as r-", "a long peer", "the student's",
+         "prefill"],
+)  # fmt: skip
+def test_prompts_that_do_not_fit_are_refused_alike(
+    fields: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The doctor used to say ok, "604 of 1024", where the trainer then refused: it knew the student's prompts alone."""
+    verdict, seen = findings(tmp_path, *fields)["lengths"]
+    assert verdict == "fail"
+    assert "16 of 16 rows looked at have prompts (references included) of more tokens than fit" in seen
+    assert seen == trainers_word(capsys, tmp_path, *fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [({"prompt": "What is <|image_pad|>?"}, "images"), ({"prompt": "7 " * 1200}, "lengths")],
+    ids=["a placeholder in a question", "a long question"],
+)
+def test_rows_that_cannot_be_used_are_refused_alike(
+    changes: dict[str, str], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The doctor goes on to what can still be looked at; prompts that cannot be made are not."""
+    fields = ["--data", rows_file(tmp_path, **changes)]
+    found = findings(tmp_path / "run", *fields)
+    assert found[name] == ("fail", trainers_word(capsys, tmp_path / "run", *fields))
+    assert "row 5" in found[name][1]
+    assert "memory" in found
+    assert ("image tokens" in found) == (name != "images")
+
+
+def test_settings_that_cannot_be_used_are_refused_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = findings(tmp_path, "--wrong_reward", "nope")["answers"]
+    assert found == ("fail", trainers_word(capsys, tmp_path, "--wrong_reward", "nope"))
+    assert "'nope' names no reward function" in found[1]
+
+
+def test_what_the_doctor_passes_the_trainer_takes(tmp_path: Path) -> None:
+    """The longest prompt that it measures is the teachers', to the token: one more and the trainer refuses."""
+    fields = ["--reference_form", "rationale", "--max_completion_length", "100"]
+    found = findings(tmp_path, *fields)
+    assert {found[name][0] for name in CHECKS} == {"ok"}
+    longest = int(re.findall(r"longest prompt (\d+)", found["lengths"][1])[0])
+    # A rollout may be the reference: of T tokens, beside T tokens of completion.
+    room = 1024 - (longest - 100)
+    fits, over = (str(room // 2 + more) for more in (0, 1))
+    assert findings(tmp_path, *fields[:2], "--max_completion_length", fits)["lengths"][0] == "ok"
+    assert findings(tmp_path, *fields[:2], "--max_completion_length", over)["lengths"][0] == "fail"
+
+
+def test_every_check_of_the_trainer_is_the_doctors(tmp_path: Path) -> None:
+    assert {"answers", "images", "rewards", "lengths"} == CHECKS.keys()
+    assert CHECKS.keys() <= findings(tmp_path).keys()
