@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cepo.credit.references import SOURCES, column_source, register_source
-from cepo.credit.rules import METHODS, STUDENT, Credit, Inputs, Knobs, Quantities, Rule, credit_from, get_method, register
+from cepo.credit.rules import (
+    METHODS,
+    STUDENT,
+    Credit,
+    Inputs,
+    Knobs,
+    Quantities,
+    Rule,
+    credit_from,
+    get_method,
+    register,
+)
 from cepo.credit.rules.rule import QUANTITIES
 from cepo.errors import RuleError
 from tests.credit.strategies import Batch, batches
@@ -358,7 +369,9 @@ def test_a_rule_is_probed_with_what_it_declares_alone() -> None:
         quantities = inputs.quantities
         assert quantities.entropy_BT is not None
         assert quantities.verdict_B is not None
-        assert (quantities.pass_rate_B, quantities.deviation_B, quantities.reward_B, quantities.scores_BT) == (None,) * 4
+        assert (quantities.pass_rate_B, quantities.deviation_B, quantities.reward_B, quantities.scores_BT) == (
+            None,
+        ) * 4
         assert (inputs.advantage_B == 0).any()
         padding = inputs.mask_BT == 0
         assert padding.any()

@@ -40,11 +40,15 @@ def push(inputs: Inputs) -> Credit:
     """All right is good and all wrong is bad, whatever the group's mean says; the surer, the more."""
     credit = credit_from(inputs, torch.zeros(inputs.mask_BT.shape))
     sign_B1 = torch.where(inputs.verdict_B, 1.0, -1.0)[:, None]
-    return replace(credit, advantage_BT=inputs.advantage_B[:, None] + sign_B1 * inputs.mask_BT / (1 + inputs.entropy_BT))
+    return replace(
+        credit, advantage_BT=inputs.advantage_B[:, None] + sign_B1 * inputs.mask_BT / (1 + inputs.entropy_BT)
+    )
 
 
 SCORED = Rule("scored", "a test: scores from outside", (), by_scores, frozenset({"scores"}))
-BOTH = Rule("both", "a test", (), by_entropy, frozenset({"entropy", "scores", "pass_rate", "deviation", "reward", "verdict"}))
+BOTH = Rule(
+    "both", "a test", (), by_entropy, frozenset({"entropy", "scores", "pass_rate", "deviation", "reward", "verdict"})
+)
 PUSH = Rule("push", "a test", (), push, frozenset({"verdict", "entropy"}), acts_where_equal=True, keeps_sign=False)
 
 
@@ -171,7 +175,8 @@ def test_scores_go_with_their_rows_when_groups_are_resampled(
         calls.append(len(completions))
         first = len(calls) <= 2 and len(completions) == 16
         return [
-            TokenReward(1.0 if first else float(index % 2), tokens=mark(ids)) for index, ids in enumerate(completion_ids)
+            TokenReward(1.0 if first else float(index % 2), tokens=mark(ids))
+            for index, ids in enumerate(completion_ids)
         ]
 
     trainer: Any = make_trainer(

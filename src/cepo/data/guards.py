@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from cepo.data.scores import TokenReward
-
 from cepo.errors import RewardError
 
 __all__ = ["RewardFunc", "call_bounded", "guard_reward"]
