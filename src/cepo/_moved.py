@@ -11,15 +11,15 @@ __all__ = ["MOVED", "Finder"]
 _GROUPS = {
     "cepo": "types=glossary traces=reports.traces teacher=scoring.weights audit=lab.audit compare=lab.compare "
     "suite=lab.suite warm_start=lab.warm_start",
-    "cepo.ops": "advantages=credit.advantages credit=credit.evidence distill=credit.divergence masked=credit.masked "
+    "cepo.ops": "credit=credit.evidence distill=credit.divergence masked=credit.masked "
     "diagnostics=credit.diagnostics schedule=credit.schedule",
     "cepo.contexts": "prompts=credit.prompts references=credit.references",
     "cepo.tasks": "geometry=geometry datasets=data.datasets guards=data.guards images=data.images "
     "messages=data.messages rewards=data.rewards rows=data.rows sources=data.sources",
     "cepo.training": "methods=credit.rules settings=credit.settings assign=credit.step rollouts=credit.groups "
     "null=trainer.null trainer=trainer.trainer config=trainer.config distillation=trainer.distillation "
-    "generation=trainer.generation resample=trainer.resample micro_batch=trainer.micro_batch metrics=trainer.metrics "
-    "completions=trainer.completions phases=trainer.phases prompting=trainer.prompting records=trainer.recorder "
+    "generation=trainer.internals resample=trainer.resample micro_batch=trainer.micro_batch metrics=trainer.metrics "
+    "completions=trainer.completions phases=trainer.phases prompting=trainer.internals records=trainer.recorder "
     "preflight=trainer.checks doctor=runs.doctor run=runs.run recipe=runs.recipe callbacks=runs.callbacks "
     "export=runs.export same_run=runs.folder method_files=runs.method_files",
 }

@@ -15,7 +15,6 @@ import torch
 import cepo.evaluate
 import cepo.runs.run as run_module
 from cepo.cli import main
-from cepo.credit.rules import METHODS
 from cepo.errors import SettingError
 from cepo.models.embedded import EMBEDDED
 
@@ -123,17 +122,14 @@ def test_another_run_in_the_same_folder(
 
 
 RULE = """
-from cepo import register
-from cepo.credit.rules import METHODS, Method
-register(Method("mine", "its own: {word}", METHODS["grpo"].teachers, METHODS["grpo"].assign))
+from cepo import Rule, register
+register(Rule("mine", "its own: {word}"))
 """
 
 
-def test_the_rule_of_the_run_has_changed(
-    refused: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("own_registrations")
+def test_the_rule_of_the_run_has_changed(refused: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run under another rule is another run, although every setting is the same."""
-    monkeypatch.setattr("cepo.credit.rules.METHODS", dict(METHODS))
     rule = tmp_path / "rule.py"
     command = train(tmp_path / "run", "--method", "mine", "--method_files", str(rule))
     rule.write_text(RULE.format(word="one"))

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from cepo.credit.rules import METHODS
 from cepo.errors import RunFolderError
 from cepo.models.embedded import EMBEDDED
 from cepo.runs import identity as identity_module
@@ -71,7 +70,6 @@ def test_another_run_is_refused(field: str, value: Any, old: bool, tmp_path: Pat
 
 
 def test_a_changed_rule_file_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cepo.credit.rules.METHODS", dict(METHODS))
     monkeypatch.setattr("cepo.runs.recipe.run_method_files", lambda paths: None)
     rule = tmp_path / "rule.py"
     rule.write_text("strength = 1\n")

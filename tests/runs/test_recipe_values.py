@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from cepo.credit.rules import METHODS
 from cepo.runs.recipe import RecipeError, RunConfig, load_recipe, parse_overrides, resolve_recipe
 from cepo.trainer.config import CEPOConfig
 
@@ -133,14 +132,13 @@ def test_a_reason_for_a_difference_names_its_field(tmp_path: Path) -> None:
 
 
 RULE = """
-from cepo import register
-from cepo.credit.rules import Method, assign_cepo
-register(Method({name!r}, "mine", frozenset({{"plus", "minus"}}), assign_cepo))
+from cepo import Rule, credit_from, register
+register(Rule({name!r}, "mine", ("plus",), lambda inputs: credit_from(inputs, inputs.logp("plus"))))
 """
 
 
-def test_a_method_of_ones_own_in_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cepo.credit.rules.METHODS", dict(METHODS))
+@pytest.mark.usefixtures("own_registrations")
+def test_a_method_of_ones_own_in_a_recipe(tmp_path: Path) -> None:
     path = tmp_path / "rule.py"
     path.write_text(RULE.format(name="mine"))
     run, config = resolve(tmp_path, "--method", "mine", "--method_files", f"[{path}]")

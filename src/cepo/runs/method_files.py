@@ -38,4 +38,4 @@ def run_method_files(paths: Sequence[str]) -> None:
         except Exception as error:
             raise RuleError(f"method_files: {path} failed: {type(error).__name__}: {error}") from error
         if all(before.get(key) is method for key, method in rules.METHODS.items()):
-            raise RuleError(f"method_files: {path} registers no method: call cepo.register(Method(...)) in it")
+            raise RuleError(f"method_files: {path} registers no method: call cepo.register(Rule(...)) in it")
