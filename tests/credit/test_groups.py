@@ -144,7 +144,9 @@ def split(processes: int, size: int = 3) -> list[LocalGroups]:
                 for row in range(6)]  # fmt: skip
     each = 6 // processes
     return [
-        gather_groups(rollouts[p * each : (p + 1) * each], problems[p * each : (p + 1) * each], size, p, lambda _: rollouts)
+        gather_groups(
+            rollouts[p * each : (p + 1) * each], problems[p * each : (p + 1) * each], size, p, lambda _: rollouts
+        )
         for p in range(processes)
     ]
 

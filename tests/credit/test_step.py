@@ -82,7 +82,9 @@ def step(method: Rule, **more: Any) -> StepCredit:
 # --- what is scored ---------------------------------------------------------------------------------------
 
 
-def planned(method: Rule, rows: list[Row], references: dict[int, References], **more: Any) -> list[tuple[int, str, int]]:
+def planned(
+    method: Rule, rows: list[Row], references: dict[int, References], **more: Any
+) -> list[tuple[int, str, int]]:
     return [(r.row, r.prompt, r.k) for r in plan_scoring(rows, references, method, asking(), **more)]
 
 
@@ -281,7 +283,11 @@ def spying(seen: list[Inputs], *reads: Any, prompts: tuple[str, ...] = (), **mor
 
 def test_a_rule_is_handed_the_numbers_of_its_own_rows(seen: list[Inputs]) -> None:
     """Rows in another order than the batch's, and one of them dropped: every number must follow its row."""
-    rows = [row(2, 4, -1.0, 2, scores=[9.0, 8.0]), row(4, 5, 0.5, 3, scores=[3.0, 2.0, 1.0]), row(0, 4, 1.0, 4, scores=[1.0] * 4)]
+    rows = [
+        row(2, 4, -1.0, 2, scores=[9.0, 8.0]),
+        row(4, 5, 0.5, 3, scores=[3.0, 2.0, 1.0]),
+        row(0, 4, 1.0, 4, scores=[1.0] * 4),
+    ]
     logps = {index: {"student": torch.full((WIDTH,), -float(index))} for index in (2, 4, 0)}
     logps[4]["student"][1] = torch.nan
     advantage_B = torch.tensor([1.0, 0.0, -1.0, 0.0, 0.5, 0.0])

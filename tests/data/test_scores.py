@@ -66,7 +66,9 @@ def test_a_token_of_several_characters_is_scored_if_the_span_reaches_into_it() -
     reward = TokenReward(1.0, spans=[(2, 8, 1.0)])
     assert scores_of([("f", reward)], [1, 2, 3], decoded) == [0.0, 1.0, 0.0]
     reward = TokenReward(1.0, spans=[(8, 9, 1.0)])
-    assert scores_of([("f", reward)], [1, 2, 4, 3], decoded) == [0.0, 0.0, 1.0, 1.0], "an empty token stands where the next does"
+    assert scores_of([("f", reward)], [1, 2, 4, 3], decoded) == [0.0, 0.0, 1.0, 1.0], (
+        "an empty token stands where the next does"
+    )
 
 
 def test_halves_of_a_character_stand_where_it_does() -> None:
@@ -89,7 +91,11 @@ def test_a_span_of_any_characters_scores_their_bytes(text: str, first: int, last
 
 
 def test_functions_add() -> None:
-    assert scored(TokenReward(1.0, tokens=[1, 2, 3]), TokenReward(0.0, spans=[(1, 3, 0.5)]), text="abc") == [1, 2.5, 3.5]
+    assert scored(TokenReward(1.0, tokens=[1, 2, 3]), TokenReward(0.0, spans=[(1, 3, 0.5)]), text="abc") == [
+        1,
+        2.5,
+        3.5,
+    ]
     assert scored(text="abc") == [0.0, 0.0, 0.0]
 
 

@@ -266,7 +266,9 @@ def test_credit_stands_on_the_rows_that_have_it() -> None:
     credit = Credit(torch.zeros(2, 2), torch.ones(2, 2), torch.tensor([[9.0, 8.0], [7.0, 6.0]]))
     step = StepCredit(1, METHODS["cepo"], Knobs(0.5, 0.5), LocalGroups({}, {}), {})
     assert whole.with_credit(step) is whole
-    credited = whole.with_credit(StepCredit(1, METHODS["cepo"], Knobs(0.5, 0.5), LocalGroups({}, {}), {}, rows=[2, 0], credit=credit))
+    credited = whole.with_credit(
+        StepCredit(1, METHODS["cepo"], Knobs(0.5, 0.5), LocalGroups({}, {}), {}, rows=[2, 0], credit=credit)
+    )
     assert credited.advantages.tolist() == [[7.0, 6.0], [4.0, 4.0], [9.0, 8.0]]
     assert whole.advantages.dim() == 1
 

@@ -79,7 +79,9 @@ def names_in(tree: ast.AST) -> Iterator[str]:
 def defined_in(tree: ast.AST) -> set[str]:
     """Private names that a file makes itself."""
     functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    stored = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    stored = {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
     return functions | stored
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +10,14 @@ import torch
 from torch import Tensor
 
 import cepo.trainer.trainer as hook
-from cepo.credit.rules import METHODS, Credit, Inputs, Rule, credit_from, register
+from cepo.credit.rules import Credit, Inputs, Rule, credit_from, register
 from cepo.credit.step import StepCredit
 from cepo.data.scores import TokenReward
 from cepo.errors import RewardError
 from cepo.reports.traces import read_traces
 from tests.trainer.conftest import MakeTrainer, parameters
 
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    before = dict(METHODS)
-    yield
-    METHODS.clear()
-    METHODS.update(before)
+pytestmark = pytest.mark.usefixtures("own_registrations")
 
 
 def by_scores(inputs: Inputs) -> Credit:
@@ -40,11 +33,15 @@ def push(inputs: Inputs) -> Credit:
     """All right is good and all wrong is bad, whatever the group's mean says; the surer, the more."""
     credit = credit_from(inputs, torch.zeros(inputs.mask_BT.shape))
     sign_B1 = torch.where(inputs.verdict_B, 1.0, -1.0)[:, None]
-    return replace(credit, advantage_BT=inputs.advantage_B[:, None] + sign_B1 * inputs.mask_BT / (1 + inputs.entropy_BT))
+    return replace(
+        credit, advantage_BT=inputs.advantage_B[:, None] + sign_B1 * inputs.mask_BT / (1 + inputs.entropy_BT)
+    )
 
 
 SCORED = Rule("scored", "a test: scores from outside", (), by_scores, frozenset({"scores"}))
-BOTH = Rule("both", "a test", (), by_entropy, frozenset({"entropy", "scores", "pass_rate", "deviation", "reward", "verdict"}))
+BOTH = Rule(
+    "both", "a test", (), by_entropy, frozenset({"entropy", "scores", "pass_rate", "deviation", "reward", "verdict"})
+)
 PUSH = Rule("push", "a test", (), push, frozenset({"verdict", "entropy"}), acts_where_equal=True, keeps_sign=False)
 
 
@@ -171,7 +168,8 @@ def test_scores_go_with_their_rows_when_groups_are_resampled(
         calls.append(len(completions))
         first = len(calls) <= 2 and len(completions) == 16
         return [
-            TokenReward(1.0 if first else float(index % 2), tokens=mark(ids)) for index, ids in enumerate(completion_ids)
+            TokenReward(1.0 if first else float(index % 2), tokens=mark(ids))
+            for index, ids in enumerate(completion_ids)
         ]
 
     trainer: Any = make_trainer(

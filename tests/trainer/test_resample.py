@@ -57,7 +57,9 @@ def test_it_trains_on_more_live_groups_and_equals_a_forward(make_trainer: MakeTr
         trainer.current_gradient_accumulation_steps = 1
         assert torch.isfinite(trainer._compute_loss(trainer.model, batch))
     assert shares[0] < shares[1]
-    generated, replaced = (resampled._metrics["train"][f"resample/{name}"] for name in ("rows_generated", "groups_replaced"))
+    generated, replaced = (
+        resampled._metrics["train"][f"resample/{name}"] for name in ("rows_generated", "groups_replaced")
+    )
     assert generated
     assert sum(replaced) > 0
 
@@ -79,7 +81,11 @@ def test_half_groups_and_streams_are_refused() -> None:
     with pytest.raises(ValueError, match="= 6 is no multiple of num_generations=4"):
         check_resampling(config, None)
     config = SimpleNamespace(
-        per_device_train_batch_size=8, steps_per_generation=1, group_size=4, scale_rewards="group", log_completions=False
+        per_device_train_batch_size=8,
+        steps_per_generation=1,
+        group_size=4,
+        scale_rewards="group",
+        log_completions=False,
     )
     with pytest.raises(ValueError, match="not a stream"):
         check_resampling(config, iter([]))
