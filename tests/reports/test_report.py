@@ -162,7 +162,9 @@ def test_the_histogram_counts_recorded_evidence(make_run: MakeRun) -> None:
     assert (histogram["zero"][0], histogram["zero"][20], histogram["zero"][-1]) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("values", [[0.0, 1.0, -0.2345, 32.766], [32.9], [-45.25, 0.5], [math.inf, -math.inf, math.nan], []])
+@pytest.mark.parametrize(
+    "values", [[0.0, 1.0, -0.2345, 32.766], [32.9], [-45.25, 0.5], [math.inf, -math.inf, math.nan], []]
+)
 def test_packed_numbers_are_the_recorded_ones_to_three_decimals(values: list[float]) -> None:
     packed = pack(values)
     numbers = np.frombuffer(base64.b64decode(packed[1:]), "<i2" if packed[0] == "i" else "<f4")
