@@ -33,9 +33,9 @@ from tests.credit.strategies import Batch, batches
 
 RULES = [method for method in METHODS.values() if isinstance(method, Rule)]
 ACTIVE = [rule for rule in RULES if rule.assign is not None]
-OVER_RULES = pytest.mark.parametrize("rule", ACTIVE, ids=lambda rule: rule.name)
+pytestmark = pytest.mark.usefixtures("own_registrations")
 
-QUOTED = ["minus", "plus", "student"]
+OVER_RULES = pytest.mark.parametrize("rule", ACTIVE, ids=lambda rule: rule.name)
 
 
 class Read(Mapping[str, Tensor]):
@@ -125,7 +125,7 @@ def test_evidence_stands_on_masked_tokens_alone(rule: Rule, batch: Batch) -> Non
 
 @OVER_RULES
 def test_swapped_log_probs_are_seen(rule: Rule) -> None:
-    """Each prompt matters, and in the direction that the paper says: the first raises the evidence, the other lowers."""
+    """Each prompt matters, and in the direction that the paper says: the first raises, the other lowers."""
     first, second = rule.prompts
     batch = Batch(torch.ones(1), *[torch.zeros(1, 1)] * 3, torch.ones(1, 1), 0.5, 0.9)
     for raised, sign in ((first, 1), (second, -1)):
@@ -169,15 +169,6 @@ def test_evidence_below_the_dead_zone_is_nothing(rule: Rule, batch: Batch, thres
 
 Body = Callable[[Inputs], Any]
 NUMBER = count()
-
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    methods, sources = dict(METHODS), dict(SOURCES)
-    yield
-    for registry, before in ((METHODS, methods), (SOURCES, sources)):
-        registry.clear()
-        registry.update(before)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def rule_of(body: Body, prompts: tuple[str, ...] = ("plus",), **more: Any) -> Rule:
@@ -394,5 +385,5 @@ def test_a_registered_name_may_be_replaced_and_a_wrong_one_gets_the_nearest() ->
     again = rule_of(reading("plus"))
     register(again)
     assert get_method("mine") is again
-    with pytest.raises(RuleError, match="unknown method 'mien' .*did you mean 'mine'"):
+    with pytest.raises(RuleError, match=r"unknown method 'mien' .*did you mean 'mine'"):
         get_method("mien")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -159,25 +159,47 @@ def test_as_many_log_probs_as_requests() -> None:
 
 # --- credit -----------------------------------------------------------------------------------------------
 
-SHIFT = st.floats(-0.8, 0.8)
-KINDS = st.sampled_from(["one", "three", "rlsd"])
+KINDS = {"one": Told(("8",), "group"), "three": Told(("8", "9", "10"), "group"), "rlsd": Told((), "rlsd")}
 
 
-@pytest.mark.parametrize("method", ["cepo", "rlsd"])
-@given(data=st.data())
-def test_a_step_is_the_double_loops(method: str, data: st.DataObject) -> None:
-    """Several references, the fallback to the student, rows in any order, rows without credit and broken forwards."""
-    count, seed = data.draw(st.integers(1, 4)), data.draw(st.integers(0, 2**16))
+@dataclass(frozen=True)
+class Scene:
+    """Rows in any order, some with several references, some with none, and the log-probs of forwards."""
+
+    rows: list[Row]
+    references: dict[int, References]
+    requests: Sequence[ScoreRequest]
+    logp_NT: Tensor
+    mask_BT: Tensor
+    broken: set[int]
+
+    @property
+    def advantage_B(self) -> Tensor:
+        by_place = {r.index: r.advantage for r in self.rows}
+        return torch.tensor([by_place[index] for index in range(len(self.rows))], dtype=torch.float64)
+
+    def naively(self, method: str) -> list[naive.Row | None]:
+        told: list[naive.Told] = [{"minus": None} for _ in self.rows]
+        student: naive.Rows = [[] for _ in self.rows]
+        for request, logp_T in zip(self.requests, self.logp_NT.tolist(), strict=True):
+            if request.prompt == "student":
+                student[request.row] = logp_T
+            else:
+                told[request.row][request.prompt] = [*(told[request.row].get(request.prompt) or []), logp_T]
+        return naive.assign(method, told, student, self.advantage_B.tolist(), self.mask_BT.tolist(), 0.5, 0.5)
+
+
+@st.composite
+def scenes(draw: st.DrawFn, method: str) -> Scene:
+    count, seed = draw(st.integers(1, 4)), draw(st.integers(0, 2**16))
     rng = Random(seed)
-    order = data.draw(st.permutations(range(count)))
-    kinds = [data.draw(KINDS) for _ in range(count)]
-    broken = {index for index in range(count) if data.draw(st.integers(0, 4)) == 0}
-    texts = {"one": ("8",), "three": ("8", "9", "10"), "rlsd": ()}
-    told: dict[int, References] = {}
-    for index in range(count):
-        minus = Told(texts[kinds[index]], "rlsd" if kinds[index] == "rlsd" else "group")
-        told[index] = {"plus": PLUS, "minus": minus} if method == "cepo" else {"plus": PLUS}
+    kinds = [draw(st.sampled_from(sorted(KINDS))) for _ in range(count)]
+    broken = {index for index in range(count) if draw(st.integers(0, 4)) == 0}
+    told: dict[int, References] = {index: {"plus": PLUS, "minus": KINDS[kind]} for index, kind in enumerate(kinds)}
+    if method == "rlsd":
+        told = {index: {"plus": PLUS} for index in told}
     lengths = [rng.randrange(1, WIDTH + 1) for _ in range(count)]
+    order = draw(st.permutations(range(count)))
     rows = [row(index, advantage=rng.choice([-2.0, -0.5, 0.75, 1.5]), tokens=lengths[index]) for index in order]
     requests = plan_scoring(rows, told, rule(method), asking(), with_student=range(count))
     logp_NT = random_logps(requests, seed).double()
@@ -185,34 +207,24 @@ def test_a_step_is_the_double_loops(method: str, data: st.DataObject) -> None:
         if request.row in broken and request.prompt == "plus":
             logp_T[rng.randrange(lengths[request.row])] = rng.choice([torch.nan, -torch.inf, torch.inf])
         logp_T[lengths[request.row] :] = torch.nan  # padding may hold anything
-    by_row = {r.index: r for r in rows}
-    advantage_B = torch.tensor([by_row[index].advantage for index in range(count)], dtype=torch.float64)
     mask_BT = torch.arange(WIDTH) < torch.tensor(lengths)[:, None]
-    got = assign_credit(step(rule(method)), rows, logps_by_prompt(requests, logp_NT, told), advantage_B, mask_BT)
+    return Scene(rows, told, requests, logp_NT, mask_BT, broken)
 
-    parts: list[naive.Told] = [{} for _ in range(count)]
-    student: naive.Rows = [[] for _ in range(count)]
-    for request, logp_T in zip(requests, logp_NT.tolist(), strict=True):
-        if request.prompt == "student":
-            student[request.row] = logp_T
-        else:
-            parts[request.row].setdefault(request.prompt, [])
-            own = parts[request.row][request.prompt]
-            assert own is not None
-            own.append(logp_T)
-    for index in range(count):
-        if method == "cepo" and kinds[index] == "rlsd":
-            parts[index]["minus"] = None
-    expected = naive.assign(method, parts, student, advantage_B.tolist(), mask_BT.int().tolist(), 0.5, 0.5)
-    assert got.nonfinite == len(broken) == sum(own is None for own in expected)
-    assert got.scored == count
-    assert list(got.rows) == [index for index in order if expected[index] is not None]
-    if got.credit is None:
-        assert not got.rows
-        return
-    for place, index in enumerate(got.rows):
-        want = torch.tensor(expected[index], dtype=torch.float64)
-        torch.testing.assert_close(got.credit.advantage_BT[place], want)
+
+@pytest.mark.parametrize("method", ["cepo", "rlsd"])
+@given(data=st.data())
+def test_a_step_is_the_double_loops(method: str, data: st.DataObject) -> None:
+    """Several references, the fallback to the student, rows in any order, and broken forwards, dropped and counted."""
+    scene = data.draw(scenes(method))
+    logps = logps_by_prompt(scene.requests, scene.logp_NT, scene.references)
+    got = assign_credit(step(rule(method)), scene.rows, logps, scene.advantage_B, scene.mask_BT)
+    expected = scene.naively(method)
+    assert got.nonfinite == len(scene.broken) == expected.count(None)
+    assert got.scored == len(scene.rows)
+    assert list(got.rows) == [own.index for own in scene.rows if expected[own.index] is not None]
+    found_BT = got.credit.advantage_BT if got.credit is not None else torch.zeros(0, WIDTH)
+    for found_T, index in zip(found_BT, got.rows, strict=True):
+        torch.testing.assert_close(found_T, torch.tensor(expected[index], dtype=torch.float64))
 
 
 def test_the_fallback_of_cepo_is_rlsd_to_the_bit() -> None:
@@ -269,8 +281,8 @@ def test_rows_without_scores_are_left_out_of_a_rule_that_reads_them() -> None:
 
 
 @pytest.fixture
-def seen() -> Iterator[list[Inputs]]:
-    yield []
+def seen() -> list[Inputs]:
+    return []
 
 
 def spying(seen: list[Inputs], *reads: Any, prompts: tuple[str, ...] = (), **more: Any) -> Rule:

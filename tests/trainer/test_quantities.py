@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +10,14 @@ import torch
 from torch import Tensor
 
 import cepo.trainer.trainer as hook
-from cepo.credit.rules import METHODS, Credit, Inputs, Rule, credit_from, register
+from cepo.credit.rules import Credit, Inputs, Rule, credit_from, register
 from cepo.credit.step import StepCredit
 from cepo.data.scores import TokenReward
 from cepo.errors import RewardError
 from cepo.reports.traces import read_traces
 from tests.trainer.conftest import MakeTrainer, parameters
 
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    before = dict(METHODS)
-    yield
-    METHODS.clear()
-    METHODS.update(before)
+pytestmark = pytest.mark.usefixtures("own_registrations")
 
 
 def by_scores(inputs: Inputs) -> Credit:

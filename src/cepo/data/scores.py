@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from os.path import commonprefix
 from typing import Any
 
 from cepo.errors import RewardError
@@ -106,4 +105,4 @@ def _from_spans(
 
 def _settled(begun: str, whole: str) -> int:
     """Characters of the whole text that its beginning has; a character of which a part is missing is another one."""
-    return len(commonprefix([begun, whole]))
+    return next((at for at, (a, b) in enumerate(zip(begun, whole, strict=False)) if a != b), len(begun))
