@@ -25,7 +25,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-browser: install
-	$(BIN)/python -m pytest -m browser tests/reports tests/test_docs.py
+	$(BIN)/python -m pytest -m browser tests/reports tests/package/test_docs.py
 
 # ZeRO-2 and ZeRO-3 on two processes; installs DeepSpeed into .venv.
 test-deepspeed: install
