@@ -13,11 +13,11 @@ from cepo.evaluate import load_generations
 from cepo.lab.compare.evaluation import Task, base_tasks, tasks, write_tasks
 from cepo.lab.compare.experiment import Arm, Experiment, load_experiment
 from cepo.lab.compare.plan import Plan, Run, check_data, check_recorded, make_plan, record
-from cepo.lab.compare.progress import shown
 from cepo.lab.compare.report import write_report
 from cepo.lab.compare.results import read_results
 from cepo.lab.compare.reuse import Shelf
-from cepo.lab.compare.runner import Failure, Job, run_jobs
+from cepo.lab.jobs import Failure, Job, run_jobs
+from cepo.lab.progress import shown
 
 __all__ = ["Selected", "compare"]
 
@@ -162,7 +162,7 @@ def _train(plan: Plan, runs: Sequence[Run], title: str, failed: dict[str, str], 
         Job(
             name=run.name,
             folder=run.folder,
-            log="train",
+            log=run.folder / "train.log",
             command=[sys.executable, "-m", "cepo.cli", "train", "--config", str(run.folder / "recipe.yaml")],
             prepare=lambda run=run: record(run),
             done=lambda run=run: run.finished,
@@ -191,7 +191,7 @@ def _worker(folder: Path, given: Sequence[Task]) -> Job:
     return Job(
         name=folder.name,
         folder=folder,
-        log="evaluate",
+        log=folder / "evaluate.log",
         command=[sys.executable, "-m", "cepo.lab.compare.evaluation", str(path)],
         prepare=lambda: write_tasks(given, path),
         done=lambda: all(task.finished for task in given),

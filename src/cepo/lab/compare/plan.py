@@ -15,7 +15,7 @@ from cepo.credit.rules import get_method
 from cepo.data.datasets import load_data
 from cepo.data.rewards import get_reward
 from cepo.lab.compare.experiment import Arm, Experiment, ExperimentError
-from cepo.lab.compare.runner import LOCK
+from cepo.lab.jobs import LOCK
 from cepo.models.embedded import resolve
 from cepo.runs.folder import write_atomically
 from cepo.runs.identity import digest

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cepo.lab.compare.experiment import ExperimentError
 from cepo.lab.compare.plan import RECORD, Run, changed_fields
-from cepo.lab.compare.runner import LOCK
+from cepo.lab.jobs import LOCK
 
 __all__ = ["Shelf"]
 
