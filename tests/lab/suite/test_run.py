@@ -49,9 +49,7 @@ def test_a_failed_benchmark_leaves_the_others_and_runs_again_alone(lmms, model, 
 def test_results_measured_otherwise_are_not_mixed_in(lmms, model, tmp_path) -> None:
     out = tmp_path / "out"
     run_suite(PAPER, [str(model)], lmms.settings(), out, print)
-    with pytest.raises(
-        RunFolderError, match=r"result\.json was measured with limit=None, this run has 4"
-    ):
+    with pytest.raises(RunFolderError, match=r"result\.json was measured with limit=None, this run has 4"):
         run_suite(PAPER, [str(model)], lmms.settings(limit=4), out, print)
     (model / "model.safetensors").write_bytes(b"trained on")
     with pytest.raises(RunFolderError, match="measured with other weights"):
