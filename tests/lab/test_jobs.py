@@ -84,6 +84,13 @@ def test_what_is_done_is_not_repeated(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "result").read_text() == "then"
 
 
+def test_the_lock_names_the_process(tmp_path: Path) -> None:
+    named = f"import os, pathlib, time; time.sleep(0.5); here = pathlib.Path({str(tmp_path / 'a')!r}); "
+    named += "(here / 'result').write_text(str(int((here / 'lock').read_text()) == os.getpid()))"
+    run_jobs([job(tmp_path / "a", named)], 1, silent)
+    assert (tmp_path / "a" / "result").read_text() == "True"
+
+
 def test_no_more_than_allowed_run_at_once(tmp_path: Path) -> None:
     seen: list[list[str]] = []
     jobs = [writing(tmp_path / name, seconds=0.3) for name in "abc"]

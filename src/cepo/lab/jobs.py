@@ -234,6 +234,7 @@ def _launch(job: Job, lock: IO[str]) -> subprocess.Popen[bytes]:
         )
     lock.truncate(0)
     lock.write(f"{process.pid}\n")
+    lock.flush()
     return process
 
 

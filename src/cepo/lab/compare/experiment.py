@@ -195,8 +195,7 @@ def _sentence(error: ValidationError) -> str:
     if kind == "extra_forbidden":
         part = _PARTS.get(str(place[0]), Experiment) if len(place) > 1 else Experiment
         known = [entry.alias or name for name, entry in part.model_fields.items()]
-        *_, name = place
-        return f"{where}: unknown field{did_you_mean(str(name), known)}"
+        return f"{where}: unknown field{did_you_mean(str([*place][-1]), known)}"
     if kind == "missing":
         return f"{where} is missing"
     if kind == "value_error":
