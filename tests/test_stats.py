@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cepo.stats import (
+    Difference,
+    Estimate,
     cluster_values,
     clustered_interval,
     crossed_difference,
     holm,
     majority_vote,
     mean_interval,
+    p_text,
     paired_difference,
     pass_at_k,
     wilson_interval,
@@ -84,6 +87,22 @@ def test_confidence_is_a_probability(confidence):
     for call in (lambda: wilson_interval(1, 2, confidence), lambda: mean_interval([1.0, 2.0], confidence)):
         with pytest.raises(ValueError, match=f"got {confidence}"):
             call()
+
+
+def test_an_estimate_is_printed_in_one_way():
+    estimate = Estimate(0.42, 0.398, 0.4412)
+    assert estimate.text() == "42.0 [39.8, 44.1]"
+    assert estimate.text(2, scale=1.0, sign=True) == "+0.42 [+0.40, +0.44]"
+    assert estimate.text(unit="%") == "42.0% [39.8%, 44.1%]"
+    assert Difference(-0.05, -0.08, -0.02, 0.01).estimate.interval_text(sign=True) == "[-8.0, -2.0]"
+    assert (Estimate(1.0).text(), Estimate(1.0).interval_text()) == ("100.0", "")
+    assert [p_text(p) for p in (0.0123, 0.001, 0.0009, 0.0)] == ["0.012", "0.001", "<0.001", "<0.001"]
+
+
+def test_an_estimate_says_on_which_side_of_zero_it_lies():
+    cases = [(2.0, 1.0, 3.0), (-2.0, -3.0, -1.0), (0.1, -1.0, 1.0), (1.0, 0.0, 2.0), (0.1, None, None)]
+    assert [Estimate(*case).side for case in cases] == [1, -1, 0, 0, None]
+    assert [Estimate(*case).bounds for case in cases[-2:]] == [(0.0, 2.0), (0.1, 0.1)]
 
 
 def test_mean_interval_by_hand():

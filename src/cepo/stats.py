@@ -3,23 +3,48 @@
 import math
 import operator
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.stats import binomtest
+from scipy.stats import t as students_t
 
 _ROUNDING = 1e-12
 """A standard error this much smaller than its mean is rounding: the values are equal."""
+LEAST_P = 0.001
+"""Smaller p-values are shown as smaller than this: no p-value is 0."""
 
 
 class Estimate(NamedTuple):
-    """A mean and its two-sided confidence interval, in the unit of the values."""
+    """A mean and its two-sided confidence interval, in the unit of the values; None: too few values for one."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval's ends; the mean twice where there is no interval."""
+        return (self.mean, self.mean) if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def side(self) -> int | None:
+        """Of 0 on which the whole interval lies, 1 or -1; 0 where it holds 0, None without an interval."""
+        if self.low is None or self.high is None:
+            return None
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+    def text(self, digits: int = 1, *, scale: float = 100.0, sign: bool = False, unit: str = "") -> str:
+        """`42.0 [39.8, 44.1]`: times `scale`, with a plus where `sign`, `unit` after every number."""
+        mean = _number(self.mean, digits, scale, sign, unit)
+        return f"{mean} {self.interval_text(digits, scale=scale, sign=sign, unit=unit)}".rstrip()
+
+    def interval_text(self, digits: int = 1, *, scale: float = 100.0, sign: bool = False, unit: str = "") -> str:
+        """The interval alone; empty where there is none."""
+        if self.low is None or self.high is None:
+            return ""
+        return "[{}, {}]".format(*(_number(end, digits, scale, sign, unit) for end in (self.low, self.high)))
 
 
 class Difference(NamedTuple):
@@ -29,6 +54,15 @@ class Difference(NamedTuple):
     low: float
     high: float
     p: float
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.mean, self.low, self.high)
+
+
+def p_text(p: float) -> str:
+    """`0.012`, or `<0.001`."""
+    return f"{p:.2g}" if p >= LEAST_P else f"<{LEAST_P}"
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -42,13 +76,10 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimat
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"need 0 <= successes <= n and n >= 1, got successes={successes}, n={n}")
-    z = NormalDist().inv_cdf(_upper(confidence))
-    p = successes / n
-    shrink = 1 + z**2 / n
-    centre = (p + z**2 / (2 * n)) / shrink
-    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / shrink
+    _check_confidence(confidence)
+    p, (low, high) = successes / n, binomtest(successes, n).proportion_ci(confidence, method="wilson")
     # At 0 or n successes a bound is 0 or 1 exactly, up to the rounding that min and max take off.
-    return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))
+    return Estimate(p, max(0.0, min(p, float(low))), min(1.0, max(p, float(high))))
 
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Estimate:
@@ -59,10 +90,7 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Estimate
     Raises:
         ValueError: fewer than two values, a value that is not finite, confidence outside (0, 1).
     """
-    vector = _vector("values", values)
-    mean, error = float(vector.mean()), _standard_error(vector)
-    half = float(stdtrit(len(vector) - 1, _upper(confidence))) * error
-    return Estimate(mean, mean - half, mean + half)
+    return _of_sample(_vector("values", values), confidence).estimate
 
 
 def clustered_interval(values_by_problem: Iterable[Iterable[float]], confidence: float = 0.95) -> Estimate:
@@ -93,12 +121,7 @@ def paired_difference(a: Iterable[float], b: Iterable[float], confidence: float 
     first, second = _vector("a", a), _vector("b", b)
     if len(first) != len(second):
         raise ValueError(f"pairs need equal lengths, got {len(first)} and {len(second)}")
-    difference = first - second
-    mean, low, high = mean_interval(difference, confidence)
-    error = _standard_error(difference)
-    if error == 0.0:
-        return Difference(mean, low, high, p=1.0 if mean == 0.0 else 0.0)
-    return Difference(mean, low, high, p=_two_sided(mean / error, len(difference) - 1))
+    return _of_sample(first - second, confidence)
 
 
 def cluster_values(values: Iterable[float], clusters: Iterable[Hashable]) -> list[float]:
@@ -138,7 +161,6 @@ def crossed_difference(differences: Iterable[Iterable[float]], confidence: float
     Raises:
         ValueError: fewer than two seeds or problems, rows of unequal length, a value that is not finite.
     """
-    upper = _upper(confidence)
     rows = [_vector(f"differences of seed {index}", row) for index, row in enumerate(differences)]
     if len(rows) < 2:
         raise ValueError(f"differences: need at least 2 seeds, got {len(rows)}")
@@ -153,13 +175,9 @@ def crossed_difference(differences: Iterable[Iterable[float]], confidence: float
     ms_problem = seeds * float(by_problem.var(ddof=1))
     ms_rest = float((rest**2).sum()) / rest_df
     spread = max(ms_seed + ms_problem - ms_rest, ms_seed, ms_problem)
-    error = math.sqrt(spread / table.size)
-    if error <= _ROUNDING * abs(mean) or spread == 0.0:
-        return Difference(mean, mean, mean, p=1.0 if mean == 0.0 else 0.0)
     squares = ((ms_seed, seeds - 1), (ms_problem, problems - 1), (ms_rest, rest_df))
-    df = max(1, int(1 / sum((square / spread) ** 2 / free for square, free in squares)))
-    half = float(stdtrit(df, upper)) * error
-    return Difference(mean, mean - half, mean + half, p=_two_sided(mean / error, df))
+    freedom = 1 / sum((square / spread) ** 2 / free for square, free in squares) if spread else 1
+    return _students(mean, math.sqrt(spread / table.size), max(1, int(freedom)), confidence)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -216,15 +234,13 @@ def majority_vote(answers: Sequence[str | None], same: Callable[[str, str], bool
     return max(votes, key=votes.__getitem__, default=None)
 
 
-def _two_sided(t: float, df: int) -> float:
-    """P(|T| >= |t|) of Student's distribution."""
-    return 2.0 * float(stdtr(df, -abs(t)))
+def _number(value: float, digits: int, scale: float, sign: bool, unit: str) -> str:
+    return f"{scale * value:{'+' if sign else ''}.{digits}f}{unit}"
 
 
-def _upper(confidence: float) -> float:
+def _check_confidence(confidence: float) -> None:
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
-    return (1.0 + confidence) / 2.0
 
 
 def _vector(name: str, values: Iterable[float], at_least: int = 2) -> NDArray[np.float64]:
@@ -236,5 +252,16 @@ def _vector(name: str, values: Iterable[float], at_least: int = 2) -> NDArray[np
     return vector
 
 
-def _standard_error(vector: NDArray[np.float64]) -> float:
-    return float(vector.std(ddof=1)) / math.sqrt(len(vector))
+def _of_sample(vector: NDArray[np.float64], confidence: float) -> Difference:
+    """The mean of independent values against 0."""
+    error = float(vector.std(ddof=1)) / math.sqrt(len(vector))
+    return _students(float(vector.mean()), error, len(vector) - 1, confidence)
+
+
+def _students(mean: float, error: float, df: int, confidence: float) -> Difference:
+    """Student's interval and two-sided p-value against 0 of a mean with its standard error."""
+    _check_confidence(confidence)
+    if error <= _ROUNDING * abs(mean):
+        return Difference(mean, mean, mean, p=1.0 if mean == 0.0 else 0.0)
+    low, high = students_t.interval(confidence, df, loc=mean, scale=error)
+    return Difference(mean, float(low), float(high), p=float(2 * students_t.sf(abs(mean / error), df)))

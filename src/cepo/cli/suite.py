@@ -26,10 +26,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: every benchmark has a result; 1: some failed, the table holds the others."""
-    from cepo.lab.suite import SUITES, Settings, make_table, run_suite
+    from cepo.lab.suite import SUITES, Settings, run_suite
     from cepo.lab.suite.environment import find_python
     from cepo.lab.suite.run import planned_commands
-    from cepo.lab.suite.table import read_published
+    from cepo.lab.suite.table import make_table, read_published, save_table, to_markdown
 
     suite = SUITES[options.suite]
     published = None if options.published is None else read_published(options.published, suite)
@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     outcomes = run_suite(suite, options.models, settings, out, say)
     table = make_table(suite, outcomes, published)
-    table.save(out)
-    print(table.to_markdown())
+    save_table(table, out)
+    print(to_markdown(table))
     say(f"wrote {out / 'table'}.md, .csv and .json")
     failed = sum(outcome.measured is None for outcome in outcomes)
     if failed:

@@ -56,11 +56,10 @@ def print_summary(summary: RunSummary, folder: Path) -> None:
     print(f"\nNext: cepo eval {folder}/model --samples 4\n      cepo train --config recipes/tiny/grpo.yaml")
 
 
-def _percent(estimate: Score | Difference) -> str:
-    mean = f"{100 * estimate.mean:5.1f}%"
-    if estimate.low is None or estimate.high is None:  # one problem
-        return mean
-    return f"{mean}  [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+def _percent(found: Score | Difference) -> str:
+    from cepo.stats import Estimate
+
+    return Estimate(found.mean, found.low, found.high).text(unit="%")
 
 
 def _shown(values: Mapping[str, float], name: str) -> str:

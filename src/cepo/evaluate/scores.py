@@ -10,7 +10,7 @@ from typing import Any
 from cepo.answers import same_answer
 from cepo.errors import RecordError, SettingError
 from cepo.evaluate.records import Generation
-from cepo.stats import clustered_interval, majority_vote, pass_at_k
+from cepo.stats import Estimate, clustered_interval, majority_vote, pass_at_k
 
 __all__ = ["EvalReport", "Rates", "Score", "format_families", "format_report", "report"]
 
@@ -187,6 +187,4 @@ def _percent(share: float) -> str:
 
 
 def _interval(score: Score) -> str:
-    if score.low is None or score.high is None:
-        return "-"
-    return f"[{_percent(score.low)}, {_percent(score.high)}]"
+    return Estimate(score.mean, score.low, score.high).interval_text(unit="%") or "-"

@@ -12,17 +12,15 @@ The weights in the package came from the default arguments; the log stands besid
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import torch
 from datasets import Dataset
@@ -30,7 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import HfArgumentParser, Qwen3VLForConditionalGeneration
 
 from cepo.credit.prompts import ANSWER_TEMPLATE, TeacherPrompts
 from cepo.data.rows import INSTRUCTION, problem_row, user_prompt
@@ -42,6 +40,8 @@ from cepo.models.embedded import build_model, build_processor
 from cepo.models.processor import ImageOnlyProcessor
 
 PAD_LABEL = -100
+Messages = list[dict[str, object]]
+Log = list[dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -99,18 +99,18 @@ def examples(settings: Settings, processor: ImageOnlyProcessor) -> Iterator[Exam
         yield Example(prompts.prompt_ids(prompt, ids, reference), completion, image)
 
 
-def _render(processor: ImageOnlyProcessor, prompt: Any) -> str:
-    return processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+def _render(processor: ImageOnlyProcessor, prompt: Messages) -> str:
+    rendered = processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)  # pyright: ignore[reportArgumentType]
+    return str(rendered)
 
 
-def _student_ids(processor: ImageOnlyProcessor, draft: Draft, image: Image.Image) -> tuple[list[int], Any]:
+def _student_ids(processor: ImageOnlyProcessor, draft: Draft, image: Image.Image) -> tuple[list[int], Messages]:
     text = user_prompt(draft.question)[0]["content"]
-    prompt = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": text}]}]
-    rendered = _render(processor, prompt)
-    patches = (image.width // processor.image_processor.patch_size) * (
-        image.height // processor.image_processor.patch_size
-    )
-    rendered = rendered.replace(processor.image_token, processor.image_token * patches)
+    content = [{"type": "image", "image": image}, {"type": "text", "text": text}]
+    prompt: Messages = [{"role": "user", "content": content}]
+    side = processor.image_processor.patch_size
+    patches = (image.width // side) * (image.height // side)
+    rendered = _render(processor, prompt).replace(processor.image_token, processor.image_token * patches)
     return processor.tokenizer(rendered, add_special_tokens=False)["input_ids"], prompt
 
 
@@ -199,7 +199,7 @@ def warm_start(settings: Settings, out: Path) -> None:
     processor = build_processor(corpus())
     model = build_model(processor, settings.seed)
     model.set_attn_implementation("eager")  # faster than sdpa's backward for this shape on a CPU
-    log: list[dict[str, Any]] = [{"settings": asdict(settings), "torch": torch.__version__}]
+    log: Log = [{"settings": asdict(settings), "torch": torch.__version__}]
     log.append({"phase": "probe", "accuracy": train_probe(model, processor, settings)})
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     stream = examples(settings, processor)
@@ -217,49 +217,26 @@ def warm_start(settings: Settings, out: Path) -> None:
         bar.set_postfix(loss=f"{loss.item():.3f}")
         if (step + 1) % settings.evaluate_every == 0:
             rates = pass_rates(model, processor, settings)
-            log.append(
-                {
-                    "step": step + 1,
-                    "loss": loss.item(),
-                    "seconds": round(time.time() - started),
-                    "pass_rate": rates,
-                }
-            )
+            seconds = round(time.time() - started)
+            log.append({"step": step + 1, "loss": loss.item(), "seconds": seconds, "pass_rate": rates})
             tqdm.write(json.dumps(log[-1]))
             save(model, processor, log, out)
-    log.append(
-        {
-            "phase": "blank images",
-            "pass_rate": pass_rates(model, processor, settings, blank=True),
-        }
-    )
+    log.append({"phase": "blank images", "pass_rate": pass_rates(model, processor, settings, blank=True)})
     save(model, processor, log, out)
 
 
-def save(
-    model: Qwen3VLForConditionalGeneration,
-    processor: ImageOnlyProcessor,
-    log: list[dict[str, Any]],
-    out: Path,
-) -> None:
+def save(model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, log: Log, out: Path) -> None:
     """Write weights (safetensors, fp32), processor and log."""
     model.save_pretrained(out)
     processor.save_pretrained(out)
     (out / "warm_start_log.json").write_text(json.dumps(log, indent=1) + "\n")
 
 
-def _read(default: Any) -> Any:
-    """How a setting's text becomes its value."""
-    return (lambda text: text.lower() in ("1", "true", "yes")) if isinstance(default, bool) else type(default)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Warm-start the embedded model.")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = HfArgumentParser(Settings, description="Warm-start the embedded model.")  # pyright: ignore[reportArgumentType]
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, processor and log")
-    for name, value in asdict(Settings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=_read(value), default=value)
-    arguments = vars(parser.parse_args())
-    warm_start(out=arguments.pop("out"), settings=Settings(**arguments))
+    settings, others = parser.parse_args_into_dataclasses(arguments)
+    warm_start(settings, others.out)
 
 
 if __name__ == "__main__":

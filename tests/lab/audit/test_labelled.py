@@ -17,7 +17,7 @@ def target(decisive, right, wrong_from=None, problem=0):
     chars = tuple((t, t + 1) for t in range(len(decisive)))
     labels = TokenLabels(np.array(decisive, dtype=bool), wrong_from)
     rollout = Rollout(text, "1", right, float(right))
-    return Target(problem, "sampled", tuple(range(len(decisive))), text, chars, rollout, labels, truncated=False)
+    return Target(problem, tuple(range(len(decisive))), text, chars, rollout, labels, truncated=False)
 
 
 def measured(targets, evidence, weight_RP=ONE, clip=0.5):
@@ -98,7 +98,7 @@ def test_profile_takes_means_by_position():
 
 def test_targets_without_labels_are_refused():
     plain = target([1], right=True)
-    bare = Target(4, "sampled", (1,), "text", ((0, 4),), plain.rollout, None, truncated=False)
+    bare = Target(4, (1,), "text", ((0, 4),), plain.rollout, None, truncated=False)
     with pytest.raises(ValueError, match="problem 4"):
         gather_tokens([plain, bare])
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cepo.lab.audit.metrics import (
-    Measured,
     auroc,
     average_precision,
     quantile,
@@ -17,29 +18,14 @@ from cepo.lab.audit.metrics import (
     spearman,
     summarise,
 )
+from cepo.stats import Estimate
 
 ONE = np.ones((1, 1))
 
 
-def naive_auroc(scores, labels):
-    hits = [score for score, hit in zip(scores, labels, strict=True) if hit]
-    misses = [score for score, hit in zip(scores, labels, strict=True) if not hit]
-    wins = sum(1.0 if hit > miss else 0.5 if hit == miss else 0.0 for hit in hits for miss in misses)
-    return wins / (len(hits) * len(misses))
-
-
-def naive_average_precision(scores, labels):
-    """Every threshold in turn, from the highest: recall gained times precision there."""
-    total, value, seen = sum(labels), 0.0, 0
-    for threshold in sorted(set(scores), reverse=True):
-        above = [hit for s, hit in zip(scores, labels, strict=True) if s >= threshold]
-        value += (sum(above) - seen) / total * sum(above) / len(above)
-        seen = sum(above)
-    return value
-
-
-def naive_ranks(values):
-    return [sum(o < v for o in values) + (sum(o == v for o in values) + 1) / 2 for v in values]
+def naive_quantile(values, share):
+    """The smallest value that at least `share` of the values do not exceed."""
+    return next(value for value in sorted(values) if sum(o <= value for o in values) >= share * len(values))
 
 
 def arrays(scores, labels, problems=None):
@@ -68,23 +54,32 @@ def test_weights_are_repeats(rows, weights):
     times = np.array(weights)[problems]
     repeated = [np.repeat(values, times) for values in (scores, labels)]
     weight_RP = np.array([[1.0, 1.0, 1.0], [float(w) for w in weights]])
-    for ours, naive in ((auroc, naive_auroc), (average_precision, naive_average_precision)):
+    for ours, oracle in ((auroc, roc_auc_score), (average_precision, average_precision_score)):
         values = ours(scores, labels, problems, weight_RP)
-        assert values[0] == pytest.approx(naive(scores.tolist(), labels.tolist()))
+        assert values[0] == pytest.approx(oracle(labels, scores), abs=1e-9)
         if repeated[1].any() and not repeated[1].all():
-            assert values[1] == pytest.approx(naive(repeated[0].tolist(), repeated[1].tolist()))
+            assert values[1] == pytest.approx(oracle(*repeated[::-1]), abs=1e-9)
+            assert values[1] == pytest.approx(oracle(labels, scores, sample_weight=times), abs=1e-9)
+        elif ours is average_precision and len(repeated[1]):
+            assert math.isnan(values[1]) or values[1] == 1.0
         else:
-            assert math.isnan(values[1]) or ours is average_precision
+            assert math.isnan(values[1])
+    for share in (0.5, 0.9):
+        found = quantile(scores, share, problems, weight_RP)[1]
+        assert math.isnan(found) if not len(repeated[0]) else found == naive_quantile(repeated[0].tolist(), share)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=20))
-def test_spearman_is_the_correlation_of_middle_ranks(points):
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=20), st.integers(0, 3))
+def test_spearman_is_scipy_s_of_the_repeated_values(points, times):
     x, y = (np.array(column, dtype=float) for column in zip(*points, strict=True))
-    value = spearman(x, y, np.zeros(len(x), dtype=np.int64), ONE)[0]
-    if len(set(x)) == 1 or len(set(y)) == 1:
-        assert math.isnan(value)
-    else:
-        assert value == pytest.approx(np.corrcoef(naive_ranks(x), naive_ranks(y))[0, 1])
+    problems = np.array([0, *[1] * (len(points) - 1)])
+    values = spearman(x, y, problems, np.array([[1.0, 1.0], [2.0, times]]))
+    for value, repeats in zip(values, (np.ones(len(x), dtype=int), np.where(problems, times, 2)), strict=True):
+        drawn = np.repeat(x, repeats), np.repeat(y, repeats)
+        if any(len(set(column)) < 2 for column in drawn):
+            assert math.isnan(value)
+        else:
+            assert value == pytest.approx(spearmanr(*drawn).statistic, abs=1e-9)
 
 
 def test_ratio_weighs_problems():
@@ -98,7 +93,8 @@ def test_nothing_to_measure_is_nan():
     assert math.isnan(auroc(*empty, ONE)[0])
     assert math.isnan(average_precision(*empty, ONE)[0])
     assert math.isnan(auroc(*arrays([1, 2], [True, True]), ONE)[0])
-    assert summarise(np.array([np.nan, 1.0]), 5) == Measured(None, None, None, 5)
+    assert summarise(np.array([np.nan, 1.0]), 5) is None
+    assert summarise(np.array([0.5, 1.0, 2.0]), 1) == Estimate(0.5)
 
 
 def test_bootstrap_is_seeded_and_starts_with_the_data():
@@ -119,14 +115,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     for trial in range(60):
         values = rng.normal(size=40)[problems] + rng.normal(size=200)
         measured = summarise(ratio(values, np.ones(200), problems, resamples(40, 200, trial)), 40)
+        assert measured is not None
         assert measured.low is not None
         assert measured.high is not None
         covered += measured.low <= 0 <= measured.high
     assert 52 <= covered <= 60
-
-
-def test_an_interval_says_how_far_it_stays_from_zero():
-    assert Measured(2.0, 1.0, 3.0, 9).excludes == 1.0
-    assert Measured(-2.0, -3.0, -1.0, 9).excludes == -1.0
-    assert Measured(0.1, -1.0, 1.0, 9).excludes == 0.0
-    assert Measured(0.1, None, None, 1).excludes is None

@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from cepo.data.datasets import DataSpec
 from cepo.data.rows import problem_row
-from cepo.data.sources import DataError
+from cepo.errors import DataError
 from cepo.geometry import generate
 from cepo.lab.audit.problems import load_problems
 

@@ -12,7 +12,7 @@ from cepo.lab.audit.variants import ASKING, Asking
 
 def target(answer, gold="1", problem=0):
     rollout = Rollout(f"text {answer}", answer, answer == gold, float(answer == gold))
-    return Target(problem, "sampled", (1, 2), "text", ((0, 1), (1, 4)), rollout, None, truncated=False)
+    return Target(problem, (1, 2), "text", ((0, 1), (1, 4)), rollout, None, truncated=False)
 
 
 def group(answers):

@@ -13,7 +13,7 @@ import yaml
 from cepo.evaluate import Generation, save_generations
 from cepo.lab.compare.derivation import Derivation
 from cepo.lab.compare.results import Outcome, Results, RunResult
-from cepo.lab.compare.runner import Failure, Job
+from cepo.lab.jobs import Failure, Job
 
 RECIPE: dict[str, Any] = {
     "model": "tiny",
@@ -119,10 +119,10 @@ class PlayedJobs:
                 continue
             job.folder.mkdir(parents=True, exist_ok=True)
             job.prepare()
-            if job.log == "evaluate":
+            if job.log.stem == "evaluate":
                 self._evaluate(job.folder)
             elif job.name in self.fails:
-                failures[job.name] = Failure("it ended with exit code 1", job.log_file, ("ValueError: no",))
+                failures[job.name] = Failure("it ended with exit code 1", job.log, ("ValueError: no",))
             else:
                 self._train(job)
         return failures

@@ -75,5 +75,5 @@ def test_one_line_for_a_wrong_experiment(write: Write, tmp_path: Path, capsys: p
     config = write(seeds=[0, 0])
     assert main(["compare", "--config", str(config), "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line == "cepo: error: experiment.yaml.seeds: 0 is given twice"
+    assert line == "cepo: error: experiment.yaml: seeds: '0' is given twice"
     assert not (tmp_path / "out").exists()

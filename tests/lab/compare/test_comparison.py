@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cepo.errors import RunFolderError, SettingError
 from cepo.lab.compare.comparison import compare
-from cepo.lab.compare.experiment import ExperimentError
 from tests.lab.compare.conftest import PlayedJobs, Write
 
 SELECT = {"field": "learning_rate", "values": ["1e-4", "1e-3", "1e-2"], "seeds": [5], "limit": 4}
@@ -95,14 +95,14 @@ def test_only_some_arms(write: Write, tmp_path: Path, played: PlayedJobs) -> Non
     assert compare(write(), out, ["grpo"], False, Said()) == 0
     assert played.trained == ["grpo-seed0", "grpo-seed1"]
     assert table(out)["missing"] == ["cepo, seed 0 is missing: not run", "cepo, seed 1 is missing: not run"]
-    with pytest.raises(ExperimentError, match="no arm 'opsd'"):
+    with pytest.raises(SettingError, match="no arm 'opsd'"):
         compare(tmp_path / "experiment.yaml", out, ["grpo", "opsd"], False, Said())
 
 
 def test_another_config_is_refused_before_anything_runs(write: Write, tmp_path: Path, played: PlayedJobs) -> None:
     compare(write(), tmp_path / "out", None, False, Said())
     trained = len(played.trained)
-    with pytest.raises(ExperimentError, match="max_steps: 2 then, 3 now"):
+    with pytest.raises(RunFolderError, match=r"max_steps=2 \(now 3\)"):
         compare(write(overrides={"max_steps": 3}), tmp_path / "out", None, False, Said())
     assert len(played.trained) == trained
 
@@ -165,5 +165,5 @@ def test_equal_runs_of_another_comparison_are_taken(write: Write, tmp_path: Path
     assert f"grpo-seed1: taken from {first / 'runs' / 'base-line-seed1'}" in said
     assert means(out)["grpo"] == means(first)["base-line"]
     assert not (out / "runs" / "grpo-seed0" / "optimizer.pt").exists()
-    with pytest.raises(ExperimentError, match=r"--reuse .*nowhere"):
+    with pytest.raises(RunFolderError, match=r"--reuse .*nowhere"):
         compare(tmp_path / "experiment.yaml", out, None, False, Said(), [tmp_path / "nowhere"])

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from cepo.lab.compare.contrasts import Contrast, arm_contrasts, base_contrasts
+from cepo.lab.compare.contrasts import Contrast, arm_contrasts, base_contrasts, in_words
 from cepo.lab.compare.results import Results
-from cepo.lab.compare.words import in_words
 from cepo.stats import Difference, crossed_difference
 from tests.lab.compare.conftest import made_results
 

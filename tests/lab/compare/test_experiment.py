@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cepo.lab.compare.experiment import ExperimentError, load_experiment
+from cepo.errors import SettingError
+from cepo.lab.compare.experiment import load_experiment
 from cepo.lab.compare.plan import make_plan
 from tests.lab.compare.conftest import Write
 
@@ -18,36 +19,44 @@ GRPO = {"name": "grpo", "method": "grpo"}
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"seeds": [0, 1, 0]}, "experiment.yaml.seeds: 0 is given twice"),
-        ({"seeds": ["first"]}, "seeds: expected a whole number of at least 0, got 'first'"),
-        ({"seeds": []}, "seeds: expected a list with at least one entry"),
+        ({"seeds": [0, 1, 0]}, "experiment.yaml: seeds: '0' is given twice"),
+        ({"seeds": ["first"]}, r"seeds\[0\]: input should be a valid integer, .*, got 'first'"),
+        ({"seeds": [-1]}, r"seeds\[0\]: input should be greater than or equal to 0, got '-1'"),
+        ({"seeds": []}, "seeds: tuple should have at least 1 item"),
         ({"seeds": None}, "experiment.yaml: seeds is missing"),
-        ({"sedes": [0]}, "unknown field 'sedes'; did you mean 'seeds'?"),
-        ({"arms": [GRPO, GRPO]}, "arms: 'grpo' is given twice"),
-        ({"arms": [{"method": "grpo"}]}, r"arms\[0\].name"),
-        ({"arms": [{"name": "a/b", "method": "grpo"}]}, "'a/b' names a folder"),
+        ({"sedes": [0]}, "sedes: unknown field; did you mean 'seeds'?"),
+        ({"arm": [GRPO]}, "arm: unknown field; did you mean 'arms'?"),
+        ({"arms": [GRPO, GRPO]}, "'grpo' is given twice"),
+        ({"arms": [{"method": "grpo"}]}, r"arms\[0\].name is missing"),
+        ({"arms": [{"name": "a/b", "method": "grpo"}]}, r"arms\[0\].name: 'a/b' names a folder"),
         ({"arms": [{"name": "base", "method": "grpo"}]}, "the untrained model"),
-        ({"arms": [GRPO | {"differs": "because"}]}, r"differs \(field: reason\): expected"),
+        (
+            {"arms": [GRPO | {"differs": "because"}]},
+            "differs: input should be a valid dictionary, got 'because'",
+        ),
+        ({"arms": ["grpo"]}, r"arms\[0\]: input should be a valid dictionary .*, got 'grpo'"),
         ({"arms": None}, "baseline: 'grpo' is no arm; there are: none"),
         ({"baseline": "gpro"}, "baseline: 'gpro' is no arm; there are: grpo, cepo"),
-        ({"evaluate": {"limits": 8}}, "evaluate: unknown field 'limits'; did you mean 'limit'"),
-        ({"evaluate": {"limit": 8, "checkpoint_limit": 9}}, "checkpoint_limit=9 is more than limit=8"),
-        ({"evaluate": {"temperature": "hot"}}, "evaluate.temperature: expected a number of at least 0"),
+        ({"evaluate": {"limits": 8}}, "evaluate.limits: unknown field; did you mean 'limit'"),
+        ({"evaluate": {"limit": 8, "checkpoint_limit": 9}}, "evaluate: checkpoint_limit=9 is more than limit=8"),
+        ({"evaluate": {"temperature": "hot"}}, "evaluate.temperature: input should be a valid number, .* got 'hot'"),
+        ({"evaluate": {"temperature": "inf"}}, "evaluate.temperature: input should be a finite number, got 'inf'"),
         ({"evaluate": {"temperature": 0, "samples": 2}}, "samples=2 would be equal"),
-        ({"select": {"field": "learning_rate", "values": [1], "seeds": [0], "in": "x"}}, "select: unknown field 'in'"),
-        ({"select": {"field": "learning_rate", "seeds": [0]}}, "select: values is missing"),
+        ({"select": {"field": "learning_rate", "values": [1], "seeds": [0], "in": "x"}}, "select.in: unknown field"),
+        ({"select": {"field": "learning_rate", "seeds": [0]}}, "select.values is missing"),
         ({"sweep": [{"field": "credit_clip", "values": [0.1, 0.1], "arm": {}}]}, r"values: '0.1' is given twice"),
-        ({"jobs": 0}, "jobs: expected a whole number of at least 1, got '0'"),
-        ({"overrides": [1]}, "overrides: expected `field: value` lines"),
+        ({"sweep": [{"field": "data", "values": ["a/b"], "arm": {}}]}, "name: 'data=a/b' names a folder"),
+        ({"jobs": 0}, "jobs: input should be greater than 0, got '0'"),
+        ({"overrides": [1]}, r"overrides: input should be a valid dictionary, got \['1'\]"),
     ],
 )
 def test_refusals(write: Write, changed: dict[str, Any], words: str) -> None:
-    with pytest.raises(ExperimentError, match=words):
+    with pytest.raises(SettingError, match=words):
         load_experiment(write(**changed))
 
 
 def test_no_such_experiment(tmp_path: Path) -> None:
-    with pytest.raises(ExperimentError, match="there is no experiment"):
+    with pytest.raises(SettingError, match="there is no experiment"):
         load_experiment(tmp_path / "none.yaml")
 
 
@@ -58,7 +67,7 @@ def test_defaults_and_a_sweep_that_becomes_arms(write: Write) -> None:
     assert experiment.arms[2].fields == {"method": "cepo", "credit_clip": "0.1"}
     assert (experiment.baseline, experiment.jobs, experiment.seeds) == ("grpo", 2, (0, 1))
     assert (experiment.evaluate.split, experiment.evaluate.temperature) == ("held_out", 1.0)
-    with pytest.raises(ExperimentError, match="no arm 'opsd'; there are grpo, cepo"):
+    with pytest.raises(SettingError, match="no arm 'opsd'; there are grpo, cepo"):
         experiment.arm("opsd")
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cepo.lab.compare.experiment import ExperimentError, load_experiment
+from cepo.errors import RunFolderError, SettingError
+from cepo.lab.compare.experiment import load_experiment
 from cepo.lab.compare.plan import Plan, check_data, check_recorded, make_plan, record
 from tests.lab.compare.conftest import Write
 
@@ -46,7 +47,7 @@ def planned(path: Path, out: Path) -> Plan:
     ],
 )
 def test_refusals(write: Write, tmp_path: Path, changed: dict[str, Any], words: str) -> None:
-    with pytest.raises(ExperimentError, match=words):
+    with pytest.raises(SettingError, match=words):
         planned(write(**changed), tmp_path / "out")
 
 
@@ -73,7 +74,7 @@ def test_a_method_finds_what_it_needs_or_says_so(write: Write, tmp_path: Path) -
     check_data(planned(write(), tmp_path), ["grpo", "cepo"])
     plan = planned(write(overrides={"answer_column": "gold"}), tmp_path)
     check_data(plan, ["grpo"])
-    with pytest.raises(ExperimentError, match=r"arm 'cepo' \(method cepo\): .* no column 'gold'"):
+    with pytest.raises(SettingError, match=r"arm 'cepo' \(method cepo\): .* no column 'gold'"):
         check_data(plan, ["grpo", "cepo"])
     with pytest.raises(ValueError, match="accura"):
         check_data(planned(write(overrides={"rewards": ["accurate"]}), tmp_path), ["grpo"])
@@ -87,9 +88,9 @@ def test_a_changed_config_is_refused_field_by_field(write: Write, tmp_path: Path
     assert "learning_rate" in record(run).read_text()
     check_recorded(run)
     moved = planned(write(overrides={"learning_rate": 2e-3}, checkpoint_steps=2), tmp_path / "out").run("cepo", 0)
-    with pytest.raises(ExperimentError) as caught:
+    with pytest.raises(RunFolderError) as caught:
         check_recorded(moved)
-    for words in ("learning_rate: 0.001 then, 0.002 now", "save_steps: 1.0 then, 2 now", run.hash, moved.hash):
+    for words in ("learning_rate=0.001 (now 0.002)", "save_steps=1.0 (now 2)", run.hash, moved.hash):
         assert words in str(caught.value)
 
 
@@ -102,7 +103,7 @@ def test_other_weights_and_other_defaults_are_other_runs(write: Write, tmp_path:
     for name, value in (("credit_clip", 0.4), ("model_weights", "other")):
         changed = {**then, "resolved": then["resolved"] | {name: value}}
         path.write_text(json.dumps(changed))
-        with pytest.raises(ExperimentError, match=f"{name}: '?{value}'? then"):
+        with pytest.raises(RunFolderError, match=f"{name}='?{value}'? .now"):
             check_recorded(run)
     without = {name: value for name, value in then["resolved"].items() if name != "trace_groups"}
     path.write_text(json.dumps({**then, "resolved": without}))
@@ -115,7 +116,7 @@ def test_a_folder_of_something_else_is_left_alone(write: Write, tmp_path: Path) 
     (run.folder / "lock").touch()
     check_recorded(run)
     (run.folder / "summary.json").write_text("{}")
-    with pytest.raises(ExperimentError, match="holds files of something else"):
+    with pytest.raises(RunFolderError, match="holds files of something else"):
         check_recorded(run)
 
 
@@ -131,5 +132,5 @@ register(Rule("mine", "mine", ("plus",), lambda inputs: credit_from(inputs, inpu
     record(run)
     check_recorded(planned(config, tmp_path / "out").run("mine", 0))
     rule.write_text(text + "# changed\n")
-    with pytest.raises(ExperimentError, match=r"method_files: \['rule\.py"):
+    with pytest.raises(RunFolderError, match=r"method_files=\['rule\.py"):
         check_recorded(planned(config, tmp_path / "out").run("mine", 0))

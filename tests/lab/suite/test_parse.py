@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cepo.lab.suite.parse import Measured, ResultError, find_results, parse_results
+from cepo.errors import RecordError
+from cepo.lab.suite.parse import Measured, find_results, parse_results
 from cepo.lab.suite.tasks import PAPER
 
 RESULTS = Path(__file__).parent / "results"
@@ -59,7 +60,7 @@ KEY = "mathvision_standard_eval,none"
     ],
 )
 def test_what_does_not_say_it_is_refused(change, words: str, tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match=words):
+    with pytest.raises(RecordError, match=words):
         parse_results(changed(tmp_path, change), BY_TASK["mathvision_testmini"], 64)
 
 
@@ -67,19 +68,19 @@ def test_a_fraction_above_one_is_off_its_scale(tmp_path: Path) -> None:
     content = json.loads((RESULTS / "mmmu_val.json").read_text())
     content["results"]["mmmu_val"]["mmmu_acc,none"] = 41.2
     (tmp_path / "r.json").write_text(json.dumps(content))
-    with pytest.raises(ResultError, match=r"is 41\.2, expected a number from 0 to 1"):
+    with pytest.raises(RecordError, match=r"is 41\.2, expected a number from 0 to 1"):
         parse_results(tmp_path / "r.json", BY_TASK["mmmu_val"], 64)
 
 
 def test_half_a_file(tmp_path: Path) -> None:
     file = tmp_path / "r.json"
     file.write_text((RESULTS / "mmmu_val.json").read_text()[:700])
-    with pytest.raises(ResultError, match="is not JSON"):
+    with pytest.raises(RecordError, match="is not JSON"):
         parse_results(file, BY_TASK["mmmu_val"], 64)
 
 
 def test_the_newest_file_counts(tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match="wrote no results"):
+    with pytest.raises(RecordError, match="wrote no results"):
         find_results(tmp_path)
     for index, name in enumerate(("b", "a")):
         file = tmp_path / "m" / f"{name}_results.json"

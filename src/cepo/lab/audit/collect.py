@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from cepo.answers import grade
 from cepo.lab.audit.montecarlo import Value, steps_of
@@ -33,7 +33,7 @@ class Bench:
 
     problems: Sequence[AuditProblem]
     prompts: Sequence[Prompt]
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     sampler: Sampler
 
     def rollouts(self, which: Sequence[int], count: int, seed: int, what: str) -> dict[int, list[Target]]:
@@ -80,7 +80,7 @@ class Bench:
         found = {}
         for (problem, prefix), completions in zip(prefixes, sampled, strict=True):
             gold = self.problems[problem].gold
-            texts = (self.tokenizer.decode([*prefix, *ids], skip_special_tokens=True) for ids in completions)
+            texts = (str(self.tokenizer.decode([*prefix, *ids], skip_special_tokens=True)) for ids in completions)
             found[problem, prefix] = Value(tuple(grade(text, gold) for text in texts))
         return found
 

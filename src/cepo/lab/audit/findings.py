@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 from cepo.lab.audit.ledger import Cell, Ledger
 from cepo.lab.audit.measure import GRPO, SURPRISAL
-from cepo.lab.audit.metrics import Measured
-from cepo.lab.audit.null import NULL_MEASURES
 from cepo.lab.audit.run import DEAD_ZONES, AuditResult
 from cepo.lab.audit.sensitivity import DIFFERENT, GROUP_SIZES
 from cepo.lab.audit.table import shown
+from cepo.stats import Estimate
 
 __all__ = ["findings"]
 
@@ -112,34 +111,34 @@ def _line(title: str, differences: Sequence[_Difference]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    """One measure of two rows, and their paired difference."""
+    """One measure of two rows, and their paired difference over `problems` problems."""
 
     measure: str
-    one: Measured
-    other: Measured
-    difference: Measured
+    one: Estimate | None
+    other: Estimate | None
+    difference: Estimate | None
+    problems: int
 
     @property
     def verdict(self) -> str:
-        if self.difference.value is None:
+        if self.difference is None:
             return "none"
-        apart = self.difference.excludes
-        if apart is None or self.difference.problems < FEWEST:
+        if self.difference.side is None or self.problems < FEWEST:
             return "few"
-        return "higher" if apart > 0 else "lower" if apart < 0 else "same"
+        return {1: "higher", -1: "lower", 0: "same"}[self.difference.side]
 
     def told(self) -> str:
-        values = f"{self.one.value:.2f} against {self.other.value:.2f}"
+        values = " against ".join(f"{each.mean:.2f}" for each in (self.one, self.other) if each is not None)
         return f"{_WORDS[self.measure]} {self.verdict}, {values} (difference {shown(self.difference)})"
 
 
 def _difference(ledger: Ledger, one: Cell, other: Cell) -> _Difference:
-    return _Difference(one.measure, ledger[one], ledger[other], ledger.difference(one, other))
+    difference = ledger.difference(one, other)
+    return _Difference(one.measure, ledger[one], ledger[other], difference, ledger.problems(one, other))
 
 
 def _null_lines(ledger: Ledger) -> Iterator[str]:
-    kinds = dict.fromkeys((c.variant, c.level) for c, _ in ledger.cells() if c.part == "null")
-    for asking, kind in kinds:
-        floor = [f"{name} {shown(ledger[Cell('null', asking, kind, name)], 4)}" for name in list(NULL_MEASURES)[:2]]
+    for kind, asking in ledger.levels("null"):
         if asking == "user, answer":
+            floor = [f"{name} {shown(ledger[Cell('null', asking, kind, name)], 4)}" for name in ("median", "p90")]
             yield f"**null floor, {asking}, {kind}**: {', '.join(floor)} nats."

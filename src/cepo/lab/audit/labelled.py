@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cepo.credit.evidence import clip_bounds
-from cepo.lab.audit.metrics import Floats, auroc, average_precision, concatenated, ratio
+from cepo.lab.audit.metrics import Bools, Floats, Ints, auroc, average_precision, concatenated, ratio
 from cepo.lab.audit.targets import Target
 
 __all__ = ["MEASURES", "PROFILE_BINS", "Tokens", "gather_tokens", "measure_tokens", "profile"]
@@ -38,9 +38,6 @@ MEASURES: dict[str, str] = {
 """Measure -> what it says."""
 
 PROFILE_BINS = 10
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,23 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from transformers import PreTrainedTokenizerBase
+
+from cepo.errors import ModelError
 from cepo.glossary import Span
 
-__all__ = ["Labels", "Parse", "Path", "Tokenizer", "label_text", "token_spans", "tokens_at"]
+__all__ = ["Labels", "Parse", "Path", "label_text", "token_spans", "tokens_at"]
 
 Path = tuple[str, ...]
 Parse = Callable[[str], tuple[Span, ...] | None]
 """Spans that partition a text; None where the text is not of the grammar."""
 
 _COMMUTES = re.compile(r"([^-+*/=]+?)(\s*[+*]\s*)([^-+*/=]+)")
-
-
-class Tokenizer(Protocol):
-    """What is asked of a tokenizer."""
-
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = ...) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +87,21 @@ def _orders(piece: str) -> tuple[str, ...]:
     return (piece,) if match is None else (piece, "".join(match.group(3, 2, 1)))
 
 
-def token_spans(tokenizer: Tokenizer, ids: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
+def token_spans(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
     """The text of completion ids, and the characters [start, end) that each token added to it.
 
     Special tokens add nothing. A token that is part of a character adds it together with the last of its parts.
 
     Raises:
-        ValueError: a tokenizer whose text of the first tokens is not the first part of the text.
+        ModelError: a tokenizer whose text of the first tokens is not the first part of the text.
     """
-    text = tokenizer.decode(ids, skip_special_tokens=True)
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=True))
     spans, reached = [], 0
     for count in range(1, len(ids) + 1):
-        part = tokenizer.decode(ids[:count], skip_special_tokens=True).rstrip("\ufffd")
+        part = str(tokenizer.decode(list(ids[:count]), skip_special_tokens=True)).rstrip("\ufffd")
         end = max(reached, len(part))
         if count < len(ids) and not text.startswith(part):
-            raise ValueError(
+            raise ModelError(
                 f"the tokenizer decodes {count} tokens as {part[-20:]!r}, which is no start of {text!r}: its tokens "
                 "have no place in the text (is clean_up_tokenization_spaces on?)"
             )

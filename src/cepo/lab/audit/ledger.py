@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from cepo.lab.audit.metrics import Floats, Measured, summarise
+from cepo.lab.audit.metrics import Floats, Ints, summarise
+from cepo.stats import Estimate
 
 __all__ = ["Cell", "Ledger", "Part"]
 
@@ -31,34 +32,54 @@ class Cell:
 
 
 class Ledger:
-    """Estimates with their resamples. All cells come from the same resamples of problems, so that two can be paired."""
+    """Estimates with their resamples. All cells come from the same resamples of problems, so that two can be paired.
 
-    def __init__(self) -> None:
+    Attributes:
+        weight_RP: how often problem p stands in resample r; see `metrics`.
+    """
+
+    def __init__(self, weight_RP: Floats) -> None:
+        self.weight_RP = weight_RP
         self._values: dict[Cell, Floats] = {}
         self._problems: dict[Cell, int] = {}
 
-    def add(self, cell: Cell, value_R: Floats, problem_N: NDArray[np.int64]) -> None:
-        """`problem_N`: the problem of everything that was measured on; their number goes with the estimate."""
-        self._values[cell] = value_R
-        self._problems[cell] = len(np.unique(problem_N))
+    def add(self, part: Part, variant: str, level: str, measured: Mapping[str, Floats], problem_N: Ints) -> None:
+        """Measures by name, (R,) each; `problem_N`: the problem of everything that they were measured on."""
+        problems = len(np.unique(problem_N))
+        for measure, value_R in measured.items():
+            cell = Cell(part, variant, level, measure)
+            self._values[cell], self._problems[cell] = value_R, problems
 
     def __contains__(self, cell: Cell) -> bool:
         return cell in self._values
 
-    def __getitem__(self, cell: Cell) -> Measured:
-        """The estimate; nothing measured where the cell is not there."""
-        if cell not in self._values:
-            return Measured(None, None, None, 0)
-        return summarise(self._values[cell], self._problems[cell])
+    def __iter__(self) -> Iterator[Cell]:
+        """Every cell in the order it was added."""
+        return iter(self._values)
 
-    def difference(self, one: Cell, other: Cell) -> Measured:
+    def __getitem__(self, cell: Cell) -> Estimate | None:
+        """The estimate with its interval over problems; None: nothing was measured."""
+        return summarise(self._values[cell], self._problems[cell]) if cell in self._values else None
+
+    def problems(self, *cells: Cell) -> int:
+        """On how many problems the cell was measured; of several, on how many at least."""
+        return min(self._problems.get(cell, 0) for cell in cells)
+
+    def difference(self, one: Cell, other: Cell) -> Estimate | None:
         """`one` less `other`, resample by resample."""
         if one not in self._values or other not in self._values:
-            return Measured(None, None, None, 0)
-        problems = min(self._problems[one], self._problems[other])
-        return summarise(self._values[one] - self._values[other], problems)
+            return None
+        return summarise(self._values[one] - self._values[other], self.problems(one, other))
 
-    def cells(self) -> Iterator[tuple[Cell, Measured]]:
-        """Every cell in the order it was added."""
-        for cell in self._values:
-            yield cell, self[cell]
+    def levels(self, part: Part) -> list[tuple[str, str]]:
+        """(level, variant) of every cell of a part, each once."""
+        return list(dict.fromkeys((cell.level, cell.variant) for cell in self if cell.part == part))
+
+    def frame(self) -> pd.DataFrame:
+        """One row per cell: part, variant, level, measure, value, low, high, problems."""
+        rows = [
+            (cell.part, cell.variant, cell.level, cell.measure, *(self[cell] or (None,) * 3), self._problems[cell])
+            for cell in self
+        ]
+        columns = ["part", "variant", "level", "measure", "value", "low", "high", "problems"]
+        return pd.DataFrame(rows, columns=columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,27 +13,14 @@ from cepo.credit.references import References
 from cepo.lab.audit.collect import is_decided
 from cepo.lab.audit.evidence import Key, ScoreBook, evidence_of, keys_of, references_in
 from cepo.lab.audit.labelled import Tokens, gather_tokens, measure_tokens, profile
-from cepo.lab.audit.ledger import Cell, Ledger, Part
+from cepo.lab.audit.ledger import Ledger, Part
 from cepo.lab.audit.metrics import Floats, ratio
 from cepo.lab.audit.montecarlo import Steps, measure_steps
 from cepo.lab.audit.problems import AuditProblem
 from cepo.lab.audit.targets import Target
 from cepo.lab.audit.variants import ASKING, Variant
 
-__all__ = [
-    "GRPO",
-    "SURPRISAL",
-    "Choices",
-    "Floors",
-    "StepTable",
-    "choose",
-    "measure_bins",
-    "measure_labelled",
-    "measure_level",
-    "measure_profile",
-    "measure_values",
-    "usable",
-]
+__all__ = ["GRPO", "SURPRISAL", "Choices", "Floors", "Meter", "StepTable", "choose", "usable"]
 
 GRPO = "grpo"
 """The outcome alone: sign(A) for every step. A method that does not beat it adds nothing to GRPO."""
@@ -96,57 +83,6 @@ def usable(targets: Iterable[Target]) -> list[Target]:
     return [target for target in targets if target.labels is not None and not target.lucky]
 
 
-def measure_labelled(
-    part: Part, choices: Choices, book: ScoreBook, ledger: Ledger, weight_RP: Floats, clip: float, floors: Floors
-) -> list[Target]:
-    """Labelled measures of every variant, without and with each dead zone; returns what they were measured on."""
-    targets = usable(choices.paired())
-    tokens = gather_tokens(targets)
-    for variant in choices.by_variant:
-        _coverage(part, "", variant, choices, ledger, weight_RP)
-        evidence = choices.evidence(variant, targets, book)
-        for level, thresholds in {"": {variant: 0.0}, **floors}.items():
-            if np.isfinite(thresholds.get(variant, np.nan)):
-                shrunk = _shrunk(evidence, thresholds[variant])
-                _add(part, variant.name, level, measure_tokens(shrunk, tokens, weight_RP, clip), tokens, ledger)
-    if part == "sampled":
-        surprisal = [-book[Key(target, ASKING[0], None)].astype(np.float64) for target in targets]
-        measured = measure_tokens(surprisal, tokens, weight_RP, clip)
-        kept = {name: measured[name] for name in ("auroc", "ap", "contrast")}
-        _add(part, SURPRISAL, "", kept, tokens, ledger)
-    return targets
-
-
-def measure_profile(
-    choices: Choices, targets: Sequence[Target], book: ScoreBook, ledger: Ledger, weight_RP: Floats
-) -> None:
-    """Mean |Delta| along the completion."""
-    tokens = gather_tokens(targets)
-    for variant in choices.by_variant:
-        for index, values in enumerate(profile(choices.evidence(variant, targets, book), tokens, weight_RP)):
-            for kind, value_R in values.items():
-                ledger.add(Cell("profile", variant.name, f"{index}", f"abs_{kind}"), value_R, tokens.problem_N)
-
-
-def measure_bins(
-    choices: Choices,
-    targets: Sequence[Target],
-    bins: Mapping[int, Mapping[str, str]],
-    book: ScoreBook,
-    ledger: Ledger,
-    weight_RP: Floats,
-    clip: float,
-) -> None:
-    """Labelled measures by what kind of problem it is; `bins`: problem -> factor -> bin."""
-    levels = sorted({(factor, value) for by_factor in bins.values() for factor, value in by_factor.items()})
-    for factor, value in levels:
-        inside = [target for target in targets if bins[target.problem][factor] == value]
-        tokens = gather_tokens(inside)
-        for variant in choices.by_variant:
-            measured = measure_tokens(choices.evidence(variant, inside, book), tokens, weight_RP, clip)
-            _add("sensitivity", variant.name, f"{factor}: {value}", measured, tokens, ledger)
-
-
 @dataclass(frozen=True, slots=True)
 class StepTable:
     """Rollouts cut into steps, with the value changes of those and their reliability."""
@@ -167,74 +103,100 @@ class StepTable:
         )
 
 
-def measure_level(
-    level: str,
-    choices: Choices,
-    shared: set[Target],
-    table: StepTable | None,
-    book: ScoreBook,
-    ledger: Ledger,
-    weight_RP: Floats,
-    clip: float,
-) -> None:
-    """One level of a factor, on the targets that all of its levels share; the coverage is over all that stand in it."""
-    targets = [target for target, _ in choices.placed if target in shared]
-    labelled = usable(targets)
-    tokens = gather_tokens(labelled)
-    for variant in choices.by_variant:
-        _coverage("sensitivity", level, variant, choices, ledger, weight_RP)
-        measured = measure_tokens(choices.evidence(variant, labelled, book), tokens, weight_RP, clip)
-        _add("sensitivity", variant.name, level, measured, tokens, ledger)
-    if table is not None:
-        measure_values("sensitivity", level, choices, table.only(shared), book, ledger, weight_RP, {})
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Measures the evidence that the log-probs in `book` make, and enters it in the ledger.
 
+    Attributes:
+        clip: eps_w, for saturation, clipped mass and weights.
+    """
 
-def measure_values(
-    part: Part,
-    level: str,
-    choices: Choices,
-    table: StepTable,
-    book: ScoreBook,
-    ledger: Ledger,
-    weight_RP: Floats,
-    floors: Floors,
-) -> None:
-    """Agreement with the value changes of every variant, without and with each dead zone, and of the outcome alone."""
+    book: ScoreBook
+    ledger: Ledger
+    clip: float
 
-    def add(name: str, at: str, evidence_N: Floats) -> None:
-        measured = measure_steps(evidence_N, table.steps, weight_RP, table.reliability_R)
-        for measure, value_R in measured.items():
-            ledger.add(Cell(part, name, at, measure), value_R, table.steps.problem_N)
+    def labelled(self, part: Part, choices: Choices, floors: Floors) -> list[Target]:
+        """Labelled measures of every variant, without and with each dead zone; returns what they were measured on."""
+        targets = usable(choices.paired())
+        tokens = gather_tokens(targets)
+        for variant in choices.by_variant:
+            self._coverage(part, "", variant, choices)
+            for zone, evidence in self._by_zone(variant, choices, targets, floors):
+                self._tokens(part, variant.name, zone, evidence, tokens)
+        if part == "sampled":
+            surprisal = [-self.book[Key(target, ASKING[0], None)].astype(np.float64) for target in targets]
+            measured = measure_tokens(surprisal, tokens, self.ledger.weight_RP, self.clip)
+            kept = {name: measured[name] for name in ("auroc", "ap", "contrast")}
+            self.ledger.add(part, SURPRISAL, "", kept, tokens.problem_N)
+        return targets
 
-    for variant in choices.by_variant:
-        evidence = choices.evidence(variant, table.targets, book)
-        for zone, thresholds in {"": {variant: 0.0}, **floors}.items():
-            if np.isfinite(thresholds.get(variant, np.nan)):
-                add(variant.name, zone or level, _step_sums(_shrunk(evidence, thresholds[variant]), table.cuts))
-    signs = [1.0 if target.right else -1.0 for target in table.targets]
-    add(GRPO, level, np.repeat(signs, [len(cuts) for cuts in table.cuts]))
+    def profile(self, choices: Choices, targets: Sequence[Target]) -> None:
+        """Mean |Delta| along the completion."""
+        tokens = gather_tokens(targets)
+        for variant in choices.by_variant:
+            evidence = choices.evidence(variant, targets, self.book)
+            for index, values in enumerate(profile(evidence, tokens, self.ledger.weight_RP)):
+                measured = {f"abs_{kind}": value_R for kind, value_R in values.items()}
+                self.ledger.add("profile", variant.name, f"{index}", measured, tokens.problem_N)
+
+    def bins(self, choices: Choices, targets: Sequence[Target], bins: Mapping[int, Mapping[str, str]]) -> None:
+        """Labelled measures by what kind of problem it is; `bins`: problem -> factor -> bin."""
+        levels = sorted({(factor, value) for by_factor in bins.values() for factor, value in by_factor.items()})
+        for factor, value in levels:
+            inside = [target for target in targets if bins[target.problem][factor] == value]
+            tokens = gather_tokens(inside)
+            for variant in choices.by_variant:
+                evidence = choices.evidence(variant, inside, self.book)
+                self._tokens("sensitivity", variant.name, f"{factor}: {value}", evidence, tokens)
+
+    def level(self, level: str, choices: Choices, shared: set[Target], table: StepTable | None) -> None:
+        """One level of a factor, on the targets that all its levels share; coverage is over all that stand in it."""
+        labelled = usable(target for target, _ in choices.placed if target in shared)
+        tokens = gather_tokens(labelled)
+        for variant in choices.by_variant:
+            self._coverage("sensitivity", level, variant, choices)
+            evidence = choices.evidence(variant, labelled, self.book)
+            self._tokens("sensitivity", variant.name, level, evidence, tokens)
+        if table is not None:
+            self.values("sensitivity", level, choices, table.only(shared), {})
+
+    def values(self, part: Part, level: str, choices: Choices, table: StepTable, floors: Floors) -> None:
+        """Agreement with the value changes of every variant, without and with each dead zone, and of the outcome."""
+
+        def add(name: str, at: str, evidence_N: Floats) -> None:
+            measured = measure_steps(evidence_N, table.steps, self.ledger.weight_RP, table.reliability_R)
+            self.ledger.add(part, name, at, measured, table.steps.problem_N)
+
+        for variant in choices.by_variant:
+            for zone, evidence in self._by_zone(variant, choices, table.targets, floors):
+                add(variant.name, zone or level, _step_sums(evidence, table.cuts))
+        signs = [1.0 if target.right else -1.0 for target in table.targets]
+        add(GRPO, level, np.repeat(signs, [len(cuts) for cuts in table.cuts]))
+
+    def _by_zone(
+        self, variant: Variant, choices: Choices, targets: Sequence[Target], floors: Floors
+    ) -> Iterator[tuple[str, list[Floats]]]:
+        """The evidence as it is (""), and less each dead zone whose threshold is known."""
+        evidence = choices.evidence(variant, targets, self.book)
+        yield "", evidence
+        for zone, thresholds in floors.items():
+            if np.isfinite(threshold := thresholds.get(variant, np.nan)):
+                yield zone, [dead_zone(torch.from_numpy(value_T)[None], threshold)[0].numpy() for value_T in evidence]
+
+    def _tokens(self, part: Part, name: str, level: str, evidence: Sequence[Floats], tokens: Tokens) -> None:
+        measured = measure_tokens(evidence, tokens, self.ledger.weight_RP, self.clip)
+        self.ledger.add(part, name, level, measured, tokens.problem_N)
+
+    def _coverage(self, part: Part, level: str, variant: Variant, choices: Choices) -> None:
+        """Share of the placed targets for which the variant has references."""
+        chosen = choices.by_variant[variant]
+        has_N = np.array([target in chosen for target, _ in choices.placed], dtype=np.float64)
+        problem_N = np.array([target.problem for target, _ in choices.placed], dtype=np.int64)
+        value_R = ratio(has_N, np.ones_like(has_N), problem_N, self.ledger.weight_RP)
+        self.ledger.add(part, variant.name, level, {"coverage": value_R}, problem_N)
 
 
 def _step_sums(evidence: Sequence[Floats], cuts: Sequence[Sequence[tuple[int, int]]]) -> Floats:
     """Summed evidence of each step, (N,)."""
     sums = [value_T[first:last].sum() for value_T, own in zip(evidence, cuts, strict=True) for first, last in own]
     return np.array(sums, dtype=np.float64)
-
-
-def _add(part: Part, name: str, level: str, measured: Mapping[str, Floats], tokens: Tokens, ledger: Ledger) -> None:
-    for measure, value_R in measured.items():
-        ledger.add(Cell(part, name, level, measure), value_R, tokens.problem_N)
-
-
-def _coverage(part: Part, level: str, variant: Variant, choices: Choices, ledger: Ledger, weight_RP: Floats) -> None:
-    """Share of the placed targets for which the variant has references."""
-    chosen = choices.by_variant[variant]
-    has_N = np.array([target in chosen for target, _ in choices.placed], dtype=np.float64)
-    problem_N = np.array([target.problem for target, _ in choices.placed], dtype=np.int64)
-    value_R = ratio(has_N, np.ones_like(has_N), problem_N, weight_RP)
-    ledger.add(Cell(part, variant.name, level, "coverage"), value_R, problem_N)
-
-
-def _shrunk(evidence: Sequence[Floats], threshold: float) -> list[Floats]:
-    """Evidence less its dead zone."""
-    return [dead_zone(torch.from_numpy(value_T)[None], threshold)[0].numpy() for value_T in evidence]

@@ -17,8 +17,8 @@ import numpy as np
 from cepo.answers import same_answer
 from cepo.credit.rules import get_method
 from cepo.lab.audit.evidence import Key, ScoreBook
-from cepo.lab.audit.ledger import Cell, Ledger
-from cepo.lab.audit.metrics import Floats, concatenated, quantile
+from cepo.lab.audit.ledger import Ledger
+from cepo.lab.audit.metrics import Bools, Floats, concatenated, quantile
 from cepo.lab.audit.problems import AuditProblem
 from cepo.lab.audit.targets import Target
 from cepo.lab.audit.variants import ASKING, Asking
@@ -124,32 +124,26 @@ def null_floor(pairs: Sequence[NullPair], book: ScoreBook, asking: Asking, metho
     return float(np.quantile(size_N, 0.5)), float(np.quantile(size_N, 0.9))
 
 
-def record_null(pairs: Sequence[NullPair], book: ScoreBook, ledger: Ledger, weight_RP: Floats) -> None:
+def record_null(pairs: Sequence[NullPair], book: ScoreBook, ledger: Ledger) -> None:
     """The floor of every way of asking and kind of contrast, on all tokens and on filler where labels are known."""
     groups: dict[tuple[str, str], list[NullPair]] = {}
     for pair in pairs:
         groups.setdefault((pair.asking.name, pair.kind), []).append(pair)
-    for (asking, kind), members in groups.items():
-        _record(asking, kind, "", members, book, ledger, weight_RP)
-        _record(asking, kind, "_filler", [m for m in members if m.target.labels is not None], book, ledger, weight_RP)
+    for members in groups.values():
+        everywhere = [np.ones(len(pair.target.ids), dtype=np.bool_) for pair in members]
+        _record(members, everywhere, "", book, ledger)
+        labelled = [(pair, pair.target.labels) for pair in members if pair.target.labels is not None]
+        _record([pair for pair, _ in labelled], [~labels.decisive_T for _, labels in labelled], "_filler", book, ledger)
 
 
-def _record(
-    asking: str, kind: str, suffix: str, pairs: list[NullPair], book: ScoreBook, ledger: Ledger, weight_RP: Floats
-) -> None:
-    keep = [_filler(pair.target) if suffix else np.ones(len(pair.target.ids), dtype=np.bool_) for pair in pairs]
+def _record(pairs: Sequence[NullPair], keep: Sequence[Bools], suffix: str, book: ScoreBook, ledger: Ledger) -> None:
+    """The floor of pairs of one way of asking and kind, on the tokens to `keep`."""
     size_N = concatenated([_size(pair, book)[at] for pair, at in zip(pairs, keep, strict=True)])
     problem_N = np.repeat([pair.target.problem for pair in pairs], [int(at.sum()) for at in keep]).astype(np.int64)
-    if not len(size_N):
-        return
-    for name, share in (("median", 0.5), ("p90", 0.9)):
-        value_R = quantile(size_N, share, problem_N, weight_RP)
-        ledger.add(Cell("null", asking, kind, name + suffix), value_R, problem_N)
-
-
-def _filler(target: Target):
-    assert target.labels is not None
-    return ~target.labels.decisive_T
+    if len(size_N):
+        shares = {f"median{suffix}": 0.5, f"p90{suffix}": 0.9}
+        measured = {name: quantile(size_N, share, problem_N, ledger.weight_RP) for name, share in shares.items()}
+        ledger.add("null", pairs[0].asking.name, pairs[0].kind, measured, problem_N)
 
 
 def _size(pair: NullPair, book: ScoreBook) -> Floats:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -17,18 +16,22 @@ from cepo.lab.audit.ledger import Cell, Ledger, Part
 from cepo.lab.audit.measure import GRPO, SURPRISAL
 from cepo.lab.audit.run import AuditResult
 from cepo.lab.audit.sensitivity import GROUP_SIZES
+from cepo.stats import Estimate
 
 __all__ = ["draw"]
 
 # Okabe and Ito's palette, told apart by readers with any colour vision.
 _BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000"
-_SERIES = (
-    ("rlsd", _ORANGE, "s"),
-    ("cepo-sampled", _BLUE, "o"),
-    ("cepo-common", _SKY, "^"),
-    ("cepo-own", _GREEN, "D"),
-    ("cepo-marginal", _PURPLE, "v"),
-)
+_STYLES = ((_BLUE, "o"), (_ORANGE, "s"))
+_SERIES = {
+    "rlsd": (_ORANGE, "s"),
+    "cepo-sampled": (_BLUE, "o"),
+    "cepo-common": (_SKY, "^"),
+    "cepo-own": (_GREEN, "D"),
+    "cepo-marginal": (_PURPLE, "v"),
+}
+_CHANCE = {"auroc": 0.5, "contrast": 1.0, "mass_right": 0.5, "spearman": 0.0}
+"""The first measure of a panel -> its value for evidence that knows nothing."""
 
 
 def draw(result: AuditResult, title: str, path: Path) -> None:
@@ -37,14 +40,15 @@ def draw(result: AuditResult, title: str, path: Path) -> None:
     names = [variant.name for variant in result.variants]
     height = max(4.5, 0.27 * (len(names) + 3))
     figure, axes = plt.subplots(2, 3, figsize=(17, 2 * height), constrained_layout=True)
-    _forest(axes[0, 0], ledger, "sampled", [*names, SURPRISAL], {"auroc": "AUROC of |Δ|"}, chance=0.5)
-    _forest(axes[0, 1], ledger, "sampled", [*names, SURPRISAL], {"contrast": "mean |Δ| decisive / filler"}, chance=1.0)
+    found = [*names, SURPRISAL]
+    _forest(axes[0, 0], ledger, "sampled", found, {"auroc": "AUROC of |Δ|"})
+    _forest(axes[0, 1], ledger, "sampled", found, {"contrast": "mean |Δ| decisive / filler"})
     axes[0, 1].set_xscale("log")
-    signs = {"mass_right": "right rollouts", "mass_wrong": "wrong rollouts"}
-    _forest(axes[0, 2], ledger, "sampled", names, signs, chance=0.5, label="share of |Δ| with the right sign")
+    _forest(axes[0, 2], ledger, "sampled", names, {"mass_right": "right rollouts", "mass_wrong": "wrong rollouts"})
+    axes[0, 2].set_xlabel("share of |Δ| with the right sign")
     agreement = {"spearman": "all steps", "spearman_within": "within rollouts"}
-    label = "rank correlation with value changes"
-    _forest(axes[1, 0], ledger, "montecarlo", [*names, GRPO], agreement, chance=0.0, label=label)
+    _forest(axes[1, 0], ledger, "montecarlo", [*names, GRPO], agreement)
+    axes[1, 0].set_xlabel("rank correlation with value changes")
     _along(axes[1, 1], ledger)
     _group_sizes(axes[1, 2], ledger)
     figure.suptitle(title)
@@ -52,92 +56,69 @@ def draw(result: AuditResult, title: str, path: Path) -> None:
     plt.close(figure)
 
 
-def _forest(
-    axis: Axes,
-    ledger: Ledger,
-    part: Part,
-    names: Sequence[str],
-    measures: dict[str, str],
-    *,
-    chance: float,
-    label: str | None = None,
-) -> None:
+def _forest(axis: Axes, ledger: Ledger, part: Part, names: Sequence[str], measures: Mapping[str, str]) -> None:
     """One line per variant, one marker per measure; a dotted line at chance."""
-    kept = [name for name in names if any(ledger[Cell(part, name, "", m)].value is not None for m in measures)]
-    styles = ((_BLUE, "o"), (_ORANGE, "s"))
-    for shift, ((measure, words), (colour, marker)) in enumerate(zip(measures.items(), styles, strict=False)):
-        for row, name in enumerate(kept):
-            place = row + (0.15 if shift else -0.15) * (len(measures) > 1)
-            _dot(axis, ledger, Cell(part, name, "", measure), place, colour, marker, words if not row else None)
-    axis.axvline(chance, color=_BLACK, linestyle=":", linewidth=1)
+    kept = [name for name in names if any(ledger[Cell(part, name, "", measure)] is not None for measure in measures)]
+    for place, ((measure, words), style) in enumerate(zip(measures.items(), _STYLES, strict=False)):
+        found = [(row, ledger[Cell(part, name, "", measure)]) for row, name in enumerate(kept)]
+        shift = (place - (len(measures) - 1) / 2) * 0.3
+        _points(axis, [(row + shift, one) for row, one in found if one is not None], words, style, across=True)
+    axis.axvline(_CHANCE[next(iter(measures))], color=_BLACK, linestyle=":", linewidth=1)
     axis.set_yticks(range(len(kept)), kept, fontsize=8)
     axis.invert_yaxis()
-    axis.set_xlabel(label or next(iter(measures.values())))
-    if len(measures) > 1 and kept:
-        _legend(axis)
-    _say_if_empty(axis, bool(kept))
-
-
-def _dot(axis: Axes, ledger: Ledger, cell: Cell, place: float, colour: str, marker: str, words: str | None) -> None:
-    measured = ledger[cell]
-    if measured.value is None:
-        return
-    low, high = measured.low, measured.high
-    reach: Any = None if low is None or high is None else [[measured.value - low], [high - measured.value]]
-    if reach is not None:
-        reach = [[max(0.0, reach[0][0])], [max(0.0, reach[1][0])]]
-    axis.errorbar(measured.value, place, xerr=reach, color=colour, marker=marker, markersize=5, capsize=2, label=words)
+    axis.set_xlabel(next(iter(measures.values())))
+    _finish(axis, legend=len(measures) > 1, drawn=bool(kept))
 
 
 def _along(axis: Axes, ledger: Ledger) -> None:
     """Mean |Delta| by relative position."""
     drawn = False
-    places = [(index + 0.5) / PROFILE_BINS for index in range(PROFILE_BINS)]
-    for name, colour, marker in _SERIES:
+    for name, style in _SERIES.items():
         found = [ledger[Cell("profile", name, f"{index}", "abs_all")] for index in range(PROFILE_BINS)]
-        kept = [(x, m) for x, m in zip(places, found, strict=True) if m.value is not None]
-        drawn |= bool(kept)
-        _series(axis, kept, name, colour, marker)
+        places = [((index + 0.5) / PROFILE_BINS, one) for index, one in enumerate(found) if one is not None]
+        drawn |= _points(axis, places, name, style)
     axis.set_xlabel("relative position in the completion")
     axis.set_ylabel("mean |Δ|, nats")
-    _finish(axis, drawn)
+    _finish(axis, legend=True, drawn=drawn)
 
 
 def _group_sizes(axis: Axes, ledger: Ledger) -> None:
     """Evidence of the right sign on wrong rollouts by the size of the group."""
     drawn = False
-    for shift, (name, colour, marker) in enumerate(_SERIES):
+    for shift, (name, style) in enumerate(_SERIES.items()):
         found = [ledger[Cell("sensitivity", name, f"group size: {size}", "mass_wrong")] for size in GROUP_SIZES]
-        kept = [(x + 0.06 * (shift - 2), m) for x, m in enumerate(found) if m.value is not None]
-        drawn |= bool(kept)
-        _series(axis, kept, name, colour, marker)
+        places = [(x + 0.06 * (shift - 2), one) for x, one in enumerate(found) if one is not None]
+        drawn |= _points(axis, places, name, style)
     axis.set_xticks(range(len(GROUP_SIZES)), [str(size) for size in GROUP_SIZES])
     axis.set_xlabel("group size")
     axis.set_ylabel("share of |Δ| with the right sign on wrong rollouts")
-    _finish(axis, drawn)
+    _finish(axis, legend=True, drawn=drawn)
 
 
-def _series(axis: Axes, points: Sequence[tuple[float, Any]], name: str, colour: str, marker: str) -> None:
+def _points(
+    axis: Axes, points: Sequence[tuple[float, Estimate]], words: str, style: tuple[str, str], *, across: bool = False
+) -> bool:
+    """Estimates at their places with their intervals, joined by a line unless they go `across`; whether there are."""
     if not points:
-        return
-    x = [place for place, _ in points]
-    y = [measured.value for _, measured in points]
-    below = [max(0.0, m.value - m.low) if m.low is not None else 0.0 for _, m in points]
-    above = [max(0.0, m.high - m.value) if m.high is not None else 0.0 for _, m in points]
-    axis.errorbar(x, y, yerr=[below, above], color=colour, marker=marker, markersize=5, capsize=2, label=name)
+        return False
+    at, means = [place for place, _ in points], [one.mean for _, one in points]
+    ends = [one.bounds for _, one in points]
+    reach = [
+        [max(0.0, mean - low) for mean, (low, _) in zip(means, ends, strict=True)],
+        [max(0.0, high - mean) for mean, (_, high) in zip(means, ends, strict=True)],
+    ]
+    colour, marker = style
+    look = {"color": colour, "marker": marker, "markersize": 5, "capsize": 2, "label": words}
+    if across:
+        axis.errorbar(means, at, xerr=reach, linestyle="none", **look)
+    else:
+        axis.errorbar(at, means, yerr=reach, **look)
+    return True
 
 
-def _finish(axis: Axes, drawn: bool) -> None:
-    if drawn:
-        _legend(axis)
-    _say_if_empty(axis, drawn)
-
-
-def _legend(axis: Axes) -> None:
-    """Above the panel, where it hides nothing."""
-    axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3, frameon=False)
-
-
-def _say_if_empty(axis: Axes, drawn: bool) -> None:
+def _finish(axis: Axes, *, legend: bool, drawn: bool) -> None:
+    """The legend above the panel, where it hides nothing; or a word that nothing was measured."""
     if not drawn:
         axis.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axis.transAxes)
+    elif legend:
+        axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3, frameon=False)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from random import Random
-from typing import Any, cast
+from typing import cast
 
 from cepo.answers import extract_answer, same_answer
 from cepo.data.datasets import load_data
-from cepo.data.sources import GEOMETRY, DataError, DataSpec, open_source
+from cepo.data.sources import GEOMETRY, DataSpec, open_source
+from cepo.errors import DataError
 from cepo.geometry.problems import Split, drafts, work_wrongly
 from cepo.geometry.worked import parse_markup
 from cepo.glossary import Span
@@ -26,6 +27,8 @@ from cepo.lab.audit.labels import Labels, label_text, path_of
 __all__ = ["AuditProblem", "Solution", "load_problems"]
 
 MARKUP, WRONG_MARKUPS = "markup", "wrong_markups"
+Row = Mapping[str, object]
+"""A row of `load_data`."""
 Marked = tuple[str, tuple[Span, ...]]
 """A text and the spans that partition it."""
 
@@ -46,17 +49,18 @@ class AuditProblem:
     labels. `label` labels any text of this problem, None where the text does not parse; None: no labels here.
     """
 
-    row: Mapping[str, Any]
+    row: Row
     worked: tuple[Solution, ...] = ()
     label: Callable[[str], Labels | None] | None = None
 
     @property
     def gold(self) -> str:
-        return self.row["answer"]
+        return str(self.row["answer"])
 
     @property
     def solution(self) -> str | None:
-        return self.row.get("solution")
+        solution = self.row.get("solution")
+        return None if solution is None else str(solution)
 
 
 def load_problems(spec: DataSpec, wrong: int) -> list[AuditProblem]:
@@ -65,19 +69,18 @@ def load_problems(spec: DataSpec, wrong: int) -> list[AuditProblem]:
     Raises:
         DataError: the data cannot be used, or its markup does not match its answers.
     """
-    rows: list[Mapping[str, Any]] = [dict(row) for row in cast(Iterable[Mapping[str, Any]], load_data(spec))]
+    rows: list[Row] = [dict(row) for row in cast(Iterable[Row], load_data(spec))]
     if spec.path == GEOMETRY:
         return _geometry(rows, spec, wrong)
     marked = _markups(spec)
     if not marked:
         return [AuditProblem(row) for row in rows]
-    missing = [row["id"] for row in rows if row["id"] not in marked]
-    if missing:
+    if missing := [str(row["id"]) for row in rows if row["id"] not in marked]:
         raise DataError(f"{spec.path}: rows without {MARKUP}: {', '.join(missing[:5])}; label every row or none")
-    return [_marked_problem(row, *marked[row["id"]][:1], *marked[row["id"]][1:][:wrong]) for row in rows]
+    return [_marked_problem(row, *marked[str(row["id"])][: 1 + wrong]) for row in rows]
 
 
-def _geometry(rows: Sequence[Mapping[str, Any]], spec: DataSpec, wrong: int) -> list[AuditProblem]:
+def _geometry(rows: Sequence[Row], spec: DataSpec, wrong: int) -> list[AuditProblem]:
     found = []
     stream = drafts(cast(Split, spec.split), spec.seed, spec.families)
     for row, draft in zip(rows, islice(stream, len(rows)), strict=True):
@@ -99,12 +102,13 @@ def _solution(marked: Marked, paths: frozenset[tuple[str, ...]]) -> Solution:
     return Solution(text, labels)
 
 
-def _marked_problem(row: Mapping[str, Any], gold: Marked, *wrong: Marked) -> AuditProblem:
+def _marked_problem(row: Row, gold: Marked, *wrong: Marked) -> AuditProblem:
     """A problem of a labelled file; its rollouts are labelled where its own solution parses as it is labelled."""
-    if not same_answer(extract_answer(gold[0]), row["answer"]):
-        raise DataError(f"{row['id']}: {MARKUP} boxes {extract_answer(gold[0])!r}, the answer is {row['answer']!r}")
+    answer = str(row["answer"])
+    if not same_answer(extract_answer(gold[0]), answer):
+        raise DataError(f"{row['id']}: {MARKUP} boxes {extract_answer(gold[0])!r}, the answer is {answer!r}")
     for text, _ in wrong:
-        if same_answer(extract_answer(text), row["answer"]):
+        if same_answer(extract_answer(text), answer):
             raise DataError(f"{row['id']}: {WRONG_MARKUPS} holds a solution that is right: {text[:80]!r}")
     paths = frozenset({path_of(*gold)})
     label = partial(label_text, parse=parse_equations, right_paths=paths)

@@ -5,32 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from torch import nn
-from transformers import ProcessorMixin
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
+from cepo.errors import SettingError
 from cepo.evaluate import end_tokens
 from cepo.lab.audit.collect import Bench, chosen_for_steps, is_decided, progress_bar
 from cepo.lab.audit.evidence import Key, ScoreBook
-from cepo.lab.audit.ledger import Cell, Ledger
-from cepo.lab.audit.measure import (
-    Choices,
-    Floors,
-    StepTable,
-    choose,
-    measure_bins,
-    measure_labelled,
-    measure_level,
-    measure_profile,
-    measure_values,
-    usable,
-)
-from cepo.lab.audit.metrics import Floats, resamples
+from cepo.lab.audit.ledger import Ledger
+from cepo.lab.audit.measure import Choices, Floors, Meter, StepTable, choose, usable
+from cepo.lab.audit.metrics import resamples
 from cepo.lab.audit.montecarlo import reliability, steps_of, value_changes
 from cepo.lab.audit.null import NullPair, null_floor, null_pairs, record_null
 from cepo.lab.audit.problems import AuditProblem
-from cepo.lab.audit.sampling import Sampler, encode
+from cepo.lab.audit.sampling import Processor, Sampler, encode
 from cepo.lab.audit.sensitivity import GROUP_SIZES, bins_of, levels_of
 from cepo.lab.audit.settings import AuditSettings
 from cepo.lab.audit.targets import Target
@@ -43,20 +32,27 @@ DEAD_ZONES = ("dead zone at the null median", "dead zone at the null p90")
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """What was measured, and the facts that a reader needs beside it: counts, shares, what was left out and why."""
+    """What was measured, and what a reader needs beside it.
+
+    Attributes:
+        facts: counts, of rollouts with labels and of Monte-Carlo steps only where there are some.
+        floors: name of a dead zone -> variant -> its threshold, nats.
+        notes: what was left out and why.
+    """
 
     ledger: Ledger
     variants: Sequence[Variant]
-    facts: Mapping[str, Any]
+    facts: Mapping[str, float]
+    floors: Mapping[str, Mapping[str, float]]
     notes: Sequence[str]
 
 
 def run_audit(
     settings: AuditSettings,
     problems: Sequence[AuditProblem],
-    model: nn.Module,
+    model: PreTrainedModel,
     teacher: nn.Module | None,
-    processor: Any,
+    processor: Processor,
     say: Callable[[str], None],
 ) -> AuditResult:
     """Audit the credit that `model` would give itself on `problems`.
@@ -67,12 +63,11 @@ def run_audit(
         say: is told what happens.
 
     Raises:
-        ValueError: an unknown method, a model without an end token, no group with right and wrong rollouts.
+        SettingError: an unknown method, prompts and completions that are longer than the model's positions, no group
+            with right and wrong rollouts.
+        ValueError: a model without an end token.
     """
-    variants = select(grid(other_teacher=teacher is not None), settings.methods)
-    if all(problem.row.get("images") is None for problem in problems):
-        variants = tuple(variant for variant in variants if variant.asking.sees_images)  # blind is all that there is
-    return _Audit(settings, problems, model, teacher, processor, say, variants).run()
+    return _Audit(settings, problems, model, teacher, processor, say).run()
 
 
 class _Audit:
@@ -82,16 +77,17 @@ class _Audit:
         self,
         settings: AuditSettings,
         problems: Sequence[AuditProblem],
-        model: Any,
+        model: PreTrainedModel,
         teacher: nn.Module | None,
-        processor: Any,
+        processor: Processor,
         say: Callable[[str], None],
-        variants: Sequence[Variant],
     ) -> None:
-        vision = isinstance(processor, ProcessorMixin)
-        tokenizer: Any = processor.tokenizer if vision else processor  # pyright: ignore[reportAttributeAccessIssue]
-        image_token_id = processor.image_token_id if vision else None  # pyright: ignore[reportAttributeAccessIssue]
-        self.settings, self.problems, self.say, self.variants = settings, problems, say, variants
+        self.settings, self.problems, self.say = settings, problems, say
+        variants = select(grid(other_teacher=teacher is not None), settings.methods)
+        if all(problem.row.get("images") is None for problem in problems):
+            variants = tuple(v for v in variants if v.asking.sees_images)  # blind is all that there is
+        self.variants = variants
+        tokenizer, image_token_id = _parts_of(processor)
         prompts = [encode(processor, problem.row) for problem in problems]
         _check_length(model, max(len(prompt.ids) for prompt in prompts), settings.max_new_tokens)
         sampler = Sampler(model, end_tokens(model), image_token_id, settings.temperature, settings.max_new_tokens)
@@ -99,13 +95,13 @@ class _Audit:
         self.book = ScoreBook(
             prompts,
             tokenizer,
-            lambda prompt: processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False),
+            lambda prompt: str(processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)),
             (model, teacher),
             image_token_id,
             settings.temperature,
         )
-        self.ledger = Ledger()
-        self.weight_RP: Floats = resamples(len(problems), settings.replicates, settings.seed)
+        self.ledger = Ledger(resamples(len(problems), settings.replicates, settings.seed))
+        self.meter = Meter(self.book, self.ledger, settings.clip)
         self.labelled = any(problem.worked for problem in problems)
         self.notes: list[str] = []
 
@@ -116,7 +112,7 @@ class _Audit:
         )
         decided = {index: group for index, group in groups.items() if is_decided(group)}
         if not decided:
-            raise ValueError(
+            raise SettingError(
                 f"no group of {self.settings.rollouts} rollouts has both right and wrong ones: there is no credit to "
                 "audit. Take more rollouts, or problems that this model solves some of the time"
             )
@@ -132,12 +128,14 @@ class _Audit:
         if "labelled" in parts:
             self._measure_labelled(main, worked, decided, floors, "sensitivity" in parts)
         if table is not None:
-            measure_values("montecarlo", "", main, table, self.book, self.ledger, self.weight_RP, floors)
-            self.ledger.add(Cell("montecarlo", "", "", "reliability"), table.reliability_R, table.steps.problem_N)
+            self.meter.values("montecarlo", "", main, table, floors)
+            self.ledger.add("montecarlo", "", "", {"reliability": table.reliability_R}, table.steps.problem_N)
         self._measure_levels(levels, table)
         if "null" in parts:
-            record_null(nulls, self.book, self.ledger, self.weight_RP)
-        return AuditResult(self.ledger, self.variants, self._facts(groups, decided, main, table, floors), self.notes)
+            record_null(nulls, self.book, self.ledger)
+        named = {zone: {v.name: threshold for v, threshold in of.items()} for zone, of in floors.items()}
+        facts = self._facts(groups, decided, main, table)
+        return AuditResult(self.ledger, self.variants, facts, named, self.notes)
 
     def _parts(self) -> Sequence[str]:
         if self.labelled or "labelled" not in self.settings.parts:
@@ -187,7 +185,7 @@ class _Audit:
         values = self.bench.values(targets, settings.continuations, settings.step_tokens, settings.seed + 2)
         steps = value_changes(targets, values)
         cuts = [steps_of(target, settings.step_tokens) for target in targets]
-        return StepTable(targets, cuts, steps, reliability(steps, self.weight_RP))
+        return StepTable(targets, cuts, steps, reliability(steps, self.ledger.weight_RP))
 
     def _nulls(self, groups: Mapping[int, Sequence[Target]]) -> list[NullPair]:
         by_round = [target for place in range(self.settings.rollouts) for target in (g[place] for g in groups.values())]
@@ -225,14 +223,12 @@ class _Audit:
     def _measure_labelled(
         self, main: Choices, worked: Choices, decided: Mapping[int, Sequence[Target]], floors: Floors, bins: bool
     ) -> None:
-        book, ledger, weight_RP, clip = self.book, self.ledger, self.weight_RP, self.settings.clip
-        targets = measure_labelled("sampled", main, book, ledger, weight_RP, clip, floors)
-        measure_labelled("worked", worked, book, ledger, weight_RP, clip, {})
-        plain = {v: chosen for v, chosen in main.by_variant.items() if v.asking == ASKING[0]}
-        measure_profile(Choices(plain, main.placed), targets, book, ledger, weight_RP)
+        targets = self.meter.labelled("sampled", main, floors)
+        self.meter.labelled("worked", worked, {})
+        plain = Choices({v: chosen for v, chosen in main.by_variant.items() if v.asking == ASKING[0]}, main.placed)
+        self.meter.profile(plain, targets)
         if bins:
-            by_problem = {index: bins_of(group) for index, group in decided.items()}
-            measure_bins(Choices(plain, main.placed), targets, by_problem, book, ledger, weight_RP, clip)
+            self.meter.bins(plain, targets, {index: bins_of(group) for index, group in decided.items()})
 
     def _measure_levels(self, levels: Mapping[tuple[str, str], Choices], table: StepTable | None) -> None:
         """Every level on the rollouts that have references at all levels of its factor."""
@@ -240,8 +236,7 @@ class _Audit:
             own = {value: choices for (name, value), choices in levels.items() if name == factor}
             shared = set.intersection(*(set(choices.paired()) for choices in own.values()))
             for value, choices in own.items():
-                level = f"{factor}: {value}"
-                measure_level(level, choices, shared, table, self.book, self.ledger, self.weight_RP, self.settings.clip)
+                self.meter.level(f"{factor}: {value}", choices, shared, table)
 
     def _facts(
         self,
@@ -249,11 +244,10 @@ class _Audit:
         decided: Mapping[int, Sequence[Target]],
         main: Choices,
         table: StepTable | None,
-        floors: Floors,
-    ) -> dict[str, Any]:
+    ) -> dict[str, float]:
         rollouts = [member for group in groups.values() for member in group]
         paired = main.paired()
-        facts: dict[str, Any] = {
+        facts: dict[str, float] = {
             "problems": len(groups),
             "problems_decided": len(decided),
             "rollouts": len(rollouts),
@@ -262,7 +256,6 @@ class _Audit:
             "rollouts_with_credit": len(main.placed),
             "rollouts_compared": len(paired),
             "rows_scored": len(self.book),
-            "null_floor_nats": {name: {v.name: x for v, x in of.items()} for name, of in floors.items()},
         }
         if self.labelled:
             facts |= {
@@ -280,11 +273,18 @@ class _Audit:
         return facts
 
 
-def _check_length(model: Any, prompt: int, completion: int) -> None:
+def _parts_of(processor: Processor) -> tuple[PreTrainedTokenizerBase, int | None]:
+    """The tokenizer, and the id of the image placeholder (None: a text model)."""
+    if not isinstance(processor, ProcessorMixin):
+        return processor, None
+    return processor.tokenizer, processor.image_token_id  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _check_length(model: PreTrainedModel, prompt: int, completion: int) -> None:
     """A teacher's prompt holds one whole completion more, where references are rationales."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and prompt + 2 * completion > limit:
-        raise ValueError(
+        raise SettingError(
             f"the longest prompt has {prompt} tokens, a reference and a completion up to {completion} each: more than "
             f"the model's {limit} positions. Lower --max-new-tokens or take shorter problems"
         )

@@ -13,19 +13,24 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
+from cepo.errors import ModelError
 from cepo.evaluate import encode_prompts, evaluating, messages_with_images, own_randomness
+from cepo.lab.audit.problems import Row
 from cepo.scoring import Images
 
-__all__ = ["Prompt", "Sampler", "Start", "encode"]
+__all__ = ["Processor", "Prompt", "Sampler", "Start", "encode"]
+
+Processor = ProcessorMixin | PreTrainedTokenizerBase
+"""What a model is loaded with: its processor, or its tokenizer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A prompt as the model reads it: messages (for the teachers' prompts), ids with placeholders, images."""
 
-    messages: list[dict[str, Any]]
+    messages: list[dict[str, object]]
     ids: list[int]
     images: Images | None
 
@@ -38,18 +43,19 @@ class Start:
     prefix: tuple[int, ...] = ()
 
 
-def encode(processor: Any, row: Mapping[str, Any]) -> Prompt:
+def encode(processor: Processor, row: Row) -> Prompt:
     """The prompt of one row of `load_data`.
 
     Raises:
-        ValueError: images for a text model, or a processor whose images are not of Qwen-VL's layout.
+        ValueError: images for a text model.
+        ModelError: a processor whose images are not of Qwen-VL's layout.
     """
     inputs = encode_prompts(processor, [row])
-    messages = messages_with_images(row) if row.get("images") else list(row["prompt"])
+    messages = messages_with_images(row) if row.get("images") else cast(list[dict[str, object]], row["prompt"])
     images = None
     if "pixel_values" in inputs:
         if "image_grid_thw" not in inputs:
-            raise ValueError("the audit needs images in Qwen-VL's layout (pixel_values with image_grid_thw)")
+            raise ModelError("the audit needs images in Qwen-VL's layout (pixel_values with image_grid_thw)")
         images = Images(inputs["pixel_values"], inputs["image_grid_thw"])
     return Prompt(messages, inputs["input_ids"][0].tolist(), images)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from cepo.credit.evidence import clip_bounds
+from cepo.errors import SettingError
 
 __all__ = ["PARTS", "AuditPart", "AuditSettings", "quick"]
 
@@ -54,19 +55,19 @@ class AuditSettings:
         least |= {"null_rollouts": 1, "sensitivity_problems": 1, "max_new_tokens": 1, "replicates": 10}
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
-                raise ValueError(f"{name} must be at least {smallest}, got {getattr(self, name)}")
+                raise SettingError(f"{name} must be at least {smallest}, got {getattr(self, name)}")
         if self.continuations % 2:
-            raise ValueError(
+            raise SettingError(
                 f"continuations must be an even number (two halves are compared), got {self.continuations}"
             )
         if self.wrong_worked < 0:
-            raise ValueError(f"wrong_worked must be at least 0, got {self.wrong_worked}")
+            raise SettingError(f"wrong_worked must be at least 0, got {self.wrong_worked}")
         if not 0.0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be above 0 (an audit samples), got {self.temperature}")
+            raise SettingError(f"temperature must be above 0 (an audit samples), got {self.temperature}")
         if clip_bounds(self.clip)[1] == 0.0:
-            raise ValueError("clip (eps_w) must be above 0: at 0 every weight is 1 and there is no credit to audit")
+            raise SettingError("clip (eps_w) must be above 0: at 0 every weight is 1 and there is no credit to audit")
         if unknown := [part for part in self.parts if part not in PARTS]:
-            raise ValueError(f"unknown parts {unknown}; choose from {', '.join(PARTS)}")
+            raise SettingError(f"unknown parts {unknown}; choose from {', '.join(PARTS)}")
 
 
 def quick(settings: AuditSettings) -> AuditSettings:

@@ -2,94 +2,81 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from io import StringIO
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import pandas as pd
 
 from cepo.lab.audit.labelled import MEASURES
 from cepo.lab.audit.ledger import Cell, Ledger, Part
 from cepo.lab.audit.measure import GRPO, SURPRISAL
-from cepo.lab.audit.metrics import Measured
 from cepo.lab.audit.montecarlo import MC_MEASURES
 from cepo.lab.audit.null import NULL_MEASURES
 from cepo.lab.audit.run import DEAD_ZONES, AuditResult
+from cepo.lab.tables import csv_text, markdown, records
+from cepo.stats import Estimate
 
 __all__ = ["as_csv", "as_json", "as_markdown", "shown"]
 
 _LABELLED = (
-    "auroc",
-    "ap",
-    "contrast",
-    "saturation_filler",
-    "sign_right",
-    "mass_right",
-    "sign_wrong",
-    "mass_wrong",
-    "sign_first_wrong",
-    "blame_before",
-    "error_focus",
-    "coverage",
-)
+    "auroc", "ap", "contrast", "saturation_filler", "sign_right", "mass_right", "sign_wrong", "mass_wrong",
+    "sign_first_wrong", "blame_before", "error_focus", "coverage",
+)  # fmt: skip
 _AGREEMENT = ("spearman", "spearman_corrected", "spearman_within", "sign_agreement")
-_LEVEL_COLUMNS = ("auroc", "contrast", "mass_right", "mass_wrong", "coverage", "spearman", "spearman_within")
+_SENSITIVITY = ("auroc", "contrast", "mass_right", "mass_wrong", "coverage", "spearman", "spearman_within")
 _COVERAGE = "share of the rollouts of decided groups that get evidence; variants are compared on those all can give it"
 
+Rows = Sequence[tuple[str, str]]
+"""(level, variant) of each row of a section."""
 
-def shown(measured: Measured, digits: int = 2) -> str:
+
+def shown(estimate: Estimate | None, digits: int = 2) -> str:
     """`0.81 [0.78, 0.83]`; a dash where nothing was measured."""
-    if measured.value is None:
-        return "–"
-    if measured.low is None or measured.high is None:
-        return f"{measured.value:.{digits}f}"
-    return f"{measured.value:.{digits}f} [{measured.low:.{digits}f}, {measured.high:.{digits}f}]"
+    return "–" if estimate is None else estimate.text(digits, scale=1.0)
 
 
 def as_csv(ledger: Ledger) -> str:
     """One line per cell: part, variant, level, measure, value, low, high, problems."""
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["part", "variant", "level", "measure", "value", "low", "high", "problems"])
-    for cell, measured in ledger.cells():
-        numbers = ["" if x is None else f"{x:.6g}" for x in (measured.value, measured.low, measured.high)]
-        writer.writerow([cell.part, cell.variant, cell.level, cell.measure, *numbers, measured.problems])
-    return out.getvalue()
+    return csv_text(ledger.frame(), digits=6)
 
 
-def as_json(result: AuditResult, about: Mapping[str, Any], findings: Sequence[str]) -> str:
+def as_json(result: AuditResult, about: Mapping[str, object], findings: Sequence[str]) -> str:
     """Everything: what was audited and how, the facts, the findings, the cells, and what each measure says."""
     content = {
         "about": about,
-        "facts": result.facts,
+        "facts": {**result.facts, "null_floor_nats": result.floors},
         "notes": result.notes,
         "findings": findings,
         "measures": {**MEASURES, **MC_MEASURES, **NULL_MEASURES, "coverage": _COVERAGE},
-        "cells": [asdict(cell) | asdict(measured) for cell, measured in result.ledger.cells()],
+        "cells": records(result.ledger.frame()),
     }
-    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
+    return json.dumps(_finite(content), indent=1, allow_nan=False) + "\n"
 
 
-def as_markdown(result: AuditResult, about: Mapping[str, Any], findings: Sequence[str]) -> str:
+def as_markdown(result: AuditResult, about: Mapping[str, object], findings: Sequence[str]) -> str:
     """The findings in words, then the table, section by section; intervals are 95%, over problems."""
     ledger, names = result.ledger, [variant.name for variant in result.variants]
+    plain: Rows = [("", name) for name in names]
+    zones: Rows = [(zone, name) for zone in DEAD_ZONES for name in names]
     lines = [f"# Audit of `{about['model']}` on `{about['data']}`", "", f"`{about['command']}`", ""]
     lines += [_summary(result), *(f"\nNote: {note}." for note in result.notes)]
     lines += ["", "## Findings", "", *(f"- {finding}" for finding in findings)]
-    lines += _section(
-        ledger, "sampled", "Sampled rollouts against labels", {"": [*names, SURPRISAL]}, _LABELLED, MEASURES
-    )
-    zones = {zone: names for zone in DEAD_ZONES}
-    lines += _section(ledger, "sampled", "The same with a dead zone", zones, _LABELLED, {})
-    lines += _section(ledger, "worked", "Worked solutions against labels", {"": names}, _LABELLED, {})
-    agreement = {"": [*names, GRPO], **zones}
-    lines += _section(ledger, "montecarlo", "Steps against Monte-Carlo values", agreement, _AGREEMENT, MC_MEASURES)
-    if Cell("montecarlo", "", "", "reliability") in ledger:
-        lines += ["", f"Reliability of the value changes: {shown(ledger[Cell('montecarlo', '', '', 'reliability')])}."]
-    lines += _null_section(ledger)
-    lines += _sensitivity_section(ledger)
+    sampled = _variants(ledger, "sampled", [*plain, ("", SURPRISAL)], _LABELLED)
+    lines += _section("Sampled rollouts against labels", sampled, MEASURES)
+    lines += _section("The same with a dead zone", _variants(ledger, "sampled", zones, _LABELLED))
+    lines += _section("Worked solutions against labels", _variants(ledger, "worked", plain, _LABELLED))
+    steps = _variants(ledger, "montecarlo", [*plain, ("", GRPO), *zones], _AGREEMENT)
+    lines += _section("Steps against Monte-Carlo values", steps, MC_MEASURES)
+    if (reliability := Cell("montecarlo", "", "", "reliability")) in ledger:
+        lines += ["", f"Reliability of the value changes: {shown(ledger[reliability])}."]
+    asked = ledger.levels("null")
+    first = {"asked": [asking for _, asking in asked], "references": [kind for kind, _ in asked]}
+    lines += _section("Irrelevant references (nats)", _grid(ledger, "null", asked, NULL_MEASURES, first, digits=4))
+    levels = ledger.levels("sensitivity")
+    first = {"level": [level for level, _ in levels], "": [name for _, name in levels]}
+    lines += _section("Sensitivity", _grid(ledger, "sensitivity", levels, _SENSITIVITY, first))
     return "\n".join(lines) + "\n"
 
 
@@ -114,56 +101,38 @@ def _summary(result: AuditResult) -> str:
     return " ".join(words)
 
 
-def _section(
-    ledger: Ledger,
-    part: Part,
-    title: str,
-    levels: Mapping[str, Sequence[str]],
-    measures: Sequence[str],
-    meanings: Mapping[str, str],
-) -> list[str]:
-    rows = [
-        [name + (f" ({level})" if level else ""), *(shown(ledger[Cell(part, name, level, m)]) for m in measures)]
-        for level, names in levels.items()
-        for name in names
-        if any(Cell(part, name, level, measure) in ledger for measure in measures)
-    ]
-    if not rows:
+def _section(title: str, table: pd.DataFrame, meanings: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """A titled table, under what its columns mean; nothing where it has no rows."""
+    if table.empty:
         return []
-    explained = [f"`{m}`: {meanings[m]}." for m in measures if m in meanings]
-    return ["", f"## {title}", "", *([" ".join(explained), ""] if explained else []), *_grid(["", *measures], rows)]
+    explained = (
+        " ".join(f"`{name}`: {meanings[name]}." for name in table.columns if name in meanings) if meanings else ""
+    )
+    return ["", f"## {title}", "", *([explained, ""] if explained else []), *markdown(table)]
 
 
-def _null_section(ledger: Ledger) -> list[str]:
-    kinds = dict.fromkeys((c.variant, c.level) for c, _ in ledger.cells() if c.part == "null")
-    if not kinds:
-        return []
-    rows = [
-        [asking, kind, *(shown(ledger[Cell("null", asking, kind, measure)], 4) for measure in NULL_MEASURES)]
-        for asking, kind in kinds
-    ]
-    return ["", "## Irrelevant references (nats)", "", *_grid(["asked", "references", *NULL_MEASURES], rows)]
+def _variants(ledger: Ledger, part: Part, rows: Rows, measures: Sequence[str]) -> pd.DataFrame:
+    """The rows that were measured, a level in brackets behind the variant's name."""
+    measured = [(level, name) for level, name in rows if any(Cell(part, name, level, m) in ledger for m in measures)]
+    names = [f"{name} ({level})" if level else name for level, name in measured]
+    return _grid(ledger, part, measured, measures, {"": names})
 
 
-def _sensitivity_section(ledger: Ledger) -> list[str]:
-    rows = dict.fromkeys((c.level, c.variant) for c, _ in ledger.cells() if c.part == "sensitivity")
-    if not rows:
-        return []
-    body = [
-        [level, name, *(shown(ledger[Cell("sensitivity", name, level, m)]) for m in _LEVEL_COLUMNS)]
-        for level, name in rows
-    ]
-    return ["", "## Sensitivity", "", *_grid(["level", "", *_LEVEL_COLUMNS], body)]
+def _grid(
+    ledger: Ledger, part: Part, rows: Rows, measures: Iterable[str], first: Mapping[str, Sequence[str]], digits: int = 2
+) -> pd.DataFrame:
+    """The columns `first`, then each measure of each row as text."""
+    texts = {
+        measure: [shown(ledger[Cell(part, name, level, measure)], digits) for level, name in rows]
+        for measure in measures
+    }
+    return pd.DataFrame({**first, **texts})
 
 
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
-
-
-def _plain(value: Any) -> Any:
+def _finite(value: object) -> object:
     """Numbers that are not finite become None: JSON has none."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

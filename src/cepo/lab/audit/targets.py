@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from cepo.answers import extract_answer, same_answer
+from cepo.errors import ModelError
 from cepo.glossary import Rollout
 from cepo.lab.audit.labels import Labels, token_spans, tokens_at
+from cepo.lab.audit.metrics import Bools
 from cepo.lab.audit.problems import AuditProblem, Solution
 
 __all__ = ["Target", "TokenLabels", "sampled_target", "worked_target"]
-
-Kind = Literal["sampled", "worked"]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLabels:
     """Labels of a completion's tokens: `decisive_T`, and the first decisive token of the wrong part (None: none)."""
 
-    decisive_T: NDArray[np.bool_]
+    decisive_T: Bools
     wrong_from: int | None
 
 
@@ -32,7 +31,6 @@ class Target:
     """One completion of one problem. `labels` is None where it does not parse; `truncated`: no end token."""
 
     problem: int
-    kind: Kind
     ids: tuple[int, ...]
     text: str
     token_chars: tuple[tuple[int, int], ...]
@@ -51,45 +49,42 @@ class Target:
 
 
 def sampled_target(
-    index: int, problem: AuditProblem, tokenizer: Any, ids: Sequence[int], ends: Sequence[int]
+    index: int, problem: AuditProblem, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ends: Sequence[int]
 ) -> Target:
     """A rollout, graded and labelled."""
     text, chars = token_spans(tokenizer, ids)
     labels = None if problem.label is None else problem.label(text)
-    return _target(index, problem, "sampled", ids, text, chars, labels, truncated=not ids or ids[-1] not in ends)
-
-
-def worked_target(index: int, problem: AuditProblem, tokenizer: Any, solution: Solution, end: int) -> Target:
-    """A worked solution, tokenised, with the end token that a rollout would have."""
-    ids = [*tokenizer(solution.text, add_special_tokens=False)["input_ids"], end]
-    text, chars = token_spans(tokenizer, ids)
-    if text != solution.text:
-        raise ValueError(f"the tokenizer turns the solution {solution.text!r} into {text!r}: its labels have no place")
-    return _target(index, problem, "worked", ids, text, chars, solution.labels, truncated=False)
-
-
-def _target(
-    index: int,
-    problem: AuditProblem,
-    kind: Kind,
-    ids: Sequence[int],
-    text: str,
-    chars: Sequence[tuple[int, int]],
-    labels: Labels | None,
-    truncated: bool,
-) -> Target:
-    answer = extract_answer(text)
-    correct = same_answer(answer, problem.gold)
     return Target(
         problem=index,
-        kind=kind,
         ids=tuple(ids),
         text=text,
         token_chars=tuple(chars),
-        rollout=Rollout(text=text, answer=answer, correct=correct, reward=float(correct)),
-        labels=None if labels is None else _token_labels(chars, labels),
-        truncated=truncated,
+        rollout=_graded(text, problem),
+        labels=labels and _token_labels(chars, labels),
+        truncated=not ids or ids[-1] not in ends,
     )
+
+
+def worked_target(
+    index: int, problem: AuditProblem, tokenizer: PreTrainedTokenizerBase, solution: Solution, end: int
+) -> Target:
+    """A worked solution, tokenised, with the end token that a rollout would have.
+
+    Raises:
+        ModelError: a tokenizer that does not keep the text.
+    """
+    ids = [*tokenizer(solution.text, add_special_tokens=False)["input_ids"], end]
+    target = sampled_target(index, problem, tokenizer, ids, [end])
+    if target.text != solution.text:
+        lost = f"the tokenizer turns the solution {solution.text!r} into {target.text!r}"
+        raise ModelError(f"{lost}: its labels have no place")
+    return replace(target, labels=_token_labels(target.token_chars, solution.labels))
+
+
+def _graded(text: str, problem: AuditProblem) -> Rollout:
+    answer = extract_answer(text)
+    correct = same_answer(answer, problem.gold)
+    return Rollout(text=text, answer=answer, correct=correct, reward=float(correct))
 
 
 def _token_labels(chars: Sequence[tuple[int, int]], labels: Labels) -> TokenLabels:

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 from cepo.evaluate import load_generations
 from cepo.lab.compare.evaluation import Task, base_tasks, tasks, write_tasks
-from cepo.lab.compare.experiment import Arm, Experiment, load_experiment
+from cepo.lab.compare.experiment import Arm, load_experiment
 from cepo.lab.compare.plan import Plan, Run, check_data, check_recorded, make_plan, record
-from cepo.lab.compare.progress import shown
-from cepo.lab.compare.report import write_report
-from cepo.lab.compare.results import read_results
+from cepo.lab.compare.report import Report
+from cepo.lab.compare.results import Selected, read_results
 from cepo.lab.compare.reuse import Shelf
-from cepo.lab.compare.runner import Failure, Job, run_jobs
+from cepo.lab.jobs import Job, run_jobs
+from cepo.lab.progress import shown
 
-__all__ = ["Selected", "compare"]
-
-Say = Callable[[str], None]
+__all__ = ["compare"]
 
 WORTH_A_PROCESS = 500
 """Problems that take the tiny model about as long as a process takes to start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """What `select` chose: arm -> value, and arm -> value -> mean accuracy on its split, where all seeds are there."""
-
-    chosen: dict[str, str | None] = field(default_factory=dict)
-    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
-
-
 def compare(
-    config: Path, out: Path, only: Sequence[str] | None, dry_run: bool, say: Say, reuse: Sequence[Path] = ()
+    config: Path,
+    out: Path,
+    only: Sequence[str] | None,
+    dry_run: bool,
+    say: Callable[[str], None],
+    reuse: Sequence[Path] = (),
 ) -> int:
     """Run what is not there yet, write the tables and figures; 1 if a run failed, else 0.
 
@@ -48,43 +43,121 @@ def compare(
         reuse: folders of other comparisons; a finished run of theirs that is one of ours is copied.
 
     Raises:
-        ExperimentError, RecipeError, ValueError, OSError: the first thing wrong, before anything is run.
+        CepoError: the first thing wrong, before anything is run.
     """
     experiment = load_experiment(config)
     arms = [experiment.arm(name) for name in only] if only else list(experiment.arms)
     plan = make_plan(experiment, out)
     for run in _possible(plan, experiment.arms):
         check_recorded(run)
-    shelf = Shelf(reuse)
-    _announce(plan, arms, shelf, say)
+    comparison = _Comparison(plan, Shelf(reuse), say)
+    comparison.announce(arms)
     if any(not run.finished for run in _possible(plan, arms)):
         check_data(plan, [arm.name for arm in arms])
     if dry_run:
         return 0
-    failed: dict[str, str] = {}
-    selected = _select(plan, arms, shelf, failed, say)
-    ready = [arm for arm in arms if arm.name in selected.chosen]
-    runs = [plan.run(arm.name, seed, selected.chosen[arm.name]) for arm in ready for seed in experiment.seeds]
-    _take(shelf, runs, say)
-    _train(plan, runs, "training", failed, say)
-    finished = [run for run in runs if run.finished]
-    _evaluate(plan, [*base_tasks(plan), *_tasks(plan, finished)], "evaluation", failed, say)
+    comparison.run(arms)
     everything = _select_from(plan, experiment.arms)
-    results = read_results(plan, everything.chosen, failed)
-    for line in write_report(plan, results, everything.chosen, everything.scores, config):
+    results = read_results(plan, everything.chosen, comparison.failed)
+    for line in Report(plan, results, everything, config).write():
         say(line)
-    for name, why in failed.items():
+    for name, why in comparison.failed.items():
         say(f"failed: {name}: {why}")
-    return 1 if failed else 0
+    return 1 if comparison.failed else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What is run, in order; `failed`: name of a run or an evaluation -> why this call could not finish it."""
+
+    plan: Plan
+    shelf: Shelf
+    say: Callable[[str], None]
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def announce(self, arms: Sequence[Arm]) -> None:
+        """What the plan holds, and how far each of its runs is."""
+        experiment, say = self.plan.experiment, self.say
+        size = f"{len(experiment.arms)} arms x {len(experiment.seeds)} seeds"
+        say(f"{size} in {self.plan.out}; equal outside of the credit fields")
+        for reason in self.plan.reasons:
+            say(f"differs with a reason: {reason}")
+        if (select := experiment.select) is not None:
+            say(f"{select.field} of each arm: the best of {', '.join(select.values)} on {select.on}")
+        for run in _candidates(self.plan, arms) or _possible(self.plan, arms):
+            found = self.shelf.find(run)
+            state = "finished" if run.finished else f"step {_last_step(run.folder)}/{run.steps}"
+            say(f"  {run.name:<40} {state if found is None else f'finished in {found}'}")
+
+    def run(self, arms: Sequence[Arm]) -> None:
+        """Train and evaluate the candidates of `select`, choose, and then train and evaluate what was chosen."""
+        plan = self.plan
+        tried = self._train(_candidates(plan, arms), "selection")
+        self._evaluate([task for run in tried for task in tasks(plan, run, selecting=True)], "selection's evaluation")
+        chosen = _select_from(plan, arms).chosen
+        runs = [plan.run(arm, seed, value) for arm, value in chosen.items() for seed in plan.experiment.seeds]
+        trained = self._train(runs, "training")
+        self._evaluate([*base_tasks(plan), *(task for run in trained for task in tasks(plan, run))], "evaluation")
+
+    def _train(self, runs: Sequence[Run], title: str) -> list[Run]:
+        """Take or train what is not finished, each run from its own last checkpoint; returns the finished runs."""
+        for run in runs:
+            if (found := self.shelf.take(run)) is not None:
+                self.say(f"{run.name}: taken from {found}")
+        self._run([_training(run) for run in runs], title)
+        return [run for run in runs if run.finished]
+
+    def _evaluate(self, given: Sequence[Task], title: str) -> None:
+        """Make the generations that are missing, a few processes sharing them: each loads its libraries once."""
+        todo = [task for task in given if not task.finished]
+        problems = sum(task.count for task in todo)
+        workers = min(self.plan.experiment.jobs, len(todo), 1 + problems // WORTH_A_PROCESS)
+        folder = self.plan.out / "evaluation"
+        self._run([_worker(folder / f"worker-{index}", todo[index::workers]) for index in range(workers)], title)
+
+    def _run(self, jobs: Sequence[Job], title: str) -> None:
+        if all(job.done() for job in jobs):
+            return
+        with shown(title) as show:
+            failures = run_jobs(jobs, self.plan.experiment.jobs, show)
+        for name, failure in failures.items():
+            self.failed[name] = f"{failure.reason}; see {failure.log}"
+            self.say(f"{name}: {self.failed[name]}; its last lines:")
+            for line in failure.tail:
+                self.say(f"    {line}")
+
+
+def _training(run: Run) -> Job:
+    return Job(
+        name=run.name,
+        folder=run.folder,
+        log=run.folder / "train.log",
+        command=[sys.executable, "-m", "cepo.cli", "train", "--config", str(run.folder / "recipe.yaml")],
+        prepare=lambda: record(run),
+        done=lambda: run.finished,
+        progress=lambda: (run.steps if run.finished else _last_step(run.folder), run.steps),
+    )
+
+
+def _worker(folder: Path, given: Sequence[Task]) -> Job:
+    path = folder / "tasks.json"
+    return Job(
+        name=folder.name,
+        folder=folder,
+        log=folder / "evaluate.log",
+        command=[sys.executable, "-m", "cepo.lab.compare.evaluation", str(path)],
+        prepare=lambda: write_tasks(given, path),
+        done=lambda: all(task.finished for task in given),
+        progress=lambda: (sum(task.finished for task in given), len(given)),
+    )
 
 
 def _possible(plan: Plan, arms: Iterable[Arm]) -> list[Run]:
     """Every run that the arms can lead to, whichever values are chosen."""
     experiment, select = plan.experiment, plan.experiment.select
-    if select is None:
-        return [plan.run(arm.name, seed) for arm in arms for seed in experiment.seeds]
-    seeds = sorted({*experiment.seeds, *select.seeds})
-    return [plan.run(arm.name, seed, value) for arm in arms for value in select.values for seed in seeds]
+    values = (None,) if select is None else select.values
+    seeds = experiment.seeds if select is None else sorted({*experiment.seeds, *select.seeds})
+    return [plan.run(arm.name, seed, value) for arm in arms for value in values for seed in seeds]
 
 
 def _candidates(plan: Plan, arms: Iterable[Arm]) -> list[Run]:
@@ -93,35 +166,6 @@ def _candidates(plan: Plan, arms: Iterable[Arm]) -> list[Run]:
     if select is None:
         return []
     return [plan.run(arm.name, seed, value) for arm in arms for value in select.values for seed in select.seeds]
-
-
-def _announce(plan: Plan, arms: Sequence[Arm], shelf: Shelf, say: Say) -> None:
-    """What the plan holds, and how far each of its runs is."""
-    experiment = plan.experiment
-    say(
-        f"{len(experiment.arms)} arms x {len(experiment.seeds)} seeds in {plan.out}; equal outside of the credit fields"
-    )
-    for reason in plan.reasons:
-        say(f"differs with a reason: {reason}")
-    select = experiment.select
-    if select is not None:
-        say(f"{select.field} of each arm: the best of {', '.join(select.values)} on {select.on}")
-    planned = _candidates(plan, arms) or _possible(plan, arms)
-    for run in planned:
-        found = shelf.find(run)
-        state = "finished" if run.finished else f"step {_last_step(run.folder)}/{run.steps}"
-        state = state if found is None else f"finished in {found}"
-        say(f"  {run.name:<40} {state}")
-
-
-def _select(plan: Plan, arms: Sequence[Arm], shelf: Shelf, failed: dict[str, str], say: Say) -> Selected:
-    """Train and evaluate the candidates, then choose; without `select` every arm is ready."""
-    candidates = _candidates(plan, arms)
-    _take(shelf, candidates, say)
-    _train(plan, candidates, "selection", failed, say)
-    finished = [run for run in candidates if run.finished]
-    _evaluate(plan, _tasks(plan, finished, selecting=True), "selection's evaluation", failed, say)
-    return _select_from(plan, arms)
 
 
 def _select_from(plan: Plan, arms: Iterable[Arm]) -> Selected:
@@ -147,68 +191,6 @@ def _score(plan: Plan, arm: str, value: str, seeds: Sequence[int]) -> float | No
             return None
         accuracies.append(fmean(generation.correct for generation in load_generations(task.out)))
     return fmean(accuracies)
-
-
-def _take(shelf: Shelf, runs: Sequence[Run], say: Say) -> None:
-    for run in runs:
-        found = shelf.take(run)
-        if found is not None:
-            say(f"{run.name}: taken from {found}")
-
-
-def _train(plan: Plan, runs: Sequence[Run], title: str, failed: dict[str, str], say: Say) -> None:
-    """`cepo train` for the runs that are not finished; each goes on from its own checkpoint, if it has one."""
-    jobs = [
-        Job(
-            name=run.name,
-            folder=run.folder,
-            log="train",
-            command=[sys.executable, "-m", "cepo.cli", "train", "--config", str(run.folder / "recipe.yaml")],
-            prepare=lambda run=run: record(run),
-            done=lambda run=run: run.finished,
-            progress=lambda run=run: (run.steps if run.finished else _last_step(run.folder), run.steps),
-        )
-        for run in runs
-    ]
-    _run(jobs, plan.experiment, title, failed, say)
-
-
-def _tasks(plan: Plan, runs: Sequence[Run], *, selecting: bool = False) -> list[Task]:
-    return [task for run in runs for task in tasks(plan, run, selecting=selecting)]
-
-
-def _evaluate(plan: Plan, given: Sequence[Task], title: str, failed: dict[str, str], say: Say) -> None:
-    """Make the generations that are missing, a few processes sharing them: each loads its libraries once."""
-    todo = [task for task in given if not task.finished]
-    problems = sum(task.count for task in todo)
-    workers = min(plan.experiment.jobs, len(todo), 1 + problems // WORTH_A_PROCESS)
-    jobs = [_worker(plan.out / "evaluation" / f"worker-{index}", todo[index::workers]) for index in range(workers)]
-    _run(jobs, plan.experiment, title, failed, say)
-
-
-def _worker(folder: Path, given: Sequence[Task]) -> Job:
-    path = folder / "tasks.json"
-    return Job(
-        name=folder.name,
-        folder=folder,
-        log="evaluate",
-        command=[sys.executable, "-m", "cepo.lab.compare.evaluation", str(path)],
-        prepare=lambda: write_tasks(given, path),
-        done=lambda: all(task.finished for task in given),
-        progress=lambda: (sum(task.finished for task in given), len(given)),
-    )
-
-
-def _run(jobs: Sequence[Job], experiment: Experiment, title: str, failed: dict[str, str], say: Say) -> None:
-    if all(job.done() for job in jobs):
-        return
-    with shown(title) as show:
-        failures: Mapping[str, Failure] = run_jobs(jobs, experiment.jobs, show)
-    for name, failure in failures.items():
-        failed[name] = f"{failure.reason}; see {failure.log}"
-        say(f"{name}: {failed[name]}; its last lines:")
-        for line in failure.tail:
-            say(f"    {line}")
 
 
 def _last_step(folder: Path) -> int:

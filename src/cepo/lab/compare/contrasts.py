@@ -1,15 +1,20 @@
-"""An arm against another one: the paired difference of final accuracy, over seeds, over problems, and over both."""
+"""An arm against another one: the paired difference of final accuracy, over seeds, over problems, and over both.
+
+What the intervals support is said in a sentence by `in_words`, of which no number comes from anywhere else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
+from cepo.errors import RecordError
 from cepo.lab.compare.results import Outcome, Results
-from cepo.stats import Difference, cluster_values, crossed_difference, holm, paired_difference
+from cepo.stats import Difference, cluster_values, crossed_difference, holm, p_text, paired_difference
 
-__all__ = ["Contrast", "arm_contrasts", "base_contrasts"]
+__all__ = ["Contrast", "arm_contrasts", "base_contrasts", "in_words"]
+
+ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +42,8 @@ class Contrast:
         """Over seeds and problems; over problems where there is one seed."""
         return self.both or self.problems
 
-    def to_record(self) -> dict[str, Any] | None:
-        """The verdict as a line of a figure's data, shares in [-1, 1]; None where there is none."""
-        if self.verdict is None:
-            return None
-        return {"arm": self.arm, "other": self.other, **self.verdict._asdict(), "p_holm": self.p_holm}
-
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
+        """As plain values for JSON."""
         named = {"seeds": self.seeds, "problems": self.problems, "both": self.both}
         found = {name: difference._asdict() if difference else None for name, difference in named.items()}
         return {"arm": self.arm, "other": self.other, **found, "p_holm": self.p_holm, "missing": self.why_missing}
@@ -98,12 +98,36 @@ def _contrast(
 
 def _differences(ours: Outcome, theirs: Outcome) -> list[float]:
     if ours.correct.keys() != theirs.correct.keys():
-        raise ValueError("the evaluations are not of the same problems: remove their eval/ folders and compare again")
+        raise RecordError("the evaluations are not of the same problems: remove their eval/ folders and compare again")
     return [share - theirs.correct[name] for name, share in ours.correct.items()]
 
 
 def _adjusted(contrasts: list[Contrast]) -> list[Contrast]:
-    tested = [contrast for contrast in contrasts if contrast.verdict is not None]
-    adjusted = holm([contrast.verdict.p for contrast in tested if contrast.verdict is not None])
-    found = dict(zip([contrast.arm for contrast in tested], adjusted, strict=True))
-    return [Contrast(c.arm, c.other, c.seeds, c.problems, c.both, found.get(c.arm), c.why_missing) for c in contrasts]
+    verdicts = {contrast.arm: contrast.verdict.p for contrast in contrasts if contrast.verdict is not None}
+    found = dict(zip(verdicts, holm(list(verdicts.values())), strict=True))
+    return [replace(contrast, p_holm=found.get(contrast.arm)) for contrast in contrasts]
+
+
+def in_words(contrast: Contrast) -> str:
+    """One comparison as a sentence: above, below, or no difference shown; in points of 100.
+
+    A difference is shown where the 95% interval over seeds and problems excludes 0. Where the p-value adjusted
+    for the number of comparisons does not stay below 0.05, the sentence says that it does not survive.
+    """
+    difference = contrast.verdict
+    if difference is None:
+        return f"nothing can be said of {contrast.arm} and {contrast.other}: {contrast.why_missing}."
+    interval = difference.estimate.interval_text(sign=True)
+    p = f"p = {p_text(difference.p)}".replace("= <", "< ")
+    if contrast.p_holm is not None and contrast.p_holm != difference.p:
+        p += f", {p_text(contrast.p_holm)} after Holm"
+    alone = "" if contrast.both else " One seed: this holds for this pair of runs, not for the methods."
+    if difference.estimate.side == 0:
+        points = f"{100 * difference.mean:+.1f} points, and the interval {interval} holds 0"
+        return f"no difference shown between {contrast.arm} and {contrast.other}: {points} ({p}).{alone}"
+    side = "above" if difference.mean > 0 else "below"
+    doubt = ""
+    if contrast.p_holm is not None and contrast.p_holm >= ALPHA:
+        doubt = " It does not survive the correction for the number of comparisons."
+    points = f"{abs(100 * difference.mean):.1f} points {interval}"
+    return f"{contrast.arm} is {side} {contrast.other} by {points} ({p}).{doubt}{alone}"

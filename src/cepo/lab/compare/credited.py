@@ -16,7 +16,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from cepo.credit.rules import METHODS, Distillation
 from cepo.reports.traces import TRACE_FILE, CreditRecord, read_traces
@@ -27,7 +26,7 @@ COLUMNS = ("moved", "above null", "at clip", "on numbers", "numbers", "r- own", 
 _DISTILLATION = frozenset(name for name, method in METHODS.items() if isinstance(method, Distillation))
 
 
-def read_credited(folder: Path, metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def read_credited(folder: Path, metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The shares of a run's folder, in [0, 1]; nothing where no rollout was recorded."""
     if not (folder / TRACE_FILE).is_file():
         return {}

@@ -1,24 +1,27 @@
-"""What the figures draw, as records: mean over seeds with its 95% interval, at each step or value."""
+"""What the figures draw, as frames: mean over seeds with its 95% interval, at each step or value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import pandas as pd
+
+from cepo.lab.compare.contrasts import Contrast
 from cepo.lab.compare.experiment import Sweep
 from cepo.lab.compare.results import Outcome, Results, RunResult
-from cepo.lab.compare.tables import over_seeds
+from cepo.lab.compare.tables import MISSING, over_seeds_or_none
 
-__all__ = ["EVIDENCE", "accuracy_curves", "answer_first_curves", "evidence_curves", "length_curves", "sweep_curve"]
-
-Record = dict[str, Any]
+__all__ = [
+    "EVIDENCE", "accuracy_curves", "answer_first_curves", "differences", "evidence_curves", "length_curves",
+    "sweep_curve",
+]  # fmt: skip
 
 EVIDENCE = {
     "positive": "credit/tokens_positive", "negative": "credit/tokens_negative", "zero": "credit/tokens_zero"
 }  # fmt: skip
 
 
-def accuracy_curves(results: Results) -> list[Record]:
+def accuracy_curves(results: Results) -> pd.DataFrame:
     """Held-out accuracy of every complete arm against steps, from the untrained model on.
 
     Every point is of the same problems: the first ones, which all checkpoints were evaluated on.
@@ -26,70 +29,80 @@ def accuracy_curves(results: Results) -> list[Record]:
     return _checkpoint_curves(results, lambda outcome: outcome.first(results.shown))
 
 
-def answer_first_curves(results: Results) -> list[Record]:
+def answer_first_curves(results: Results) -> pd.DataFrame:
     """Share of completions that state their answer before deriving it, against steps."""
     return _checkpoint_curves(results, lambda outcome: outcome.derivation.answer_first)
 
 
-def length_curves(results: Results) -> list[Record]:
+def length_curves(results: Results) -> pd.DataFrame:
     """Mean length of the training completions in tokens, against steps."""
-    return _logged_curves(results, {"": "completions/mean_length"})
+    return _logged_curves(results, {"": "completions/mean_length"}).drop(columns="kind", errors="ignore")
 
 
-def evidence_curves(results: Results) -> list[Record]:
+def evidence_curves(results: Results) -> pd.DataFrame:
     """Fractions of credited tokens with positive, negative and zero evidence, against steps."""
     return _logged_curves(results, EVIDENCE)
 
 
-def sweep_curve(results: Results, sweep: Sweep) -> list[Record]:
+def sweep_curve(results: Results, sweep: Sweep) -> pd.DataFrame:
     """Final accuracy over all problems against the swept value; a value with missing runs has no mean."""
-    records = []
-    for value in sweep.values:
-        runs = results.complete(sweep.name(value))
-        values = [run.final.accuracy() for run in runs] if runs else []
-        records.append(_record(sweep.name(value), sweep.field, value, values))
-    return records
+    runs = {value: results.complete(sweep.name(value)) for value in sweep.values}
+    return _frame(
+        {"arm": sweep.name(value), sweep.field: value, **_point([run.final.accuracy() for run in found or ()])}
+        for value, found in runs.items()
+    )
 
 
-def _checkpoint_curves(results: Results, read: Callable[[Outcome], float | None]) -> list[Record]:
-    records = []
+def differences(contrasts: Sequence[Contrast]) -> pd.DataFrame:
+    """The verdict of every contrast that has one; shares in [-1, 1]."""
+    return _frame(
+        {"arm": one.arm, "other": one.other, **one.verdict._asdict(), "p_holm": one.p_holm}
+        for one in contrasts
+        if one.verdict is not None
+    )
+
+
+def _checkpoint_curves(results: Results, read: Callable[[Outcome], float | None]) -> pd.DataFrame:
+    lines = []
     for arm, runs in _complete(results):
+        points = {step: [read(run.outcomes[step]) for run in runs] for step in sorted(runs[0].outcomes)}
         if results.base is not None:
-            records += _some(_record(arm, "step", 0, [read(results.base)] * len(runs)))
-        for step in sorted(runs[0].outcomes):
-            records += _some(_record(arm, "step", step, [read(run.outcomes[step]) for run in runs]))
-    return records
+            points = {0: [read(results.base)] * len(runs), **points}
+        lines += [{"arm": arm, "step": step, **_point(values)} for step, values in points.items()]
+    return _known(lines)
 
 
-def _logged_curves(results: Results, keys: Mapping[str, str]) -> list[Record]:
-    """One record per arm, kind and step at which every seed has logged it."""
-    records = []
+def _logged_curves(results: Results, keys: Mapping[str, str]) -> pd.DataFrame:
+    """A line per arm, kind and step at which every seed has logged it."""
+    lines = []
     for arm, runs in _complete(results):
         for kind, key in keys.items():
-            series = [{line["step"]: line[key] for line in run.metrics if line.get(key) is not None} for run in runs]
+            series = [
+                {int(line["step"]): line[key] for line in run.metrics if line.get(key) is not None} for run in runs
+            ]
             for step in sorted(set.intersection(*map(set, series))):
-                record = _record(arm, "step", step, [values[step] for values in series])
-                records.append({**record, "kind": kind} if kind else record)
-    return records
+                lines.append({"arm": arm, "step": step, **_point([values[step] for values in series]), "kind": kind})
+    return _known(lines)
 
 
-def _complete(results: Results) -> list[tuple[str, list[RunResult]]]:
-    complete = ((arm, results.complete(arm)) for arm in results.arms)
-    return [(arm, runs) for arm, runs in complete if runs is not None]
+def _complete(results: Results) -> Iterator[tuple[str, list[RunResult]]]:
+    for arm in results.arms:
+        if (runs := results.complete(arm)) is not None:
+            yield arm, runs
 
 
-def _record(arm: str, axis: str, at: Any, values: Sequence[float | None]) -> Record:
-    known = [value for value in values if value is not None]
-    cell = over_seeds(known) if known and len(known) == len(values) else None
-    return {
-        "arm": arm,
-        axis: at,
-        "mean": cell.mean if cell else None,
-        "low": cell.low if cell else None,
-        "high": cell.high if cell else None,
-        "values": " ".join(f"{value:.6g}" for value in known) if cell else "missing",
-    }
+def _point(values: Sequence[float | None]) -> dict[str, object]:
+    cell = over_seeds_or_none(values)
+    if cell is None:
+        return {"mean": None, "low": None, "high": None, "values": MISSING}
+    return {**cell.estimate._asdict(), "values": " ".join(f"{value:.6g}" for value in cell.values)}
 
 
-def _some(record: Record) -> list[Record]:
-    return [record] if record["mean"] is not None else []
+def _known(lines: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    return _frame(line for line in lines if line["mean"] is not None)
+
+
+def _frame(lines: Iterator[Mapping[str, object]]) -> pd.DataFrame:
+    """Empty without lines; numbers that are not there are NaN."""
+    frame = pd.DataFrame(lines)
+    return frame if frame.empty else frame.astype({"mean": float, "low": float, "high": float})

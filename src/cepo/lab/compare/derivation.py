@@ -15,11 +15,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from cepo.evaluate import Generation
 
-__all__ = ["Derivation", "Solutions", "answer_first", "derivation", "numbers_before", "read_solutions"]
+__all__ = ["Derivation", "Solutions", "Worked", "answer_first", "derivation", "numbers_before", "read_solutions"]
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _OPERATORS = frozenset("+-*/^")
@@ -41,11 +41,20 @@ class Solutions:
     at_once: frozenset[str]
 
 
-def read_solutions(rows: Iterable[Mapping[str, Any]]) -> Solutions:
-    """Of rows with `id`, `answer` and, where there are, `solution` and `family`."""
-    told = [row for row in rows if row.get("solution")]
-    at_once = {_kind(row.get("family"), row["id"]) for row in told if answer_first(row["solution"], row["answer"])}
-    return Solutions({row["id"]: row["solution"] for row in told}, frozenset(at_once))
+class Worked(TypedDict):
+    """A row of the data; where there are worked solutions and families, it has those."""
+
+    id: str
+    answer: str
+    solution: NotRequired[str | None]
+    family: NotRequired[str | None]
+
+
+def read_solutions(rows: Iterable[Worked]) -> Solutions:
+    """The worked solutions of the rows that have one."""
+    told = [(row, solution) for row in rows if (solution := row.get("solution"))]
+    at_once = {_kind(row.get("family"), row["id"]) for row, text in told if answer_first(text, row["answer"])}
+    return Solutions({row["id"]: text for row, text in told}, frozenset(at_once))
 
 
 def derivation(generations: Sequence[Generation], solutions: Solutions) -> Derivation:

@@ -7,24 +7,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import yaml
+from datasets import Dataset
 
 from cepo.credit.rules import get_method
 from cepo.data.datasets import load_data
 from cepo.data.rewards import get_reward
-from cepo.lab.compare.experiment import Arm, Experiment, ExperimentError
-from cepo.lab.compare.runner import LOCK
+from cepo.errors import RunFolderError, SettingError
+from cepo.lab.compare.experiment import Arm, Experiment
+from cepo.lab.jobs import LOCK
 from cepo.models.embedded import resolve
 from cepo.runs.folder import write_atomically
-from cepo.runs.identity import digest
+from cepo.runs.identity import differences, digest
 from cepo.runs.problems import data_spec
 from cepo.runs.recipe import CREDIT_FIELDS, RunConfig, load_recipe, resolve_recipe, unexplained_differences
 from cepo.trainer.checks import check_answers
 from cepo.trainer.config import CEPOConfig
 
-__all__ = ["RECORD", "Plan", "Run", "changed_fields", "check_data", "check_recorded", "make_plan", "record"]
+__all__ = ["RECORD", "Plan", "Run", "check_data", "check_recorded", "make_plan", "record"]
 
 _OURS = {
     "seed": "seeds", "output_dir": "--out", "run_name": "the arm's name", "save_steps": "checkpoint_steps",
@@ -38,6 +40,14 @@ RECORD = "plan.json"
 """The file in a run's folder that says what was asked for."""
 
 
+class Record(TypedDict):
+    """What `RECORD` holds: a run's recipe, every field that followed from it, and the hash of those."""
+
+    hash: str
+    recipe: Mapping[str, object]
+    resolved: Mapping[str, object]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One training run: an arm, a seed and, under `select`, a value of its field.
@@ -49,8 +59,8 @@ class Run:
     seed: int
     value: str | None
     folder: Path
-    recipe: Mapping[str, Any]
-    resolved: Mapping[str, Any]
+    recipe: Mapping[str, object]
+    resolved: Mapping[str, object]
     run_config: RunConfig
     config: CEPOConfig
 
@@ -72,6 +82,13 @@ class Run:
         """Of the resolved fields: equal hashes are the same run."""
         return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:12]
 
+    def differences(self, then: Record) -> list[str]:
+        """One phrase for each field in which a recorded run is another one than this; see `cepo.runs.identity`.
+
+        A field that this version of the code has added counts only where a recipe names it.
+        """
+        return differences(then["resolved"], self.resolved, {*then["recipe"], *self.recipe})
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -83,7 +100,7 @@ class Plan:
 
     experiment: Experiment
     out: Path
-    recipes: Mapping[str, Mapping[str, Any]]
+    recipes: Mapping[str, Mapping[str, object]]
     reasons: tuple[str, ...]
     weights: str | None
     _runs: dict[tuple[str, int, str | None], Run] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -113,13 +130,13 @@ def make_plan(experiment: Experiment, out: Path) -> Plan:
     """Read the recipes of all arms and check that they differ in the credit alone, or say why.
 
     Raises:
-        ExperimentError: fields that differ without a reason or with a needless one, a field that the comparison
+        SettingError: fields that differ without a reason or with a needless one, a field that the comparison
             sets itself, no number of steps, evaluation or selection on the training data.
         RecipeError, ValueError: an unknown field or method, or a value that `cepo train` would refuse.
     """
     base = {name: value for name, value in load_recipe(experiment.recipe).items() if name not in _OURS}
     _refuse_ours(experiment.overrides, "overrides")
-    recipes: dict[str, Mapping[str, Any]] = {}
+    recipes: dict[str, Mapping[str, object]] = {}
     for arm in experiment.arms:
         _refuse_ours(arm.fields, f"arm {arm.name!r}")
         saving = {"save_strategy": "steps", "save_steps": str(experiment.checkpoint_steps)}
@@ -141,7 +158,7 @@ def check_data(plan: Plan, arms: Sequence[str]) -> None:
     Raises:
         DataError, RewardError, ValueError: data that are not there or cannot be graded, an unknown reward.
     """
-    loaded: dict[str, Any] = {}
+    loaded: dict[str, Dataset] = {}
     for arm in arms:
         run = plan.run(arm, plan.experiment.seeds[0])
         settings = run.run_config
@@ -155,63 +172,49 @@ def check_data(plan: Plan, arms: Sequence[str]) -> None:
             try:
                 check_answers(data, config.answer_column, config.wrong_reward, settings.rewards)
             except ValueError as error:
-                raise ExperimentError(f"arm {arm!r} (method {config.method}): {error}") from error
+                raise SettingError(f"arm {arm!r} (method {config.method}): {error}") from error
 
 
 def check_recorded(run: Run) -> None:
     """Refuse a run folder that was made with another config, with the fields that changed.
 
-    A field that this version of the code has added counts only where a recipe names it.
-
     Raises:
-        ExperimentError: the folder's record does not agree with the plan, or it holds files and no record.
+        RunFolderError: the folder's record does not agree with the plan, or it holds files and no record.
     """
     path = run.folder / RECORD
     advice = "Choose another --out, or remove the folder to run it anew."
     if not path.is_file():
         if run.folder.is_dir() and any(entry.name != LOCK for entry in run.folder.iterdir()):
-            raise ExperimentError(f"{run.folder} holds files of something else (no {RECORD}). {advice}")
+            raise RunFolderError(f"{run.folder} holds files of something else (no {RECORD}). {advice}")
         return
-    then = json.loads(path.read_text())
-    if found := changed_fields(then, run):
+    then: Record = json.loads(path.read_text())
+    if found := run.differences(then):
         made = f"{run.folder} was made with another config ({then['hash']}, now {run.hash})"
-        raise ExperimentError(f"{made}: {'; '.join(found)}. {advice}")
-
-
-def changed_fields(then: Mapping[str, Any], run: Run) -> list[str]:
-    """One sentence for each field in which a record (`record`'s file, read) is another run than this one."""
-    resolved = then["resolved"]
-    named = set(then["recipe"]) | set(run.recipe)
-    names = sorted((set(resolved) & set(run.resolved)) | (named & (set(resolved) ^ set(run.resolved))))
-    return [
-        f"{name}: {resolved.get(name)!r} then, {run.resolved.get(name)!r} now"
-        for name in names
-        if resolved.get(name) != run.resolved.get(name)
-    ]
+        raise RunFolderError(f"{made}: {'; '.join(found)}. {advice}")
 
 
 def record(run: Run) -> Path:
     """Write the run's recipe and record into its folder; returns the recipe's path for `cepo train --config`."""
     run.folder.mkdir(parents=True, exist_ok=True)
     if not (run.folder / RECORD).is_file():
-        content = {"hash": run.hash, "recipe": dict(run.recipe), "resolved": dict(run.resolved)}
+        content = Record(hash=run.hash, recipe=dict(run.recipe), resolved=dict(run.resolved))
         write_atomically(run.folder / RECORD, json.dumps(content, indent=1, sort_keys=True) + "\n")
     recipe = run.folder / "recipe.yaml"
     write_atomically(recipe, yaml.safe_dump(dict(run.recipe), sort_keys=True))
     return recipe
 
 
-def _resolve_arm(arm: Arm, recipe: Mapping[str, Any]) -> tuple[RunConfig, CEPOConfig]:
+def _resolve_arm(arm: Arm, recipe: Mapping[str, object]) -> tuple[RunConfig, CEPOConfig]:
     try:
         run, config = resolve_recipe({**recipe, "output_dir": "runs"})
     except ValueError as error:
-        raise ExperimentError(f"arm {arm.name!r}: {error}") from error
+        raise SettingError(f"arm {arm.name!r}: {error}") from error
     if config.max_steps < 1:
-        raise ExperimentError(f"arm {arm.name!r}: set max_steps, so that all arms have the same number of steps")
+        raise SettingError(f"arm {arm.name!r}: set max_steps, so that all arms have the same number of steps")
     return run, config
 
 
-def _resolved(run: RunConfig, config: CEPOConfig) -> dict[str, Any]:
+def _resolved(run: RunConfig, config: CEPOConfig) -> dict[str, object]:
     """Every field as plain values; a credit field left to the preset has the preset's value, code its digest."""
     values = asdict(run) | config.to_dict() | asdict(config.credit)
     values["method_files"] = [f"{Path(path).name} {digest(Path(path))}" for path in run.method_files]
@@ -219,19 +222,19 @@ def _resolved(run: RunConfig, config: CEPOConfig) -> dict[str, Any]:
     return json.loads(json.dumps(kept, default=str))
 
 
-def _refuse_ours(fields: Mapping[str, Any], where: str) -> None:
+def _refuse_ours(fields: Mapping[str, object], where: str) -> None:
     for name in fields:
         if name in _OURS:
-            raise ExperimentError(f"{where}: {name} is set by the comparison; see {_OURS[name]}")
+            raise SettingError(f"{where}: {name} is set by the comparison; see {_OURS[name]}")
 
 
-def _check_selection(experiment: Experiment, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_selection(experiment: Experiment, recipes: Mapping[str, Mapping[str, object]]) -> None:
     select = experiment.select
     if select is None:
         return
     for arm in experiment.arms:
         if select.field in arm.fields:
-            raise ExperimentError(f"arm {arm.name!r} sets {select.field}, which `select` chooses: leave it out")
+            raise SettingError(f"arm {arm.name!r} sets {select.field}, which `select` chooses: leave it out")
         for value in select.values:
             _resolve_arm(arm, {**recipes[arm.name], select.field: value})
 
@@ -239,23 +242,23 @@ def _check_selection(experiment: Experiment, recipes: Mapping[str, Mapping[str, 
 def _check_splits(experiment: Experiment, run: RunConfig, config: CEPOConfig) -> None:
     evaluate, select = experiment.evaluate, experiment.select
     if evaluate.data == run.data and evaluate.split == run.data_split:
-        raise ExperimentError(f"evaluate: {run.data}/{run.data_split} is what the arms are trained on")
+        raise SettingError(f"evaluate: {run.data}/{run.data_split} is what the arms are trained on")
     if select is not None and select.on in (evaluate.split, run.data_split):
         use = "the table" if select.on == evaluate.split else "training"
-        raise ExperimentError(f"select.on: {select.on!r} is used for {use}; choose on a split of its own")
+        raise SettingError(f"select.on: {select.on!r} is used for {use}; choose on a split of its own")
 
 
-def _check_equal(experiment: Experiment, resolved: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_equal(experiment: Experiment, resolved: Mapping[str, Mapping[str, object]]) -> None:
     for arm in experiment.arms:
         for name in arm.differs:
             if name in CREDIT_FIELDS or name not in resolved[arm.name]:
                 kind = "a credit field, which needs no reason" if name in CREDIT_FIELDS else "no field of a recipe"
-                raise ExperimentError(f"arm {arm.name!r}: differs.{name}: that is {kind}")
+                raise SettingError(f"arm {arm.name!r}: differs.{name}: that is {kind}")
     found = unexplained_differences(
         {arm.name: {**resolved[arm.name], "differs": dict(arm.differs)} for arm in experiment.arms}
     )
     if found:
-        raise ExperimentError(
+        raise SettingError(
             f"the arms cannot be compared: {'; '.join(found)}. Make it equal, or say why with `differs: "
             "{field: reason}` in the arm that stands apart."
         )

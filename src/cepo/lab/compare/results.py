@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import cast
 
 from cepo.data.sources import GEOMETRY
 from cepo.evaluate import Generation, load_generations
 from cepo.lab.compare.credited import read_credited
-from cepo.lab.compare.derivation import Derivation, Solutions, derivation, read_solutions
+from cepo.lab.compare.derivation import Derivation, Solutions, Worked, derivation, read_solutions
 from cepo.lab.compare.evaluation import Protocol, Task, base_tasks, load_problems, tasks
 from cepo.lab.compare.plan import Plan, Run
 
-__all__ = ["Outcome", "Results", "RunResult", "outcome", "read_results", "solutions_of"]
+__all__ = ["Line", "Outcome", "Results", "RunResult", "Selected", "outcome", "read_results", "solutions_of"]
+
+Line = Mapping[str, float]
+"""What was logged at one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Selected:
+    """What `select` chose: arm -> value, and arm -> value -> mean accuracy on its split, where all seeds are there."""
+
+    chosen: dict[str, str | None] = field(default_factory=dict)
+    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """One run: step -> outcome (the last step is the trained model), every logged line in order, and how far its credit
     went (`cepo.lab.compare.credited`).
@@ -56,8 +67,8 @@ class RunResult:
     seed: int
     final_step: int
     outcomes: Mapping[int, Outcome]
-    metrics: Sequence[Mapping[str, Any]] = ()
-    versions: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Sequence[Line] = ()
+    versions: Mapping[str, object] = field(default_factory=dict)
     credited: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -117,7 +128,7 @@ def solutions_of(settings: Protocol) -> Solutions:
     """The worked solutions of all problems of a protocol; none where the data have none."""
     problems = load_problems(settings)
     wanted = [name for name in ("id", "answer", "solution", "family") if name in problems.column_names]
-    return read_solutions(problems.select_columns(wanted).to_list())
+    return read_solutions(cast(Iterable[Worked], problems.select_columns(wanted)))
 
 
 def read_results(plan: Plan, chosen: Mapping[str, str | None], failed: Mapping[str, str]) -> Results:
@@ -179,7 +190,7 @@ class _Reader:
         )
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path) -> list[Line]:
     """The logged lines of a run; none before its first step."""
     path = folder / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -6,38 +6,45 @@ is shown as missing, never as the mean of the runs that are there; n/a is what h
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Any
+
+import pandas as pd
 
 from cepo.lab.compare.contrasts import Contrast
 from cepo.lab.compare.credited import COLUMNS as CREDITED
-from cepo.lab.compare.results import Outcome, Results, RunResult
-from cepo.lab.compare.words import p_text
-from cepo.stats import cluster_values, mean_interval
+from cepo.lab.compare.results import Line, Outcome, Results, RunResult
+from cepo.stats import Difference, Estimate, cluster_values, mean_interval, p_text
 
 __all__ = [
-    "AVERAGE", "Cell", "Table", "accuracy_table", "contrast_grid", "cost_table", "credit_table", "csv_text",
-    "diagnostics_table", "grid", "markdown", "over_seeds",
+    "AVERAGE", "Cell", "Table", "accuracy_table", "contrast_table", "cost_table", "credit_table", "diagnostics_table",
+    "over_seeds", "over_seeds_or_none",
 ]  # fmt: skip
 
 AVERAGE = "average"
 MISSING, ABSENT = "missing", "n/a"
 _PHASES = ("generation", "credit", "update")
+_TRAINING = {"training length": "completions/mean_length", "training truncated": "completions/clipped_ratio"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Mean over seeds with standard deviation and 95% interval (None where there are too few values)."""
+    """Mean over seeds with its 95% interval, the standard deviation (None: too few values), and the seeds' values."""
 
-    mean: float
+    estimate: Estimate
     std: float | None
-    low: float | None
-    high: float | None
     values: tuple[float, ...]
+
+    def text(self, scale: float, digits: int, *, interval: bool) -> str:
+        """`mean ± std`, and the interval if asked for."""
+        text = Estimate(self.estimate.mean).text(digits, scale=scale)
+        if self.std is not None:
+            text += f" ± {scale * self.std:.{digits}f}"
+        return f"{text} {self.estimate.interval_text(digits, scale=scale)}".rstrip() if interval else text
+
+
+Row = Mapping[str, Cell | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +55,46 @@ class Table:
     """
 
     columns: tuple[str, ...]
-    rows: Mapping[str, Mapping[str, Cell | None] | None]
+    rows: Mapping[str, Row | None]
     scale: Mapping[str, float]
 
-    def long(self) -> list[dict[str, Any]]:
-        """One record per cell."""
-        records = []
-        for row, cells in self.rows.items():
+    def long(self) -> pd.DataFrame:
+        """One line per cell: row, column, mean, std, low, high, and the values in words."""
+        lines = []
+        for name, row in self.rows.items():
             for column in self.columns:
-                cell = cells[column] if cells is not None else None
-                values: dict[str, Any] = asdict(cell) if cell else dict.fromkeys(("mean", "std", "low", "high"))
-                absent = MISSING if cells is None else ABSENT
-                values["values"] = " ".join(f"{value:.6g}" for value in cell.values) if cell else absent
-                records.append({"row": row, "column": column, **values})
-        return records
+                line = {"row": name, "column": column, "mean": None, "std": None, "low": None, "high": None}
+                if row is None or (cell := row[column]) is None:
+                    lines.append({**line, "values": MISSING if row is None else ABSENT})
+                else:
+                    values = " ".join(f"{value:.6g}" for value in cell.values)
+                    lines.append({**line, **cell.estimate._asdict(), "std": cell.std, "values": values})
+        return pd.DataFrame(lines)
+
+    def wide(self, *, interval: Sequence[str] = (), digits: int = 1) -> pd.DataFrame:
+        """Cells as text, with the 95% interval in the columns named by `interval`."""
+        return pd.DataFrame(
+            {"": name, **{column: self._text(row, column, digits, column in interval) for column in self.columns}}
+            for name, row in self.rows.items()
+        )
+
+    def _text(self, row: Row | None, column: str, digits: int, interval: bool) -> str:
+        if row is None or (cell := row[column]) is None:
+            return MISSING if row is None else ABSENT
+        return cell.text(self.scale[column], digits, interval=interval)
 
 
 def over_seeds(values: Sequence[float]) -> Cell:
     """Student's interval over the seeds; for one value neither spread nor interval."""
     if len(values) < 2:
-        return Cell(values[0], None, None, None, tuple(values))
-    mean, low, high = mean_interval(values)
-    return Cell(mean, stdev(values), low, high, tuple(values))
+        return Cell(Estimate(values[0]), None, tuple(values))
+    return Cell(mean_interval(values), stdev(values), tuple(values))
+
+
+def over_seeds_or_none(values: Sequence[float | None]) -> Cell | None:
+    """The same of every seed's value; None where one has none."""
+    known = [value for value in values if value is not None]
+    return over_seeds(known) if known and len(known) == len(values) else None
 
 
 def accuracy_table(results: Results) -> Table:
@@ -79,14 +104,13 @@ def accuracy_table(results: Results) -> Table:
     """
     columns = (*results.families, AVERAGE)
 
-    def cells(runs: Sequence[RunResult]) -> dict[str, Cell | None]:
+    def cells(runs: Sequence[RunResult]) -> Row:
         return {column: over_seeds([run.final.accuracy(_family(column)) for run in runs]) for column in columns}
 
-    table = _by_arm(results, columns, cells, dict.fromkeys(columns, 100.0))
+    table = _by_arm(results, dict.fromkeys(columns, 100.0), cells)
     if results.base is None:
         return table
-    base = {column: _base_cell(results.base, column) for column in columns}
-    return Table(columns, {"base": base, **table.rows}, table.scale)
+    return _below({column: _base_cell(results.base, column) for column in columns}, table)
 
 
 def _family(column: str) -> str | None:
@@ -97,28 +121,31 @@ def _base_cell(base: Outcome, column: str) -> Cell:
     names = [name for name in base.correct if column in (AVERAGE, base.families.get(name))]
     values = cluster_values([base.correct[name] for name in names], [base.clusters[name] for name in names])
     mean = base.accuracy(_family(column))
-    if len(values) < 2:
-        return Cell(mean, None, None, None, (mean,))
-    _, low, high = mean_interval(values)
-    return Cell(mean, None, low, high, (mean,))
+    estimate = Estimate(mean) if len(values) < 2 else mean_interval(values)._replace(mean=mean)
+    return Cell(estimate, None, (mean,))
 
 
-def contrast_grid(contrasts: Sequence[Contrast]) -> list[str]:
-    """The paired differences as a Markdown table, in points."""
-    header = ["difference", "points", "95% over seeds and problems", "p", "p (Holm)", "over seeds", "over problems"]
-    rows = []
+def contrast_table(contrasts: Sequence[Contrast]) -> pd.DataFrame:
+    """The paired differences as text, in points."""
+
+    def interval(difference: Difference | None) -> str:
+        return "one seed" if difference is None else difference.estimate.interval_text(sign=True)
+
+    lines = []
     for contrast in contrasts:
-        name = f"{contrast.arm} - {contrast.other}"
-        verdict = contrast.verdict
-        if verdict is None:
-            rows.append([name, MISSING, *[""] * 5])
-            continue
-        both = _interval(contrast.both) if contrast.both else "one seed"
-        seeds = _interval(contrast.seeds) if contrast.seeds else "one seed"
-        p_holm = "" if contrast.p_holm is None else p_text(contrast.p_holm)
-        problems = _interval(contrast.problems) if contrast.problems else ""
-        rows.append([name, f"{100 * verdict.mean:+.1f}", both, p_text(verdict.p), p_holm, seeds, problems])
-    return grid([header, *rows])
+        verdict, line = contrast.verdict, {"difference": f"{contrast.arm} - {contrast.other}", "points": MISSING}
+        if verdict is not None:
+            line |= {
+                "points": f"{100 * verdict.mean:+.1f}",
+                "95% over seeds and problems": interval(contrast.both),
+                "p": p_text(verdict.p),
+                "p (Holm)": "" if contrast.p_holm is None else p_text(contrast.p_holm),
+                "over seeds": interval(contrast.seeds),
+                "over problems": interval(contrast.problems),
+            }
+        lines.append(line)
+    columns = ["difference", "points", "95% over seeds and problems", "p", "p (Holm)", "over seeds", "over problems"]
+    return pd.DataFrame(lines, columns=columns).fillna("")
 
 
 def cost_table(results: Results) -> Table:
@@ -127,14 +154,14 @@ def cost_table(results: Results) -> Table:
     columns = [f"{name} {clock}" for clock in ("CPU s", "wall s") for name in names]
     columns.append("credit CPU s while lambda > 0")
 
-    def cells(runs: Sequence[RunResult]) -> dict[str, Cell | None]:
+    def cells(runs: Sequence[RunResult]) -> Row:
         per_run = [_seconds(run.metrics) for run in runs]
-        return {column: _seeds_or_none([seconds.get(column) for seconds in per_run]) for column in columns}
+        return {column: over_seeds_or_none([seconds.get(column) for seconds in per_run]) for column in columns}
 
-    return _by_arm(results, columns, cells, dict.fromkeys(columns, 1.0))
+    return _by_arm(results, dict.fromkeys(columns, 1.0), cells)
 
 
-def _seconds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _seconds(metrics: Sequence[Line]) -> dict[str, float]:
     found = {}
     for clock, key in (("CPU s", "cpu_s"), ("wall s", "s")):
         means = {phase: _mean(metrics, f"phase/{phase}_{key}") for phase in _PHASES}
@@ -150,15 +177,14 @@ def _seconds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def credit_table(results: Results) -> Table:
     """How far the credit went from GRPO's, and where: the shares of `cepo.lab.compare.credited`."""
 
-    def cells(runs: Sequence[RunResult]) -> dict[str, Cell | None]:
-        return {column: _seeds_or_none([run.credited.get(column) for run in runs]) for column in CREDITED}
+    def cells(runs: Sequence[RunResult]) -> Row:
+        return {column: over_seeds_or_none([run.credited.get(column) for run in runs]) for column in CREDITED}
 
-    return _by_arm(results, CREDITED, cells, dict.fromkeys(CREDITED, 100.0))
+    return _by_arm(results, dict.fromkeys(CREDITED, 100.0), cells)
 
 
 def diagnostics_table(results: Results) -> Table:
     """What distribution matching is said to break: length, truncation, and answers before their derivation."""
-    training = {"training length": "completions/mean_length", "training truncated": "completions/clipped_ratio"}
     held_out: dict[str, Callable[[Outcome], float | None]] = {
         "truncated": lambda outcome: outcome.truncated,
         "no answer": lambda outcome: outcome.no_answer,
@@ -166,76 +192,34 @@ def diagnostics_table(results: Results) -> Table:
         "shortened": lambda outcome: outcome.derivation.shortened,
     }
 
-    def cells(runs: Sequence[RunResult]) -> dict[str, Cell | None]:
-        logged = {name: _seeds_or_none([_mean(run.metrics, key) for run in runs]) for name, key in training.items()}
-        return logged | {name: _seeds_or_none([read(run.final) for run in runs]) for name, read in held_out.items()}
+    def read_all(outcomes: Sequence[Outcome]) -> Row:
+        return {name: over_seeds_or_none([read(one) for one in outcomes]) for name, read in held_out.items()}
 
-    columns = [*training, *held_out]
-    scale = {name: 1.0 if name == "training length" else 100.0 for name in columns}
-    table = _by_arm(results, columns, cells, scale)
+    def cells(runs: Sequence[RunResult]) -> Row:
+        logged = {
+            name: over_seeds_or_none([_mean(run.metrics, key) for run in runs]) for name, key in _TRAINING.items()
+        }
+        return {**logged, **read_all([run.final for run in runs])}
+
+    scale = {"training length": 1.0, "training truncated": 100.0} | dict.fromkeys(held_out, 100.0)
+    table = _by_arm(results, scale, cells)
     if results.base is None:
         return table
-    base = dict.fromkeys(training) | {name: _seeds_or_none([read(results.base)]) for name, read in held_out.items()}
-    return Table(table.columns, {"base": base, **table.rows}, scale)
+    return _below({**dict.fromkeys(_TRAINING), **read_all([results.base])}, table)
 
 
-def _by_arm(
-    results: Results,
-    columns: Sequence[str],
-    cells: Callable[[Sequence[RunResult]], dict[str, Cell | None]],
-    scale: Mapping[str, float],
-) -> Table:
+def _by_arm(results: Results, scale: Mapping[str, float], cells: Callable[[Sequence[RunResult]], Row]) -> Table:
+    """A row for each arm under the columns of `scale`."""
     complete = {arm: results.complete(arm) for arm in results.arms}
     rows = {arm: None if runs is None else cells(runs) for arm, runs in complete.items()}
-    return Table(tuple(columns), rows, scale)
+    return Table(tuple(scale), rows, scale)
 
 
-def _seeds_or_none(values: Sequence[float | None]) -> Cell | None:
-    known = [value for value in values if value is not None]
-    return over_seeds(known) if known and len(known) == len(values) else None
+def _below(base: Row, table: Table) -> Table:
+    """The table with the untrained model's row on top."""
+    return replace(table, rows={"base": base, **table.rows})
 
 
-def _mean(metrics: Sequence[Mapping[str, Any]], key: str) -> float | None:
+def _mean(metrics: Sequence[Line], key: str) -> float | None:
     values = [line[key] for line in metrics if line.get(key) is not None]
     return fmean(values) if values else None
-
-
-def markdown(table: Table, *, interval: Sequence[str] = (), digits: int = 1) -> list[str]:
-    """Rows as `mean ± std`, with the 95% interval in the columns named by `interval`."""
-    lines = [["", *table.columns]]
-    for row, cells in table.rows.items():
-        lines.append([row])
-        for column in table.columns:
-            cell = cells[column] if cells is not None else None
-            absent = MISSING if cells is None else ABSENT
-            text = _cell_text(cell, table.scale[column], digits, column in interval) if cell else absent
-            lines[-1].append(text)
-    return grid(lines)
-
-
-def grid(lines: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table; its first line is the header."""
-    header, *rows = ["| " + " | ".join(line) + " |" for line in lines]
-    return [header, "|" + "---|" * len(lines[0]), *rows]
-
-
-def _cell_text(cell: Cell, scale: float, digits: int, interval: bool) -> str:
-    text = f"{scale * cell.mean:.{digits}f}"
-    if cell.std is not None:
-        text += f" ± {scale * cell.std:.{digits}f}"
-    if interval and cell.low is not None and cell.high is not None:
-        text += f" [{scale * cell.low:.{digits}f}, {scale * cell.high:.{digits}f}]"
-    return text
-
-
-def _interval(difference: Any) -> str:
-    return f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
-
-
-def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """Records as CSV, their keys as the header."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return out.getvalue()

@@ -5,7 +5,6 @@ command lines, runs one process per benchmark, reads its result files and makes 
 """
 
 from cepo.lab.suite.run import Outcome, Settings, run_suite
-from cepo.lab.suite.table import Table, make_table
 from cepo.lab.suite.tasks import SUITES, Benchmark, Suite
 
-__all__ = ["SUITES", "Benchmark", "Outcome", "Settings", "Suite", "Table", "make_table", "run_suite"]
+__all__ = ["SUITES", "Benchmark", "Outcome", "Settings", "Suite", "run_suite"]

@@ -6,8 +6,8 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
+from cepo.errors import ModelError, SettingError
 from cepo.models.processor_config import IMAGE_ONLY, as_qwen3_vl
 
 __all__ = ["Checkpoint", "check_models", "open_checkpoint"]
@@ -37,7 +37,7 @@ class Checkpoint:
     def is_local(self) -> bool:
         return Path(self.path).is_dir()
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What makes it this model: path, and name, size and time of its weights where it is a folder."""
         files = [file for pattern in _WEIGHTS for file in sorted(Path(self.path).glob(pattern))]
         stamps = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
@@ -48,15 +48,16 @@ def check_models(models: list[str]) -> list[Checkpoint]:
     """The models of a suite, each a folder with weights or a hub id.
 
     Raises:
-        ValueError: none, one that stands twice, an adapter, a run folder, a folder without a model, or a path
-            that lmms-eval's `key=value,..` arguments cannot carry.
+        SettingError: none, or one that stands twice.
+        ModelError: an adapter, a run folder, a folder without a model, or a path that lmms-eval's `key=value,..`
+            arguments cannot carry.
     """
     if not models:
-        raise ValueError("give the models to evaluate: folders of `cepo export`, or hub ids")
+        raise SettingError("give the models to evaluate: folders of `cepo export`, or hub ids")
     checkpoints = [_check(model) for model in models]
     for index, checkpoint in enumerate(checkpoints):
         if checkpoint.path in [other.path for other in checkpoints[:index]]:
-            raise ValueError(f"the model {checkpoint.given!r} stands twice")
+            raise SettingError(f"the model {checkpoint.given!r} stands twice")
         if checkpoint.label in [other.label for other in checkpoints[:index]]:
             checkpoint.label = checkpoint.path
     return checkpoints
@@ -67,20 +68,20 @@ def _check(given: str) -> Checkpoint:
     if not folder.exists():
         if re.fullmatch(r"[\w.-]+/[\w.-]+", given):
             return Checkpoint(given, given)
-        raise ValueError(f"there is no folder {given!r}, and it is no hub id (owner/name)")
+        raise ModelError(f"there is no folder {given!r}, and it is no hub id (owner/name)")
     path = str(folder.resolve())
     if (folder / "adapter_config.json").is_file():
         run = folder.parent if (folder.parent / "config.yaml").is_file() else "RUN"
-        raise ValueError(
+        raise ModelError(
             f"{given} holds a LoRA adapter, not a model: `cepo export {run} --out exported`, then evaluate `exported`"
         )
     if not (folder / "config.json").is_file():
         hint = f": `cepo export {given} --out exported` first" if (folder / "config.yaml").is_file() else ""
-        raise ValueError(f"{given} is not a model folder, it has no config.json{hint}")
+        raise ModelError(f"{given} is not a model folder, it has no config.json{hint}")
     if not any(file for pattern in _WEIGHTS for file in folder.glob(pattern)):
-        raise ValueError(f"{given} has no weights (*.safetensors): the checkpoint is not whole")
+        raise ModelError(f"{given} has no weights (*.safetensors): the checkpoint is not whole")
     if set(path) & set(",="):
-        raise ValueError(f"lmms-eval cannot be given a path with `,` or `=`: {path}; rename or link the folder")
+        raise ModelError(f"lmms-eval cannot be given a path with `,` or `=`: {path}; rename or link the folder")
     return Checkpoint(given, path)
 
 

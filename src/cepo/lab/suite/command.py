@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from cepo.errors import SettingError
 from cepo.lab.suite.tasks import Benchmark, Suite
 
 __all__ = ["GEOMETRY_TASK", "Settings", "child_environment", "lmms_command"]
@@ -42,7 +43,7 @@ class Settings:
         for name in ("batch_size", "processes", "max_new_tokens", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise SettingError(f"{name} must be at least 1, got {value}")
 
 
 def lmms_command(settings: Settings, suite: Suite, benchmark: Benchmark, model: str, out: Path) -> list[str]:
@@ -75,9 +76,8 @@ def lmms_command(settings: Settings, suite: Suite, benchmark: Benchmark, model: 
 
 
 def child_environment(path: Path | None) -> dict[str, str]:
-    """Our variables, with a fixed grader; `path` comes first on the child's PYTHONPATH."""
-    environment = dict(os.environ) | {"USE_LLM_JUDGE": "False", "PYTHONUNBUFFERED": "1"}
+    """What is laid over our variables: a fixed grader, and `path` first on the child's PYTHONPATH."""
+    environment = {"USE_LLM_JUDGE": "False", "PYTHONUNBUFFERED": "1"}
     if path is not None:
-        rest = os.environ.get("PYTHONPATH")
-        environment["PYTHONPATH"] = str(path) if not rest else f"{path}{os.pathsep}{rest}"
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(path), os.environ.get("PYTHONPATH")]))
     return environment

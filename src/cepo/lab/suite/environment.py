@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
+
+from cepo.errors import ModelError, PackageError, SettingError
 
 __all__ = ["INSTALL", "VARIABLE", "VERSION", "check_environment", "find_python"]
 
@@ -63,56 +66,64 @@ def find_python(given: Path | None) -> Path:
     """The Python of lmms-eval's environment: `given`, or what CEPO_LMMS_PYTHON names.
 
     Raises:
-        ValueError: neither, or no such program; with the commands that make the environment.
+        SettingError: neither, or no such program; with the commands that make the environment.
     """
     source = "--lmms-python" if given is not None else VARIABLE
     named = str(given) if given is not None else os.environ.get(VARIABLE, "")
     if not named:
-        raise ValueError(
+        raise SettingError(
             f"the suites run in lmms-eval's own environment: give --lmms-python or set {VARIABLE}. "
             f"To make one:\n{INSTALL}"
         )
     # Not resolved: the link in a virtual environment is what makes it one.
     python = Path(named).expanduser().absolute()
     if not python.is_file() or not os.access(python, os.X_OK):
-        raise ValueError(f"{source} names {named!r}, which is no program. To make lmms-eval's environment:\n{INSTALL}")
+        raise SettingError(
+            f"{source} names {named!r}, which is no program. To make lmms-eval's environment:\n{INSTALL}"
+        )
     return python
 
 
-def check_environment(python: Path, models: list[str], device: str, environment: dict[str, str]) -> None:
+_Probe = TypedDict("_Probe", {"faults": list[str], "lmms-eval": NotRequired[str], "processor": list[str], "torch": int})
+"""What the probe printed; without faults the rest is there. `torch` counts the GPUs, `processor` names blind models."""
+
+
+def check_environment(python: Path, models: list[str], device: str, environment: Mapping[str, str]) -> None:
     """lmms-eval is there in our version, its graders grade, local models' images are read, the device exists.
 
     Args:
         models: local folders, as they will be given to lmms-eval.
+        environment: variables that are laid over ours.
 
     Raises:
-        ValueError: what is wrong, and how to get it right.
+        PackageError, ModelError, SettingError: what is wrong, and how to get it right.
     """
     found = _probe(python, models, environment)
     version = found.get("lmms-eval")
     if version != VERSION:
-        raise ValueError(
+        raise PackageError(
             f"{python} has {f'lmms-eval {version}' if version else 'no lmms-eval'}, the suites are for {VERSION}. "
             f"To make its environment:\n{INSTALL}"
         )
     if found["faults"]:
-        raise ValueError(f"lmms-eval's environment {python} is broken. {_advice(found['faults'][0])}")
+        raise PackageError(f"lmms-eval's environment {python} is broken. {_advice(found['faults'][0])}")
     if found["processor"]:
-        raise ValueError(
+        raise ModelError(
             f"{found['processor'][0]}: AutoProcessor gives no image processor, the model would answer without seeing "
             "the images. Save its processor again where torchvision is installed"
         )
     if device.startswith("cuda") and not found["torch"]:
-        raise ValueError(f"{python} sees no GPU; pass --device cpu to evaluate on the CPU (for small models only)")
+        raise SettingError(f"{python} sees no GPU; pass --device cpu to evaluate on the CPU (for small models only)")
 
 
-def _probe(python: Path, models: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    done = subprocess.run([python, "-c", _PROBE, *models], env=environment, capture_output=True, text=True)
+def _probe(python: Path, models: list[str], environment: Mapping[str, str]) -> _Probe:
+    command = [python, "-c", _PROBE, *models]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     try:
         return json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, json.JSONDecodeError):
         last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
-        raise ValueError(f"{python} does not run ({last}). To make lmms-eval's environment:\n{INSTALL}") from None
+        raise PackageError(f"{python} does not run ({last}). To make lmms-eval's environment:\n{INSTALL}") from None
 
 
 def _advice(fault: str) -> str:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from cepo.errors import RecordError
 from cepo.lab.suite.tasks import Benchmark
 
-__all__ = ["Measured", "ResultError", "find_results", "parse_results"]
+__all__ = ["Measured", "find_results", "parse_results"]
 
 _FILTER = "none"
-
-
-class ResultError(ValueError):
-    """A result file that is missing, or does not say what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +33,11 @@ def find_results(folder: Path) -> Path:
     """The newest result file below `folder`.
 
     Raises:
-        ResultError: there is none.
+        RecordError: there is none.
     """
     files = sorted(folder.rglob("*_results.json"), key=lambda file: (file.stat().st_mtime_ns, file.name))
     if not files:
-        raise ResultError("lmms-eval wrote no results")
+        raise RecordError("lmms-eval wrote no results")
     return files[-1]
 
 
@@ -50,38 +45,35 @@ def parse_results(file: Path, benchmark: Benchmark, max_new_tokens: int) -> Meas
     """What `file` says of `benchmark`.
 
     Raises:
-        ResultError: not lmms-eval's JSON, another task, no such metric, a value off its scale, no number of
+        RecordError: not lmms-eval's JSON, another task, no such metric, a value off its scale, no number of
             samples, or other generation settings than were asked for.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultError(f"{file} is not JSON ({error})") from error
+        raise RecordError(f"{file} is not JSON ({error})") from error
     task, key = benchmark.task, f"{benchmark.metric},{_FILTER}"
     values = _at(content, file, "results", task)
     if key not in values:
-        raise ResultError(f"{file}: {task} has no metric {key!r}; it has {', '.join(sorted(values)) or 'none'}")
+        raise RecordError(f"{file}: {task} has no metric {key!r}; it has {', '.join(sorted(values)) or 'none'}")
     value = values[key]
-    if not _is_number(value) or not 0 <= value <= benchmark.scale:
-        raise ResultError(f"{file}: {task} {key} is {value!r}, expected a number from 0 to {benchmark.scale:g}")
-    used = _at(content, file, "configs", task).get("generation_kwargs", {}).get("max_new_tokens")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= benchmark.scale:  # nor NaN
+        raise RecordError(f"{file}: {task} {key} is {value!r}, expected a number from 0 to {benchmark.scale:g}")
+    settings = _at(content, file, "configs", task).get("generation_kwargs")
+    used = settings.get("max_new_tokens") if isinstance(settings, dict) else None
     if used != max_new_tokens:
-        raise ResultError(f"{file}: generated with max_new_tokens={used}, asked for {max_new_tokens}")
+        raise RecordError(f"{file}: generated with max_new_tokens={used}, asked for {max_new_tokens}")
     counts = _at(content, file, "n-samples", task)
     rows, of = counts.get("effective"), counts.get("original")
     if not isinstance(rows, int) or not isinstance(of, int) or not 1 <= rows <= of:
-        raise ResultError(f"{file}: n-samples of {task} is {counts}, expected 1 <= effective <= original")
+        raise RecordError(f"{file}: n-samples of {task} is {counts}, expected 1 <= effective <= original")
     return Measured(100 * value / benchmark.scale, rows, of)
 
 
-def _at(content: Any, file: Path, section: str, task: str) -> dict[str, Any]:
+def _at(content: object, file: Path, section: str, task: str) -> dict[str, object]:
     tasks = content.get(section) if isinstance(content, dict) else None
     if not isinstance(tasks, dict):
-        raise ResultError(f"{file} has no {section!r}: it is no result file of lmms-eval")
+        raise RecordError(f"{file} has no {section!r}: it is no result file of lmms-eval")
     if not isinstance(tasks.get(task), dict):
-        raise ResultError(f"{file}: {section!r} has no task {task!r}; it has {', '.join(sorted(tasks)) or 'none'}")
+        raise RecordError(f"{file}: {section!r} has no task {task!r}; it has {', '.join(sorted(tasks)) or 'none'}")
     return tasks[task]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cepo.lab.compare.progress import shown
-from cepo.lab.compare.runner import Job, Status, last_lines, run_jobs
+from cepo.lab.jobs import Job, Status, last_lines, run_jobs
+from cepo.lab.progress import shown
 
 WRITE = "import pathlib, time; time.sleep({seconds}); pathlib.Path({path!r}).write_text('done')"
 
@@ -26,7 +27,7 @@ def job(folder: Path, code: str, result: str = "result", prepare: Callable[[], o
     return Job(
         name=folder.name,
         folder=folder,
-        log="train",
+        log=folder / "train.log",
         command=[sys.executable, "-S", "-c", code],
         prepare=prepare,
         done=lambda: (folder / result).is_file(),
@@ -36,6 +37,18 @@ def job(folder: Path, code: str, result: str = "result", prepare: Callable[[], o
 
 def writing(folder: Path, seconds: float = 0.0) -> Job:
     return job(folder, WRITE.format(seconds=seconds, path=str(folder / "result")))
+
+
+def alive(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def silent(statuses: Sequence[Status]) -> None:
@@ -71,6 +84,13 @@ def test_what_is_done_is_not_repeated(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "result").read_text() == "then"
 
 
+def test_the_lock_names_the_process(tmp_path: Path) -> None:
+    named = f"import os, pathlib, time; time.sleep(0.5); here = pathlib.Path({str(tmp_path / 'a')!r}); "
+    named += "(here / 'result').write_text(str(int((here / 'lock').read_text()) == os.getpid()))"
+    run_jobs([job(tmp_path / "a", named)], 1, silent)
+    assert (tmp_path / "a" / "result").read_text() == "True"
+
+
 def test_no_more_than_allowed_run_at_once(tmp_path: Path) -> None:
     seen: list[list[str]] = []
     jobs = [writing(tmp_path / name, seconds=0.3) for name in "abc"]
@@ -102,7 +122,7 @@ def test_a_folder_where_another_process_works_is_waited_for(tmp_path: Path) -> N
     assert seen[0] == ("elsewhere", "running")
     assert seen[-1] == ("done", "done")
     assert other.wait() == 0
-    assert not second.log_file.exists()
+    assert not second.log.exists()
 
 
 def test_an_interrupt_is_passed_on_and_waited_for(tmp_path: Path) -> None:
@@ -141,6 +161,63 @@ def test_an_interrupt_while_a_process_starts_does_not_lose_it(tmp_path: Path, mo
     with pytest.raises(KeyboardInterrupt):
         run_jobs([job(tmp_path / "a", "import time; time.sleep(60)")], 1, silent)
     assert [process.returncode is not None for process in started] == [True]
+
+
+def test_an_interrupt_ends_a_job_s_children_too(tmp_path: Path) -> None:
+    """The job heeds the interrupt, the process that it has started does not."""
+    pid = tmp_path / "pid"
+    code = (
+        "import pathlib, subprocess; p = subprocess.Popen(['sleep', '600']); "
+        f"pathlib.Path({str(pid)!r}).write_text(str(p.pid)); p.wait()"
+    )
+
+    def stop(statuses: Sequence[Status]) -> None:
+        if pid.exists() and pid.read_text():
+            raise KeyboardInterrupt
+
+    interrupted = job(tmp_path / "a", code)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([interrupted], 1, stop)
+    wait_for(lambda: not alive(int(pid.read_text())))
+    (tmp_path / "a" / "result").touch()
+    assert run_jobs([interrupted], 1, silent) == {}  # its lock is free again
+
+
+def test_what_a_job_leaves_running_ends_with_it(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    code = (
+        "import pathlib, subprocess; p = subprocess.Popen(['sleep', '600']); "
+        f"pathlib.Path({str(pid)!r}).write_text(str(p.pid))"
+    )
+    run_jobs([job(tmp_path / "a", code)], 1, silent)
+    wait_for(lambda: not alive(int(pid.read_text())))
+
+
+def test_a_job_may_say_itself_whether_it_failed(tmp_path: Path) -> None:
+    """Asked with the exit code, and with the folder still locked: nobody else may start in it."""
+    seen: list[tuple[int, bool]] = []
+
+    def finish(code: int) -> str | None:
+        with (tmp_path / "a" / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                seen.append((code, False))
+            except BlockingIOError:
+                seen.append((code, True))
+        return "no result" if code else None
+
+    bad = replace(job(tmp_path / "a", "raise SystemExit(2)"), finish=finish)
+    assert run_jobs([bad], 1, silent)["a"].reason == "no result"
+    good = replace(job(tmp_path / "a", "pass"), finish=finish)
+    assert run_jobs([good], 1, silent) == {}  # though its result is not there
+    assert seen == [(2, True), (0, True)]
+
+
+def test_a_job_s_own_variables_and_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    code = "import os, pathlib; pathlib.Path('result').write_text(os.environ['OMP_NUM_THREADS'] + os.environ['X'])"
+    run_jobs([replace(job(tmp_path / "a", code), environment={"X": "x"}, directory=tmp_path)], 1, silent)
+    assert (tmp_path / "result").read_text() == "7x"
 
 
 def test_last_lines_of_any_log(tmp_path: Path) -> None:

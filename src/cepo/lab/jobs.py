@@ -1,7 +1,8 @@
 """Processes side by side, each in a folder of its own that one process at a time may write.
 
 The lock of a folder is inherited by the process that works in it: where a comparison was killed and its training
-lives on, the next comparison finds the folder locked and waits for it instead of training there twice.
+lives on, the next comparison finds the folder locked and waits for it instead of training there twice. (A lock of
+the filelock package ends with the process that took it, and so cannot be handed on.)
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from types import FrameType
+from typing import IO
 
-__all__ = ["LOCK", "Failure", "Job", "Status", "last_lines", "run_jobs"]
+__all__ = ["LOCK", "ONE_THREAD", "Failure", "Job", "Status", "last_lines", "run_jobs"]
 
 LOCK = "lock"
 """The file in a job's folder that is locked while a process works there; it holds that process's id."""
@@ -29,6 +31,8 @@ _SHOW_S = 1.0
 _GRACE_S = 60.0
 """How long an interrupted process may take to save its state."""
 _TAIL_BYTES = 8192
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""Environment variables of processes that run side by side on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +41,38 @@ class Job:
 
     Attributes:
         name: as shown.
-        folder: where it works; its lock and its log (`<log>.log`, appended to) lie there.
+        folder: where its lock lies.
+        log: what it prints is appended to this file.
         command: argument list.
-        prepare: called right before it is started, with the lock held.
         done: whether its result is there; asked before it is started and after it has ended.
         progress: (steps done, steps in all), for the display.
+        prepare: called right before it is started, with the lock held.
+        finish: called with the exit code when it has ended, with the lock held; says why the job failed, None where
+            it did not. Without it the exit code and `done` say so.
+        environment: laid over ours.
+        directory: where the command runs; None: where we are.
     """
 
     name: str
     folder: Path
-    log: str
+    log: Path
     command: Sequence[str]
-    prepare: Callable[[], object]
     done: Callable[[], bool]
     progress: Callable[[], tuple[int, int]]
+    prepare: Callable[[], object] = lambda: None
+    finish: Callable[[int], str | None] | None = None
+    environment: Mapping[str, str] = field(default_factory=ONE_THREAD.copy)
+    directory: Path | None = None
 
-    @property
-    def log_file(self) -> Path:
-        return self.folder / f"{self.log}.log"
+    def why_failed(self, code: int) -> str | None:
+        """What `finish` says; by default the exit code and whether the result is there."""
+        if self.finish is not None:
+            return self.finish(code)
+        if code < 0:
+            return f"it was killed by {signal.Signals(-code).name}"
+        if code > 0:
+            return f"it ended with exit code {code}"
+        return None if self.done() else "it ended without its result"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +99,26 @@ class Status:
 class _Running:
     job: Job
     process: subprocess.Popen[bytes]
+    lock: IO[str]
     started: float
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def end(self) -> None:
+        """Kill what is left of the process and its children."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def run_jobs(jobs: Sequence[Job], parallel: int, show: Callable[[Sequence[Status]], None]) -> dict[str, Failure]:
-    """Run the jobs whose result is not there, `parallel` at a time with one thread each; returns those that failed.
+    """Run the jobs whose result is not there, `parallel` at a time; returns those that failed, by name.
 
     A failure does not stop the others. On an interrupt (also SIGTERM and SIGHUP) the running processes are
-    interrupted too, and get a minute to save their state. `show` is called about once a second.
+    interrupted too, and get a minute to save their state. What a job started ends with it. `show` is called about
+    once a second.
 
     Raises:
         KeyboardInterrupt: interrupted.
@@ -107,7 +137,7 @@ def run_jobs(jobs: Sequence[Job], parallel: int, show: Callable[[Sequence[Status
                 if queue.busy:
                     time.sleep(_POLL_S)
         except BaseException:
-            _interrupt([active.process for active in queue.running])
+            _interrupt(queue.running)
             raise
     return queue.failures
 
@@ -138,29 +168,30 @@ class _Queue:
                 self._elsewhere.add(job.name)
                 self.waiting.append(job)
                 continue
-            with lock:
-                self._elsewhere.discard(job.name)
-                if job.done():  # by the process that had the lock
-                    self._ended[job.name] = _status(job, "done", 0.0)
-                else:
-                    job.prepare()
-                    self.running.append(_Running(job, _launch(job, lock), time.monotonic()))
+            self._elsewhere.discard(job.name)
+            if job.done():  # by the process that had the lock
+                self._ended[job.name] = _status(job, "done", 0.0)
+                lock.close()
+            else:
+                job.prepare()
+                self.running.append(_Running(job, _launch(job, lock), lock, time.monotonic()))
 
     def reap(self) -> None:
         """Book the processes that have ended."""
         for active in [active for active in self.running if active.process.poll() is not None]:
             self.running.remove(active)
-            name, failure = active.job.name, _failure(active)
-            if failure is not None:
-                self.failures[name] = failure
-            state = "failed" if failure else "done"
-            self._ended[name] = _status(active.job, state, time.monotonic() - active.started)
+            active.end()
+            job, why = active.job, active.job.why_failed(active.process.returncode)
+            active.lock.close()
+            if why is not None:
+                self.failures[job.name] = Failure(why, job.log, last_lines(job.log))
+            self._ended[job.name] = _status(job, "failed" if why else "done", active.seconds)
 
     def statuses(self) -> list[Status]:
         """In the order of the jobs."""
         now = dict(self._ended)
         for active in self.running:
-            now[active.job.name] = _status(active.job, "running", time.monotonic() - active.started)
+            now[active.job.name] = _status(active.job, "running", active.seconds)
         for job in self.waiting:
             now[job.name] = _status(job, "elsewhere" if job.name in self._elsewhere else "waiting", 0.0)
         return [now[job.name] for job in self.jobs]
@@ -190,32 +221,21 @@ def _lock(folder: Path) -> IO[str] | None:
 
 
 def _launch(job: Job, lock: IO[str]) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    with job.log_file.open("ab") as log:
+    with job.log.open("ab") as log:
         process = subprocess.Popen(
             list(job.command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=os.environ | job.environment,
+            cwd=job.directory,
             pass_fds=[lock.fileno()],
             process_group=0,  # a terminal's Ctrl-C reaches us alone, and we pass it on once
         )
     lock.truncate(0)
     lock.write(f"{process.pid}\n")
+    lock.flush()
     return process
-
-
-def _failure(active: _Running) -> Failure | None:
-    code = active.process.returncode
-    if code == 0 and active.job.done():
-        return None
-    reason = "it ended without its result"
-    if code < 0:
-        reason = f"it was killed by {signal.Signals(-code).name}"
-    elif code > 0:
-        reason = f"it ended with exit code {code}"
-    return Failure(reason, active.job.log_file, last_lines(active.job.log_file))
 
 
 def _status(job: Job, state: str, seconds: float) -> Status:
@@ -228,7 +248,7 @@ class _Interrupts:
     def __init__(self) -> None:
         self._holding = self._came = False
 
-    def arrive(self, number: int, frame: Any) -> None:
+    def arrive(self, number: int, frame: FrameType | None) -> None:
         self._came = self._holding
         if not self._holding:
             raise KeyboardInterrupt
@@ -261,15 +281,14 @@ def _interrupts() -> Iterator[_Interrupts]:
             signal.signal(number, handler)
 
 
-def _interrupt(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask the processes to stop as Ctrl-C does; kill what is still there after the grace time."""
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+def _interrupt(running: Sequence[_Running]) -> None:
+    """Ask the processes to stop as Ctrl-C does; end what is still there after the grace time."""
+    for active in running:
+        if active.process.poll() is None:
+            active.process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + _GRACE_S
-    for process in processes:
-        try:
-            process.wait(timeout=max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    for active in running:
+        with suppress(subprocess.TimeoutExpired):
+            active.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        active.end()
+        active.lock.close()

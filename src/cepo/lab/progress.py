@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cepo.lab.compare.runner import Status
+from cepo.lab.jobs import Status
 
 __all__ = ["shown"]
 
