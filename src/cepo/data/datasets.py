@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from datasets import Dataset, Features, Image, List, Value
 from datasets.arrow_writer import ArrowWriter
@@ -27,6 +26,7 @@ from cepo.data.images import encode_image
 from cepo.data.messages import prompt_messages
 from cepo.data.sources import DataSpec, Source, open_source
 from cepo.errors import DataError, did_you_mean
+from cepo.glossary import DataRow
 
 __all__ = ["SPELLINGS", "DataSpec", "load_data"]
 
@@ -129,7 +129,7 @@ def _standard_rows(
     columns: Mapping[str, str],
     folder: Path | None,
     faults: dict[int, str],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[DataRow]:
     """The rows that can be used, in order; why the others cannot goes into `faults`."""
     theirs = sorted(set(columns.values()))
     for index, row in zip(indices, source.read(indices, theirs), strict=True):
@@ -139,9 +139,7 @@ def _standard_rows(
             faults[index] = str(error)
 
 
-def _standard_row(
-    row: Mapping[str, Any], columns: Mapping[str, str], folder: Path | None, default_id: str
-) -> dict[str, Any]:
+def _standard_row(row: DataRow, columns: Mapping[str, str], folder: Path | None, default_id: str) -> DataRow:
     given = {ours: row.get(theirs) for ours, theirs in columns.items()}
     answer = given["answer"]
     if why := why_not_gradable(answer):
@@ -149,7 +147,7 @@ def _standard_row(
     if "####" in str(answer):
         raise DataError(f"answer {answer!r:.80}: this is GSM8K's solution, the answer is what follows its ####")
     images = [encode_image(value, folder) for value in _listed(given.get("images"))]
-    standard: dict[str, Any] = {
+    standard: dict[str, object] = {
         "prompt": prompt_messages(given["prompt"], len(images)),
         "answer": str(answer).strip(),
         "id": default_id if given.get("id") is None else str(given["id"]),
@@ -162,14 +160,14 @@ def _standard_row(
     return standard
 
 
-def _listed(images: Any) -> list[Any]:
+def _listed(images: object) -> list[object]:
     """A row's images; one image needs no list, and None, "" and [] are no image."""
     if isinstance(images, list | tuple):
         return list(images)
     return [] if images is None or images == "" else [images]
 
 
-def _write(rows: Iterator[dict[str, Any]], columns: Mapping[str, str]) -> Path:
+def _write(rows: Iterator[DataRow], columns: Mapping[str, str]) -> Path:
     """Write `rows` to an Arrow file in a temporary folder that goes when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="cepo-data-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -177,7 +175,7 @@ def _write(rows: Iterator[dict[str, Any]], columns: Mapping[str, str]) -> Path:
     features = Features({name: kind for name, kind in _FEATURES.items() if name in columns or name == "id"})
     with ArrowWriter(path=str(file), features=features, writer_batch_size=_ROWS_IN_MEMORY) as writer:
         for row in rows:
-            writer.write(row)
+            writer.write(dict(row))
         writer.finalize()
     return file
 

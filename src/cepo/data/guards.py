@@ -46,7 +46,9 @@ def guard_reward(reward_func: RewardFunc, timeout_s: float | None, seen: Seen = 
     return guarded
 
 
-def call_bounded(reward_func: RewardFunc, inputs: Mapping[str, Any], rows: int, timeout_s: float) -> list[float | None]:
+def call_bounded(
+    reward_func: RewardFunc, inputs: Mapping[str, object], rows: int, timeout_s: float
+) -> list[float | None]:
     """The rewards of `rows` completions, of an `async` function too; no more than `timeout_s` seconds.
 
     Raises:
@@ -59,11 +61,11 @@ def call_bounded(reward_func: RewardFunc, inputs: Mapping[str, Any], rows: int, 
     return _Check(_name(reward_func))(_in_thread(call, _name(reward_func), rows, timeout_s), rows)
 
 
-def _run(reward_func: RewardFunc, inputs: Mapping[str, Any]) -> Any:
+def _run(reward_func: RewardFunc, inputs: Mapping[str, object]) -> object:
     return asyncio.run(reward_func(**inputs))
 
 
-def _guarded_async(reward_func: RewardFunc, timeout_s: float | None, seen: Seen) -> Callable[..., Any]:
+def _guarded_async(reward_func: RewardFunc, timeout_s: float | None, seen: Seen) -> RewardFunc:
     name, check = _name(reward_func), _Check(_name(reward_func), seen)
 
     async def guarded(*args: Any, **kwargs: Any) -> list[float | None]:
@@ -78,7 +80,7 @@ def _guarded_async(reward_func: RewardFunc, timeout_s: float | None, seen: Seen)
     return guarded
 
 
-def _guarded_sync(reward_func: RewardFunc, timeout_s: float | None, seen: Seen) -> Callable[..., Any]:
+def _guarded_sync(reward_func: RewardFunc, timeout_s: float | None, seen: Seen) -> RewardFunc:
     name, check = _name(reward_func), _Check(_name(reward_func), seen)
 
     def guarded(*args: Any, **kwargs: Any) -> list[float | None]:
@@ -95,8 +97,8 @@ def _guarded_sync(reward_func: RewardFunc, timeout_s: float | None, seen: Seen) 
     return guarded
 
 
-def _in_thread(call: Callable[[], Any], name: str, rows: int, timeout_s: float) -> Any:
-    outcome: list[tuple[Any, BaseException | None]] = []
+def _in_thread(call: Callable[[], object], name: str, rows: int, timeout_s: float) -> object:
+    outcome: list[tuple[object, BaseException | None]] = []
     context = contextvars.copy_context()
 
     def work() -> None:
@@ -126,7 +128,7 @@ class _Check:
         self._seen = seen
         self._warned = False
 
-    def __call__(self, returned: Any, rows: int) -> list[float | None]:
+    def __call__(self, returned: object, rows: int) -> list[float | None]:
         numbers = [self._number(value, row) for row, value in enumerate(self._values(returned, rows))]
         finite = [number if number is None or math.isfinite(number) else None for number in numbers]
         unscorable = finite.count(None) - numbers.count(None)
@@ -142,7 +144,7 @@ class _Check:
             self._seen(self._name, finite)
         return finite
 
-    def _values(self, returned: Any, rows: int) -> list[Any]:
+    def _values(self, returned: Any, rows: int) -> list[object]:
         try:
             values = None if isinstance(returned, str | bytes | Mapping) else list(returned)
         except TypeError:

@@ -9,7 +9,6 @@ import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -26,7 +25,7 @@ MAX_ASPECT = 200
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def encode_image(value: Any, folder: Path | None) -> dict[str, bytes | str | None]:
+def encode_image(value: object, folder: Path | None) -> dict[str, bytes | str | None]:
     """`value` as `{"bytes", "path"}`, the stored form of `datasets.Image`, known to decode to 8-bit RGB.
 
     `value` is a PIL image, encoded bytes, a mapping with `bytes` or `path`, or a path; a relative path
@@ -57,7 +56,7 @@ def encode_image(value: Any, folder: Path | None) -> dict[str, bytes | str | Non
     raise DataError(f"{what}: {fault}")
 
 
-def _located(value: Any, folder: Path | None) -> tuple[bytes | None, str | None]:
+def _located(value: object, folder: Path | None) -> tuple[bytes | None, str | None]:
     """The encoded bytes and the path; at least one of the two, the path of a file that exists."""
     if isinstance(value, Image.Image):
         return _png(value), None

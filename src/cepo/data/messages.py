@@ -7,7 +7,6 @@ part between text parts, which says where an image stood, is counted and taken o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from cepo.data.rows import user_prompt
 from cepo.errors import DataError
@@ -19,7 +18,7 @@ _ROLES = ("system", "user", "assistant", "tool")
 _BOX = "\\boxed"
 
 
-def prompt_messages(prompt: Any, images: int) -> list[dict[str, str]]:
+def prompt_messages(prompt: object, images: int) -> list[dict[str, str]]:
     """The conversational prompt of a question (a string) or of messages, for a row with `images` images.
 
     Where nothing in the prompt speaks of a box the instruction to box the answer is added, for the grader
@@ -44,7 +43,7 @@ def _unmarked(text: str) -> tuple[str, int]:
     return text.replace(IMAGE_MARK, "").strip(), text.count(IMAGE_MARK)
 
 
-def _flattened(prompt: Any) -> tuple[list[dict[str, str]], int]:
+def _flattened(prompt: object) -> tuple[list[dict[str, str]], int]:
     """Messages with string content, and the number of marks and image parts taken out."""
     if not isinstance(prompt, list) or not prompt:
         raise DataError(f"a prompt is a string or a list of messages, got {type(prompt).__name__} {prompt!r:.80}")
@@ -58,7 +57,7 @@ def _flattened(prompt: Any) -> tuple[list[dict[str, str]], int]:
     return messages, total
 
 
-def _content(content: Any) -> tuple[str, int]:
+def _content(content: object) -> tuple[str, int]:
     if isinstance(content, str):
         return _unmarked(content)
     if not isinstance(content, list):

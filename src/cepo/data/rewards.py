@@ -16,6 +16,7 @@ from typing import Any
 from cepo.answers import boxed_spans, grade, why_not_gradable
 from cepo.data.guards import RewardFunc, call_bounded, guard_reward
 from cepo.errors import DataError, RewardError, SettingError, did_you_mean
+from cepo.glossary import Completion, DataRow
 
 __all__ = [
     "REWARDS",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 
-def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
+def completion_text(completion: Completion) -> str:
     """What the model wrote: the text, or the contents of all assistant messages, one per line.
 
     Tool results are not the model's words and do not count; image parts have no text.
@@ -53,10 +54,10 @@ def _content(message: Mapping[str, Any]) -> str:
 
 
 def accuracy_reward(
-    prompts: Sequence[Any],
-    completions: Sequence[Any],
-    answer: Sequence[Any],
-    **_: Any,
+    prompts: Sequence[object],
+    completions: Sequence[Completion],
+    answer: Sequence[object],
+    **_: object,
 ) -> list[float | None]:
     """1.0 where the last boxed answer is the gold `answer` (see `cepo.answers`), else 0.0; None without gold.
 
@@ -75,9 +76,9 @@ def accuracy_reward(
 
 
 def format_reward(
-    prompts: Sequence[Any],
-    completions: Sequence[Any],
-    **_: Any,
+    prompts: Sequence[object],
+    completions: Sequence[Completion],
+    **_: object,
 ) -> list[float | None]:
     r"""1.0 where the text boxes one answer, not empty, and says no more after it; else 0.0.
 
@@ -115,7 +116,7 @@ def get_reward(name: str) -> RewardFunc:
 
 
 def preflight_rewards(
-    reward_funcs: Sequence[RewardFunc], rows: Sequence[Mapping[str, Any]], timeout_s: float, **extra: Any
+    reward_funcs: Sequence[RewardFunc], rows: Sequence[DataRow], timeout_s: float, **extra: object
 ) -> list[list[float | None]]:
     r"""Call each reward function once on `rows`, each answered by `\boxed{its gold answer}`, before training.
 
@@ -157,7 +158,7 @@ _NOT_PASSED = ("prompt", "completion", "completion_ids")
 """Columns that TRL hands to no reward function under their own name."""
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _columns(rows: Sequence[DataRow]) -> dict[str, list[Any]]:
     for index, row in enumerate(rows):
         if row.keys() != rows[0].keys() or "prompt" not in row:
             raise DataError(
@@ -167,11 +168,11 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _log_nothing(name: str, values: Any) -> None:
+def _log_nothing(name: str, values: object) -> None:
     """Stands in for the trainer's log: a preflight is no step of training."""
 
 
-def _check_gold_scores(rewards: Sequence[float | None], golds: Sequence[Any]) -> None:
+def _check_gold_scores(rewards: Sequence[float | None], golds: Sequence[object]) -> None:
     for row, (reward, gold) in enumerate(zip(rewards, golds, strict=True)):
         if gold is not None and reward != 1.0:
             raise RewardError(f"accuracy_reward gives {reward} to the gold answer {gold!r} itself (row {row})")

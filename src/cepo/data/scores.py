@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
 
 from cepo.errors import RewardError
 
@@ -44,7 +43,7 @@ class TokenReward(float):
         made.spans = None if spans is None else tuple((int(a), int(b), float(score)) for a, b, score in spans)
         return made
 
-    def __getnewargs_ex__(self) -> tuple[tuple[float], dict[str, Any]]:
+    def __getnewargs_ex__(self) -> tuple[tuple[float], dict[str, object]]:
         """For pickle: reward functions may run in processes of their own."""
         return (float(self),), {"tokens": self.tokens, "spans": self.spans}
 

@@ -20,6 +20,7 @@ from datasets import Dataset, DatasetDict, Features, Image, List, load_dataset, 
 from cepo.data.rows import problem_row
 from cepo.errors import DataError, did_you_mean
 from cepo.geometry import FAMILIES, SPLITS, generate
+from cepo.glossary import DataRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +72,7 @@ class DataSpec:
             raise DataError("no data: the path is empty; name `geometry`, a file, a folder or a hub data set")
         if self.limit is not None and self.limit < 1:
             raise DataError(f"limit must be at least 1, got {self.limit}; leave it out to take all rows")
-        foreign: dict[str, Any] = {"families": self.families}
+        foreign: dict[str, object] = {"families": self.families}
         if self.path == GEOMETRY:
             foreign = {"columns": self.columns, "image_root": self.image_root, "subset": self.subset}
         for name, value in foreign.items():
@@ -87,11 +88,11 @@ class Source:
     """
 
     name: str
-    rows: Sequence[Mapping[str, Any]] | Dataset
+    rows: Sequence[DataRow] | Dataset
     columns: tuple[str, ...]
     folder: Path | None
 
-    def read(self, indices: Sequence[int], columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    def read(self, indices: Sequence[int], columns: Sequence[str]) -> Iterator[DataRow]:
         """The rows at `indices`, reading no other column than `columns` from disk."""
         if not isinstance(self.rows, Dataset):
             yield from (self.rows[index] for index in indices)
@@ -203,7 +204,7 @@ def _json(text: str, where: str) -> Any:
         raise DataError(f"{where} is not JSON: {error.msg} at character {error.pos + 1}") from None
 
 
-def _listed(path: Path, rows: list[Any]) -> Source:
+def _listed(path: Path, rows: Sequence[DataRow]) -> Source:
     columns: dict[str, None] = {}
     for index, row in enumerate(rows):
         if not isinstance(row, dict):

@@ -5,17 +5,19 @@ Left out on purpose: several processes, and generation engines other than `model
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from datasets import Dataset
+from PIL import Image
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from cepo.errors import DataError, ModelError, SettingError
 from cepo.evaluate.records import Generation, verdict
+from cepo.glossary import DataRow
 
 __all__ = ["encode_prompts", "end_tokens", "evaluating", "generate_answers", "messages_with_images", "own_randomness"]
 
@@ -170,9 +172,9 @@ def _longest_first(dataset: Dataset) -> list[int]:
     return sorted(range(len(dataset)), key=size, reverse=True)
 
 
-def _batches(dataset: Dataset, jobs: Sequence[int], size: int) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+def _batches(dataset: Dataset, jobs: Sequence[int], size: int) -> Iterator[list[tuple[int, DataRow]]]:
     """Batches of (index, row) that do not mix rows with and without images."""
-    batch: list[tuple[int, dict[str, Any]]] = []
+    batch: list[tuple[int, DataRow]] = []
     index, row = -1, {}
     for job in jobs:
         if job != index:
@@ -184,13 +186,11 @@ def _batches(dataset: Dataset, jobs: Sequence[int], size: int) -> Iterator[list[
     yield batch
 
 
-def _images(row: Mapping[str, Any]) -> list[Any]:
+def _images(row: DataRow) -> list[Image.Image]:
     return row.get("images") or []
 
 
-def _complete(
-    model: Any, processor: Any, rows: Sequence[Mapping[str, Any]], config: GenerationConfig
-) -> list[tuple[str, bool]]:
+def _complete(model: Any, processor: Any, rows: Sequence[DataRow], config: GenerationConfig) -> list[tuple[str, bool]]:
     """Text of one completion for each row, and whether it was truncated."""
     inputs = encode_prompts(processor, rows).to(model.device)
     output = model.generate(**inputs, generation_config=config)
@@ -200,7 +200,7 @@ def _complete(
     return [(text, not ended) for text, (_, ended) in zip(texts, kept, strict=True)]
 
 
-def encode_prompts(processor: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
+def encode_prompts(processor: Any, rows: Sequence[DataRow]) -> Any:
     """The model's inputs for the rows' prompts, generation prompt included, padded on the left.
 
     Raises:
@@ -211,7 +211,7 @@ def encode_prompts(processor: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
     padding: dict[str, Any] = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
     if isinstance(processor, ProcessorMixin):
         messages = [messages_with_images(row) for row in rows]
-        return processor.apply_chat_template(messages, **options, processor_kwargs=padding)
+        return cast(Any, processor).apply_chat_template(messages, **options, processor_kwargs=padding)
     if any(_images(row) for row in rows):
         raise ModelError(
             f"row {rows[0]['id']!r} has images, {type(processor).__name__} reads text only: "
@@ -223,10 +223,10 @@ def encode_prompts(processor: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
     )
 
 
-def messages_with_images(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def messages_with_images(row: DataRow) -> list[dict[str, object]]:
     """A row's messages in parts; its images stand before the text of the first user message, as in training."""
     images = [{"type": "image", "image": image} for image in _images(row)]
-    messages: list[dict[str, Any]] = []
+    messages: list[dict[str, object]] = []
     for message in row["prompt"]:
         parts = [{"type": "text", "text": message["content"]}]
         if images and message["role"] == "user":
@@ -242,7 +242,7 @@ def _until_end(ids: list[int], ends: Sequence[int]) -> tuple[list[int], bool]:
     return (ids, False) if length is None else (ids[:length], True)
 
 
-def _graded(row: Mapping[str, Any], text: str, truncated: bool) -> Generation:
+def _graded(row: DataRow, text: str, truncated: bool) -> Generation:
     return Generation(
         id=row["id"],
         family=row.get("family"),

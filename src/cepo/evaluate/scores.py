@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
 
 from cepo.answers import same_answer
 from cepo.errors import RecordError, SettingError
@@ -34,7 +33,7 @@ class Rates:
     pass_at: dict[int, float]
     majority: float | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As plain values for JSON; the keys of `pass_at` become text."""
         return {"pass_at": {str(k): rate for k, rate in self.pass_at.items()}, "majority": self.majority}
 
@@ -66,7 +65,7 @@ class EvalReport:
     no_answer: float
     per_problem: dict[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As plain values for JSON; the keys of `pass_at` become text."""
         rates = {family: rates.to_dict() for family, rates in self.family_rates.items()}
         return {**asdict(self), **Rates(self.pass_at, self.majority).to_dict(), "family_rates": rates}

@@ -36,6 +36,7 @@ from cepo.evaluate import generate_answers
 from cepo.geometry.glyphs import GLYPHS
 from cepo.geometry.problems import drafts, generate, work_wrongly
 from cepo.geometry.worked import Draft
+from cepo.glossary import Prompt
 from cepo.models.embedded import build_model, build_processor
 from cepo.models.processor import ImageOnlyProcessor
 
@@ -99,7 +100,7 @@ def examples(settings: Settings, processor: ImageOnlyProcessor) -> Iterator[Exam
         yield Example(prompts.prompt_ids(prompt, ids, reference), completion, image)
 
 
-def _render(processor: ImageOnlyProcessor, prompt: Messages) -> str:
+def _render(processor: ImageOnlyProcessor, prompt: Prompt) -> str:
     rendered = processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)  # pyright: ignore[reportArgumentType]
     return str(rendered)
 
