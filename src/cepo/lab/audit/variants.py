@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import product
 from typing import Literal, get_args
 
 from cepo.credit.prompts import RATIONALE_TEMPLATE, PromptStyle
 from cepo.credit.references import MINUS_POLICIES, MinusPolicy, ReferenceForm, ReferencePolicy
+from cepo.errors import SettingError, did_you_mean
 
 __all__ = ["ASKING", "Asking", "Variant", "grid", "select"]
 
@@ -102,15 +102,14 @@ def select(variants: Sequence[Variant], wanted: Sequence[str] | None) -> tuple[V
     None: all.
 
     Raises:
-        ValueError: a name that is no variant's; the nearest is suggested.
+        SettingError: a name that is no variant's; the nearest is suggested.
     """
     if wanted is None:
         return tuple(variants)
     names = [variant.name for variant in variants]
     for name in wanted:
         if not any(_matches(known, name) for known in names):
-            near = get_close_matches(name, names, n=1, cutoff=0.0)
-            raise ValueError(f"unknown method {name!r}; did you mean {near[0]!r}? Known: {', '.join(names)}")
+            raise SettingError(f"unknown method {name!r}{did_you_mean(name, names)} Known: {', '.join(names)}")
     return tuple(variant for variant in variants if any(_matches(variant.name, name) for name in wanted))
 
 
