@@ -108,6 +108,21 @@ def test_each_has_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert result.read_text() == "1"
 
 
+def test_two_jobs_of_one_folder_run_one_after_the_other(tmp_path: Path) -> None:
+    """The second one starts while the runner still knows the first: its lock must be free by then."""
+    append = "open({0!r}, 'a').write({1!r})"
+    first = replace(job(tmp_path / "a", append.format(str(tmp_path / "a" / "x"), "1"), "x"), name="first")
+    code = append.format(str(tmp_path / "a" / "x"), "2") + f"; open({str(tmp_path / 'a' / 'y')!r}, 'w')"
+    second = replace(job(tmp_path / "a", code, "y"), name="second")
+    deadline = time.monotonic() + 20
+
+    def watch(statuses: Sequence[Status]) -> None:
+        assert time.monotonic() < deadline
+
+    assert run_jobs([first, second], 2, watch) == {}
+    assert (tmp_path / "a" / "x").read_text() == "12"
+
+
 def test_a_folder_where_another_process_works_is_waited_for(tmp_path: Path) -> None:
     """As a training that outlived a killed comparison: its result counts, and nothing is started beside it."""
     (tmp_path / "a").mkdir()

@@ -18,6 +18,7 @@ from cepo.credit.evidence import marginal_logp
 from cepo.credit.prompts import PromptStyle, TeacherPrompts
 from cepo.credit.references import References, choose_references, columns_of
 from cepo.credit.rules import STUDENT, Inputs, Knobs, Quantities
+from cepo.errors import ModelError
 from cepo.glossary import Group
 from cepo.lab.audit.metrics import Floats
 from cepo.lab.audit.problems import AuditProblem
@@ -135,7 +136,7 @@ class ScoreBook:
         """Score what was wanted; `advance` is told how many rows have been scored.
 
         Raises:
-            ValueError: a log-prob that is not finite: the model is broken, and no audit of it means anything.
+            ModelError: a log-prob that is not finite: the model is broken, and no audit of it means anything.
         """
         for other_teacher in (False, True):
             keys = sorted(
@@ -157,7 +158,7 @@ class ScoreBook:
             image_token_id=self._image_token_id,
         ).cpu()
         if not logp_BT.isfinite().all():
-            raise ValueError("the model gives log-probs that are not finite: its weights are broken")
+            raise ModelError("the model gives log-probs that are not finite: its weights are broken")
         for key, logp_T in zip(keys, logp_BT.numpy(), strict=True):
             self._logps[key] = logp_T[: len(key.target.ids)]
 

@@ -102,7 +102,7 @@ def _levels(ledger: Ledger, name: str, one: str, other: str) -> str:
 
 def _line(title: str, differences: Sequence[_Difference]) -> str:
     """What differs visibly, with figures; then, by name, what does not and what was measured too rarely to tell."""
-    apart = [one.told() for one in differences if one.verdict in ("higher", "lower")]
+    apart = [one.in_words() for one in differences if one.verdict in ("higher", "lower")]
     for verdict, words in (("same", "no visible difference in"), ("few", f"under {FEWEST} problems, no verdict on")):
         names = [_WORDS[one.measure] for one in differences if one.verdict == verdict]
         apart += [f"{words} {', '.join(names)}"] if names else []
@@ -127,7 +127,7 @@ class _Difference:
             return "few"
         return {1: "higher", -1: "lower", 0: "same"}[self.difference.side]
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         values = " against ".join(f"{each.mean:.2f}" for each in (self.one, self.other) if each is not None)
         return f"{_WORDS[self.measure]} {self.verdict}, {values} (difference {shown(self.difference)})"
 

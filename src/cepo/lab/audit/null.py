@@ -53,7 +53,7 @@ class NullPair:
 def null_pairs(
     targets: Sequence[Target],
     problems: Sequence[AuditProblem],
-    told: Sequence[Sequence[str]],
+    given: Sequence[Sequence[str]],
     askings: Sequence[Asking],
     length: Callable[[str], int],
     seed: int,
@@ -61,7 +61,7 @@ def null_pairs(
     """For each target and way of asking one pair of each kind that the data allows, and RLSD's null.
 
     Args:
-        told: for each problem the answers that its rollouts gave.
+        given: for each problem the answers that its rollouts gave.
         length: of a reference, in tokens.
     """
     found = []
@@ -72,7 +72,7 @@ def null_pairs(
             "answer": [other.gold for other in problems if other is not problem],
             "rationale": [other.solution for other in problems if other is not problem and other.solution],
         }
-        relevant = [problem.gold, *told[target.problem]]
+        relevant = [problem.gold, *given[target.problem]]
         others = {form: _irrelevant(pool, relevant if form == "answer" else [], rng) for form, pool in pools.items()}
         for asking in askings:
             kinds = {"others": others[asking.form]} | ({"words": list(WORDS)} if asking.form == "answer" else {})

@@ -154,10 +154,10 @@ class _Audit:
         return choose(variants, placed, self.problems, self.settings.seed, only_decided=only_decided)
 
     def _worked(self, groups: Mapping[int, Sequence[Target]]) -> Choices:
-        """Worked solutions beside their problem's rollouts; told answers alone, for a rationale is the text itself."""
-        told_answers = [v for v in self.variants if v.asking.form == "answer"]
+        """Worked solutions beside their problem's rollouts; not by rationale, which is the text itself."""
+        by_answer = [v for v in self.variants if v.asking.form == "answer"]
         worked = self.bench.worked(list(groups))
-        return self._choose(told_answers, [(target, (target, *groups[target.problem])) for target in worked])
+        return self._choose(by_answer, [(target, (target, *groups[target.problem])) for target in worked])
 
     def _levels(self, decided: Mapping[int, Sequence[Target]]) -> dict[tuple[str, str], Choices]:
         """(factor, value) -> references in those groups, of the plain way of asking."""
@@ -189,7 +189,7 @@ class _Audit:
 
     def _nulls(self, groups: Mapping[int, Sequence[Target]]) -> list[NullPair]:
         by_round = [target for place in range(self.settings.rollouts) for target in (g[place] for g in groups.values())]
-        told = [
+        given = [
             sorted({member.rollout.answer for member in groups[index] if member.rollout.answer is not None})
             for index in range(len(self.problems))
         ]
@@ -199,7 +199,7 @@ class _Audit:
             return len(self.bench.tokenizer(reference, add_special_tokens=False)["input_ids"])
 
         return null_pairs(
-            by_round[: self.settings.null_rollouts], self.problems, told, askings, length, self.settings.seed
+            by_round[: self.settings.null_rollouts], self.problems, given, askings, length, self.settings.seed
         )
 
     def _score(self, choices: Sequence[Choices], nulls: Sequence[NullPair]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import product
 from typing import get_args
 
 from cepo.credit.prompts import PromptStyle
 from cepo.credit.references import MINUS_POLICIES, MinusPolicy, ReferencePolicy
 from cepo.credit.rules import METHODS, Rule, get_method
+from cepo.errors import SettingError, did_you_mean
 from cepo.glossary import ReferenceForm
 
 __all__ = ["ASKING", "Asking", "Variant", "grid", "select"]
@@ -121,15 +121,14 @@ def select(variants: Sequence[Variant], wanted: Sequence[str] | None) -> tuple[V
     None: all.
 
     Raises:
-        ValueError: a name that is no variant's; the nearest is suggested.
+        SettingError: a name that is no variant's; the nearest is suggested.
     """
     if wanted is None:
         return tuple(variants)
     names = [variant.name for variant in variants]
     for name in wanted:
         if not any(_matches(known, name) for known in names):
-            near = get_close_matches(name, names, n=1, cutoff=0.0)
-            raise ValueError(f"unknown method {name!r}; did you mean {near[0]!r}? Known: {', '.join(names)}")
+            raise SettingError(f"unknown method {name!r}{did_you_mean(name, names)} Known: {', '.join(names)}")
     return tuple(variant for variant in variants if any(_matches(variant.name, name) for name in wanted))
 
 

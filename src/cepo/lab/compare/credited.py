@@ -7,7 +7,7 @@ moved          sum |A_hat_t - A| / sum |A| over all steps, those with lambda = 0
 above null     tokens with evidence whose |Delta| is above the run's null level (mean of `credit/null_p90`)
 at clip        tokens with evidence whose weight is at 1 - eps_w or 1 + eps_w
 on numbers     of sum |w_t - 1|, the share on tokens with a digit; beside it the share of such tokens
-r- own, group, none   of rollouts with evidence: the wrong answer told is its own, another's, or there was none
+r- own, group, none   of rollouts with evidence: r- is the rollout's own answer, another rollout's, or there is none
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def credited(records: Iterable[CreditRecord], null_level: float | None) -> dict[
     sums: dict[str, float] = dict.fromkeys(
         ("moved", "base", "tokens", "above", "clipped", "bent", "on", "numbers"), 0.0
     )
-    told: dict[str, int] = dict.fromkeys(COLUMNS[5:], 0)
+    minus: dict[str, int] = dict.fromkeys(COLUMNS[5:], 0)
     for record in records:
         if record.base_advantage == 0.0 or record.method in _DISTILLATION:
             continue
@@ -52,7 +52,7 @@ def credited(records: Iterable[CreditRecord], null_level: float | None) -> dict[
         sums["moved"] += sum(abs(value - record.base_advantage) for value in given)
         if record.evidence is None or record.weight is None:
             continue
-        told[_told(record)] += 1
+        minus[_minus(record)] += 1
         for token, delta, weight in zip(record.tokens, record.evidence, record.weight, strict=True):
             if not math.isfinite(delta):
                 continue
@@ -63,19 +63,19 @@ def credited(records: Iterable[CreditRecord], null_level: float | None) -> dict[
             sums["bent"] += bent
             sums["numbers"] += number
             sums["on"] += bent * number
-    rollouts = float(sum(told.values()))
+    rollouts = float(sum(minus.values()))
     shares = {
         "moved": (sums["moved"], sums["base"]),
         "above null": (sums["above"], sums["tokens"] if null_level is not None else 0.0),
         "at clip": (sums["clipped"], sums["tokens"]),
         "on numbers": (sums["on"], sums["bent"]),
         "numbers": (sums["numbers"], sums["tokens"]),
-        **{column: (float(count), rollouts) for column, count in told.items()},
+        **{column: (float(count), rollouts) for column, count in minus.items()},
     }
     return {name: part / whole for name, (part, whole) in shares.items() if whole}
 
 
-def _told(record: CreditRecord) -> str:
+def _minus(record: CreditRecord) -> str:
     minus = record.told.get("minus")
     if minus is None or not minus.texts:
         return "r- none"

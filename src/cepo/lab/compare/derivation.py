@@ -52,16 +52,16 @@ class Worked(TypedDict):
 
 def read_solutions(rows: Iterable[Worked]) -> Solutions:
     """The worked solutions of the rows that have one."""
-    told = [(row, solution) for row in rows if (solution := row.get("solution"))]
-    at_once = {_kind(row.get("family"), row["id"]) for row, text in told if answer_first(text, row["answer"])}
-    return Solutions({row["id"]: text for row, text in told}, frozenset(at_once))
+    worked = [(row, solution) for row in rows if (solution := row.get("solution"))]
+    at_once = {_kind(row.get("family"), row["id"]) for row, text in worked if answer_first(text, row["answer"])}
+    return Solutions({row["id"]: text for row, text in worked}, frozenset(at_once))
 
 
 def derivation(generations: Sequence[Generation], solutions: Solutions) -> Derivation:
     """Both shares over the completions of problems that have a worked solution."""
-    told = [generation for generation in generations if generation.id in solutions.texts]
-    first = [answer_first(g.text, g.extracted) for g in told if _kind(g.family, g.id) not in solutions.at_once]
-    shorter = [shorter for g in told if (shorter := _is_shortened(g, solutions.texts[g.id])) is not None]
+    known = [generation for generation in generations if generation.id in solutions.texts]
+    first = [answer_first(g.text, g.extracted) for g in known if _kind(g.family, g.id) not in solutions.at_once]
+    shorter = [shorter for g in known if (shorter := _is_shortened(g, solutions.texts[g.id])) is not None]
     return Derivation(_share(first), _share(shorter))
 
 

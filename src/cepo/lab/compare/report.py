@@ -9,35 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from cepo.lab.compare import curves, figures, tables
 from cepo.lab.compare.contrasts import Contrast, arm_contrasts, base_contrasts, in_words
-from cepo.lab.compare.curves import (
-    accuracy_curves,
-    answer_first_curves,
-    differences,
-    evidence_curves,
-    length_curves,
-    sweep_curve,
-)
-from cepo.lab.compare.figures import (
-    accuracy_figure,
-    difference_figure,
-    distribution_figure,
-    evidence_figure,
-    save_figure,
-    sweep_figure,
-)
 from cepo.lab.compare.plan import Plan
 from cepo.lab.compare.results import Results, Selected
-from cepo.lab.compare.tables import (
-    AVERAGE,
-    MISSING,
-    Table,
-    accuracy_table,
-    contrast_table,
-    cost_table,
-    credit_table,
-    diagnostics_table,
-)
+from cepo.lab.compare.tables import AVERAGE, Table
 from cepo.lab.tables import csv_text, markdown, records
 from cepo.runs.folder import write_atomically
 
@@ -60,17 +36,17 @@ class Report:
         write_atomically(out / "table.csv", csv_text(self.accuracy.long()))
         write_atomically(out / "table.json", json.dumps(self._content(), indent=1) + "\n")
         seconds = "Seconds per optimiser step, mean ± standard deviation over seeds"
-        _write_table(out / "cost", seconds, cost_table(results), digits=2)
+        _write_table(out / "cost", seconds, tables.cost_table(results), digits=2)
         title = "Training completions (tokens, %) and held-out completions (%), mean ± standard deviation over seeds"
-        _write_table(out / "diagnostics", title, diagnostics_table(results), digits=1)
+        _write_table(out / "diagnostics", title, tables.diagnostics_table(results), digits=1)
         title = "How far credit went from GRPO's advantages, and where (%), mean ± standard deviation over seeds"
-        _write_table(out / "credit", title, credit_table(results), digits=1)
+        _write_table(out / "credit", title, tables.credit_table(results), digits=1)
         self._draw()
         return [*(in_words(contrast) for contrast in self.against), *self.gaps, f"tables and figures are in {out}"]
 
     @cached_property
     def accuracy(self) -> Table:
-        return accuracy_table(self.results)
+        return tables.accuracy_table(self.results)
 
     @cached_property
     def against(self) -> list[Contrast]:
@@ -99,7 +75,7 @@ class Report:
             "",
             "## Differences, in points",
             "",
-            *markdown(contrast_table(self.contrasts)),
+            *markdown(tables.contrast_table(self.contrasts)),
             "",
             "Paired by seed and problem. The verdict takes seeds and problems as drawn at random; Holm's correction is "
             "over the arms compared with the same other. See docs/comparison.md.",
@@ -135,7 +111,7 @@ class Report:
             return []
         rows = [
             {"": arm, f"{select.field} chosen": self.selected.chosen.get(arm) or "none"}
-            | {value: MISSING if score is None else f"{100 * score:.1f}" for value, score in given.items()}
+            | {value: tables.MISSING if score is None else f"{100 * score:.1f}" for value, score in given.items()}
             for arm, given in self.selected.scores.items()
         ]
         return [f"## Accuracy on {select.on}, by {select.field} (%)", "", *markdown(pd.DataFrame(rows)), ""]
@@ -160,33 +136,33 @@ class Report:
         absent = [arm for arm in results.arms if results.complete(arm) is None]
         note = f"mean and 95% interval over {len(results.seeds)} seeds"
         note += f"; missing: {', '.join(absent)}" if absent else ""
-        if not (curves := accuracy_curves(results)).empty:
-            figure = accuracy_figure(curves, baseline, f"{note}; {results.shown} problems")
-            save_figure(figure, curves, out / "accuracy")
-        if not (found := differences(self.against)).empty:
+        if not (data := curves.accuracy_curves(results)).empty:
+            figure = figures.accuracy_figure(data, baseline, f"{note}; {results.shown} problems")
+            figures.save_figure(figure, data, out / "accuracy")
+        if not (data := curves.differences(self.against)).empty:
             what = "seeds and problems" if len(results.seeds) > 1 else "problems"
             size = f"{self.plan.experiment.evaluate.limit} problems, {len(results.seeds)} seeds"
-            figure = difference_figure(found, baseline, f"{size}; 95% interval over {what}")
-            save_figure(figure, found, out / "difference")
-        if not (curves := evidence_curves(results)).empty:
-            save_figure(evidence_figure(curves, note), curves, out / "evidence")
-        lengths, first = length_curves(results), answer_first_curves(results)
+            figure = figures.difference_figure(data, baseline, f"{size}; 95% interval over {what}")
+            figures.save_figure(figure, data, out / "difference")
+        if not (data := curves.evidence_curves(results)).empty:
+            figures.save_figure(figures.evidence_figure(data, note), data, out / "evidence")
+        lengths, first = curves.length_curves(results), curves.answer_first_curves(results)
         if not lengths.empty:
-            figure = distribution_figure(lengths, first, baseline, note)
+            figure = figures.distribution_figure(lengths, first, baseline, note)
             both = {"length": lengths, "answer first": first}
             kept = [frame.assign(what=what) for what, frame in both.items() if not frame.empty]
-            data = pd.concat(kept, ignore_index=True)
-            save_figure(figure, data.reindex(columns=["what", *lengths.columns]), out / "distribution")
+            data = pd.concat(kept, ignore_index=True).reindex(columns=["what", *lengths.columns])
+            figures.save_figure(figure, data, out / "distribution")
         self._draw_sweeps(note)
 
     def _draw_sweeps(self, note: str) -> None:
         row = self.accuracy.rows[self.results.baseline]
         cell = row[AVERAGE] if row is not None else None
         for sweep in self.plan.experiment.sweep:
-            curve = sweep_curve(self.results, sweep)
+            data = curves.sweep_curve(self.results, sweep)
             beside = None if cell is None else (self.results.baseline, cell.estimate)
-            figure = sweep_figure(curve, sweep.field, beside, note)
-            save_figure(figure, curve, self.plan.out / f"sweep_{sweep.field}")
+            figure = figures.sweep_figure(data, sweep.field, beside, note)
+            figures.save_figure(figure, data, self.plan.out / f"sweep_{sweep.field}")
 
 
 def _write_table(stem: Path, title: str, table: Table, digits: int) -> None:
