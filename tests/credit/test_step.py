@@ -189,8 +189,7 @@ class Scene:
         return naive.assign(method, told, student, self.advantage_B.tolist(), self.mask_BT.tolist(), 0.5, 0.5)
 
 
-@st.composite
-def scenes(draw: st.DrawFn, method: str) -> Scene:
+def scene_of(method: str, draw: st.DrawFn) -> Scene:
     count, seed = draw(st.integers(1, 4)), draw(st.integers(0, 2**16))
     rng = Random(seed)
     kinds = [draw(st.sampled_from(sorted(KINDS))) for _ in range(count)]
@@ -215,7 +214,7 @@ def scenes(draw: st.DrawFn, method: str) -> Scene:
 @given(data=st.data())
 def test_a_step_is_the_double_loops(method: str, data: st.DataObject) -> None:
     """Several references, the fallback to the student, rows in any order, and broken forwards, dropped and counted."""
-    scene = data.draw(scenes(method))
+    scene = scene_of(method, data.draw)
     logps = logps_by_prompt(scene.requests, scene.logp_NT, scene.references)
     got = assign_credit(step(rule(method)), scene.rows, logps, scene.advantage_B, scene.mask_BT)
     expected = scene.naively(method)

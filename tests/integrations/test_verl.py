@@ -25,21 +25,33 @@ from verl.trainer.ppo.v1 import get_trainer_cls
 from verl.utils.config import validate_config
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
+from cepo.credit.groups import row_references
 from cepo.credit.prompts import TeacherPrompts
-from cepo.credit.rules import Knobs
-from cepo.credit.step import ScoreRequest, assign_credit, plan_scoring, run_scoring
+from cepo.credit.references import column_source, register_source
+from cepo.credit.rules import Credit, Inputs, Rule, credit_from, register
+from cepo.credit.step import (
+    Asking,
+    ScoreRequest,
+    StepCredit,
+    assign_credit,
+    credited_rows,
+    logps_by_prompt,
+    plan_scoring,
+)
 from cepo.data.rows import problem_row
 from cepo.geometry import generate
 from cepo.integrations.verl import CEPOPPOTrainer
-from cepo.integrations.verl_rows import Row, read_settings, row_contexts
+from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_settings
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
-from cepo.scoring import ScoreRow
+from cepo.scoring import ScoreRow, score
 
 # uid, what is said, padding: groups interleave, `c` is all right, and verl has filled the batch with one row.
 SAID = [("a", "7", False), ("b", "7", False), ("a", "8 or 9", False), ("c", "7", False), ("b", "3", False),
         ("c", "7", False), ("pad0", "", True), ("a", "9", False)]  # fmt: skip
 TEMPERATURE = 0.7
+SOLUTION = "5 + 2 = 7, so \\boxed{7}"
+SKILL = "subtract both"
 
 
 def config(*words: str) -> Any:
@@ -94,7 +106,7 @@ def trainer(model: Any, processor: Any, *words: str) -> CEPOPPOTrainer:
     """The trainer as it is when a batch comes, without the workers and servers that its constructor starts."""
     made = object.__new__(CEPOPPOTrainer)
     made.config = config(*words)
-    made.method, made.credit = read_settings(made.config.algorithm, "vanilla")
+    made.rule, made.credit = read_settings(made.config.algorithm, "vanilla")
     made.tokenizer, made.processor = processor.tokenizer, None
     made.tokenizer.chat_template = processor.chat_template
     made.actor_rollout_wg, made.global_steps = Workers(model), 2
@@ -114,7 +126,8 @@ def put(tokenizer: Any) -> tuple[KVBatchMeta, list[dict[str, Any]]]:
         rows.append({"uid": uid, "prompts": prompts, "responses": responses, "response_mask": mask, "loss_mask": mask,
                      "rm_scores": scores, "raw_prompt": [question], "multi_modal_inputs": {},
                      "input_ids": torch.cat([prompts, responses]), "old_log_probs": torch.zeros(len(responses)),
-                     "reward_model": {"ground_truth": "7", "style": "rule"}})  # fmt: skip
+                     "reward_model": {"ground_truth": "7", "style": "rule"},
+                     "extra_info": {"index": len(rows), "solution": SOLUTION, "skill": SKILL}})  # fmt: skip
         seen[uid] = seen.get(uid, -1) + 1
         keys.append(f"{uid}_{seen[uid]}_0")
         tags.append({"is_padding": padding, "seq_len": len(prompts) + len(responses)})
@@ -139,50 +152,113 @@ def test_hydra_composes_and_verl_validates() -> None:
     assert made.trainer_mode == "sync"
 
 
-@pytest.mark.parametrize("method", ["grpo", "rlsd", "cepo"])
-def test_a_step_of_credit(method: str, queue: None) -> None:
-    processor = load_processor(str(EMBEDDED))
-    model = Qwen3VLForConditionalGeneration.from_pretrained(EMBEDDED, dtype=torch.float32).eval()
-    made = trainer(model, processor, f"+algorithm.cepo.method={method}")
+# GRPO's own, by hand.
+BASE = {0: 1.1547, 2: -0.5774, 7: -0.5774, 1: 0.7071, 4: -0.7071, 3: 0.0, 5: 0.0, 6: 0.0}
+
+
+def hinted(inputs: Inputs) -> Credit:
+    return credit_from(inputs, inputs.logp("plus") - inputs.logp("hint"))
+
+
+def by_verdict(inputs: Inputs) -> Credit:
+    """Reads no prompt: nothing is sent to the workers."""
+    evidence_BT = torch.arange(inputs.mask_BT.shape[1]) * 0.01 * inputs.verdict_B[:, None] * inputs.mask_BT
+    return credit_from(inputs, evidence_BT + 0.1 * inputs.pass_rate_B[:, None] * inputs.mask_BT)
+
+
+def expected_credit(made: CEPOPPOTrainer, model: Any, rows: list[dict[str, Any]]) -> StepCredit:
+    """The step as cepo's own scoring makes it, from rows written by hand."""
+    told: dict[str, Any] = {"solution": SOLUTION, "columns": {"skill": SKILL}}
+    real = {
+        index: Row(uid, "7", f"so \\boxed{{{said}}}", float(said == "7"), BASE[index], rows[index]["raw_prompt"],
+                   rows[index]["prompts"].tolist(), rows[index]["responses"].tolist(), **told)
+        for index, (uid, said, padding) in enumerate(SAID) if not padding
+    }  # fmt: skip
+    groups = graded_groups(real)
+    references = row_references(groups, made.rule.references, made.credit.reference_policy(0), 2)
+    given = [credit_row(index, row, groups.group_of(index)) for index, row in real.items()]
+    chosen = credited_rows(made.rule, given, groups, references)
+    assert {row.index for row in chosen} == {0, 1, 2, 4, 7}
+    prompts = made.credit.teacher_prompts(made.tokenizer, made._render)
+    requests = plan_scoring(chosen, references, made.rule, Asking(prompts))
+    width = max(len(row["responses"]) for row in rows)
+    scored = score(model, [r.sequence for r in requests], width=width, temperature=TEMPERATURE)
+    masks = [torch.nn.functional.pad(row["response_mask"], (0, width - len(row["response_mask"]))) for row in rows]
+    advantage_B = torch.tensor([BASE[index] for index in range(len(rows))])
+    asked = StepCredit(2, made.rule, made.credit.knobs(2), groups, references)
+    logps = logps_by_prompt(requests, scored, references)
+    return assign_credit(asked, chosen, logps, advantage_B, torch.stack(masks).bool())
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return Qwen3VLForConditionalGeneration.from_pretrained(EMBEDDED, dtype=torch.float32).eval()
+
+
+STEPS = {
+    "grpo": ["+algorithm.cepo.method=grpo"],
+    "rlsd": ["+algorithm.cepo.method=rlsd"],
+    "cepo": ["+algorithm.cepo.method=cepo"],
+    "whole solutions": ["+algorithm.cepo.reference_form=rationale"],
+    "a third prompt": ["+algorithm.cepo.method=hinted"],
+    "no prompt": ["+algorithm.cepo.method=by_verdict"],
+}
+
+
+@pytest.mark.usefixtures("own_registrations")
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_of_credit(name: str, queue: None, model: Any) -> None:
+    register_source(column_source("hint", "skill", "rationale"))
+    register(Rule("hinted", "a test", ("plus", "hint"), hinted))
+    register(Rule("by_verdict", "a test", (), by_verdict, frozenset({"verdict", "pass_rate"})))
+    made = trainer(model, load_processor(str(EMBEDDED)), *STEPS[name])
     batch, rows = put(made.tokenizer)
     metrics: dict[str, Any] = {}
     after = made._compute_advantage(batch, metrics)
     assert after.keys == batch.keys
-    got = list(
-        tq.kv_batch_get(keys=batch.keys, partition_id="train", select_fields=["advantages"])["advantages"].unbind()
-    )
+    data = tq.kv_batch_get(keys=batch.keys, partition_id="train", select_fields=["advantages"])
+    got = list(data["advantages"].unbind())
     assert not tq.kv_list(partition_id="cepo-teachers").get("cepo-teachers")
 
-    base = {0: 1.1547, 2: -0.5774, 7: -0.5774, 1: 0.7071, 4: -0.7071, 3: 0.0, 5: 0.0, 6: 0.0}  # GRPO's own, by hand
-    expected = [base[index] * rows[index]["response_mask"].float() for index in range(len(rows))]
-    if method != "grpo":
-        real = {
-            index: Row(uid, "7", f"so \\boxed{{{said}}}", float(said == "7"), base[index], rows[index]["raw_prompt"],
-                       rows[index]["prompts"].tolist(), rows[index]["responses"].tolist())
-            for index, (uid, said, padding) in enumerate(SAID) if not padding
-        }  # fmt: skip
-        contexts = row_contexts(real, made.credit.reference_policy(0), 2, contrastive=method == "cepo")
-        assert set(contexts) == {0, 1, 2, 4, 7}
-        prompts = TeacherPrompts(made.tokenizer, made._render)
-        requests = plan_scoring(contexts, made.method, prompts, image_token_id=None)
-        width = max(len(row["responses"]) for row in rows)
-        scored = run_scoring(model, requests, width=width, temperature=TEMPERATURE, image_token_id=None)
-        mask_BT = torch.stack([torch.nn.functional.pad(row["response_mask"], (0, width - len(row["response_mask"])))
-                               for row in rows]).bool()  # fmt: skip
-        advantage_B = torch.tensor([base[index] for index in range(len(rows))])
-        knobs = Knobs(made.credit.strength(2), made.credit.credit_clip)
-        credited = assign_credit(contexts, scored, advantage_B, mask_BT, made.method, knobs)
-        assert credited is not None
-        for place, index in enumerate(credited.rows):
-            expected[index] = credited.credit.advantage_BT[place, : len(expected[index])]
+    expected = [BASE[index] * rows[index]["response_mask"].float() for index in range(len(rows))]
+    if name == "grpo":
+        assert made.actor_rollout_wg.scored == 0
+    else:
+        step = expected_credit(made, model, rows)
+        assert step.credit is not None
+        for place, index in enumerate(step.rows):
+            expected[index] = step.credit.advantage_BT[place, : len(expected[index])]
         assert len({round(value, 4) for value in got[0].tolist()}) > 1, "credit differs from token to token"
         assert made.actor_rollout_wg.scored % 6 == 0
-    else:
-        assert made.actor_rollout_wg.scored == 0
+        assert (made.actor_rollout_wg.scored == 0) == (name == "no prompt")
+        assert metrics["cepo/rows_scored"] == pytest.approx(5 / 7)
     for index, (a, b) in enumerate(zip(got, expected, strict=True)):
         torch.testing.assert_close(
             a, b.to(a.dtype), atol=2e-4, rtol=0, msg=lambda text, index=index: f"row {index}: {text}"
         )
+
+
+def test_what_the_workers_are_sent(queue: None, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole solutions have their own words, and responses are the student's to the token."""
+    made = trainer(model, load_processor(str(EMBEDDED)), *STEPS["whole solutions"])
+    batch, rows = put(made.tokenizer)
+    sent: list[tuple[str, list[int]]] = []
+    real = made._teacher_row
+
+    def keeping(request: ScoreRequest, *arguments: Any) -> dict[str, Any]:
+        made_row = real(request, *arguments)
+        assert made_row["responses"].tolist() == rows[request.row]["responses"].tolist()
+        sent.append((request.prompt, made_row["prompts"].tolist()))
+        return made_row
+
+    monkeypatch.setattr(made, "_teacher_row", keeping)
+    made._compute_advantage(batch, {})
+    texts = {prompt: made.tokenizer.decode(ids) for prompt, ids in sent}
+    assert texts.keys() == {"plus", "minus"}
+    assert f"Here is a solution to this problem:\n{SOLUTION}\n" in texts["plus"]
+    assert "Here is a solution to this problem:\nso \\boxed{" in texts["minus"]
+    for text in texts.values():
+        assert "The answer to this problem" not in text
 
 
 def test_positions_of_a_row_with_an_image() -> None:

@@ -245,10 +245,11 @@ def test_a_reward_that_never_scores(value: float | None, make_trainer: MakeTrain
     def mine(completions: Any, **_: Any) -> list[float | None]:
         return [value] * len(completions)
 
-    with pytest.raises(ValueError, match=r"no reward function scores row 0 .* mine returned None or NaN"):
+    with pytest.raises(RewardError, match=r"no reward function scores row 0 .* mine returned None or NaN"):
         make_trainer(reward_funcs=[mine])
 
 
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")  # pytest.warns passes it on
 def test_a_reward_that_is_nan_at_times_does_not_spoil_the_update(make_trainer: MakeTrainer) -> None:
     calls = []
 
