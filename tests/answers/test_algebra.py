@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cepo import _algebra, answers
 from cepo.answers import GraderUnavailable, grade, same_answer
+from cepo.answers import algebra as _algebra
+from cepo.answers import verdict as answers
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +150,7 @@ def test_a_worker_that_cannot_start_is_an_error_not_a_verdict(executable: str, m
 
 ASK = """
 import os, sys, threading
-from cepo import _algebra
+from cepo.answers import algebra as _algebra
 from cepo.answers import same_answer
 assert same_answer(r"\\sqrt{8}", r"2\\sqrt{2}")
 print(_algebra._WORKER._process.pid, flush=True)

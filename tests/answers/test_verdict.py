@@ -12,13 +12,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cepo import answers
 from cepo.answers import (
     MAX_ANSWER_CHARS,
     grade,
     same_answer,
     why_not_gradable,
 )
+from cepo.answers import verdict as answers
 
 # candidate, gold
 FAST_EQUAL = [

@@ -29,8 +29,8 @@ from functools import lru_cache
 from math import isfinite
 from numbers import Real
 
-from cepo._algebra import GraderUnavailable, same_expression
-from cepo._notation import compatible_units, key, number, split_unit, undress, without_labels
+from cepo.answers.algebra import GraderUnavailable, same_expression
+from cepo.answers.notation import compatible_units, key, number, split_unit, undress, without_labels
 
 __all__ = [
     "MAX_ANSWER_CHARS",
