@@ -31,8 +31,11 @@ from cepo.answers import boxed_spans, extract_answer
         (r"\boxed{3} \boxed{}", None),
         (r"\boxed{  }", None),
         (r"\boxed{5", None),
-        (r"\boxed5", None),
-        (r"\\boxed{5}", None),  # an escaped backslash: LaTeX breaks the line here and boxes nothing
+        (r"\boxed5", "5"),  # TeX boxes one token; a model means the number
+        (r"so \boxed 72.", "72"),
+        (r"so \boxed -3.5, as", "-3.5"),
+        (r"\boxed\frac{1}{2}", r"\frac{1}{2}"),
+        (r"\\boxed{5}", "5"),  # a backslash that was doubled on its way through JSON
         (r"\fbox{5}", None),
         (r"\boxedanswer{5}", None),
         ("5", None),

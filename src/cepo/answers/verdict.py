@@ -1,108 +1,310 @@
-r"""The one grader: what a completion answers, and whether that is right. Nothing else decides "correct".
+r"""The verdict on an answer: which rule decided, how long it took, and whether it stayed open.
 
-The answer of a completion is the content of its LAST well-formed `\boxed{...}`; a completion with several
-results is graded on the last. Two answers are the same by the first of these rules that applies:
-
-text      equal once LaTeX dressing is off ($, \left, \text, \dfrac, spaces, a final full stop)
-choice    a gold answer of one capital letter, or "(b)", is an option: "B", "(b)", "B. 30" name option B
-words     a gold answer of letters only, or a geometric name such as \angle ABC, is no algebra: it is equal or
-          not as text, case ignored
-units     two different units differ, with no conversion; a unit missing on one side is accepted, as is
-          "units" for any unit of the same power; degrees and percent are units (50% is 50, not 0.5)
-labels    "x = 5" is 5, "x = 5" is not "y = 5"; a label missing on one side is accepted; of x = 3 + 2 = 5 the
-          last counts; any other equation is equal to equations only
-numbers   integers, decimals, fractions and mixed numbers are compared as exact rationals; 1,234 is one number
-algebra   all else goes to math-verify, in a process that is killed when it is late: roots, expressions,
-          equations, sets (any order), tuples (in order), intervals (ends count)
-
-Exactness follows the gold answer. 3\pi wants 3\pi and refuses 9.42; 1/3 refuses 0.333333. A gold decimal of
-at least three significant digits may itself be rounded and accepts what rounds to it: 9.42 accepts 3\pi and
-9.4248. A shorter one, 0.5, is exact. So `same_answer` is not symmetric in general.
-
-Left out on purpose: unit conversion, decimal commas, lists of accepted answers, `\fbox`.
+`docs/grader.md` states every rule with examples. In short: equal text, options, words, then what our own
+parser reads (numbers exactly, expressions by value, tuples, sets, intervals, equations), and math-verify, in
+a process that can be killed, for what our parser does not read.
 """
 
 from __future__ import annotations
 
 import re
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from numbers import Real
+from typing import Literal, get_args
 
-from cepo.answers.algebra import GraderUnavailable, same_expression
-from cepo.answers.notation import compatible_units, key, number, split_unit, undress, without_labels
+from cepo.answers import pool
+from cepo.answers.compare import same_reading
+from cepo.answers.dressing import key, undress, without_marks
+from cepo.answers.extract import AnswerFormat, extract_answer
+from cepo.answers.figures import read_number
+from cepo.answers.options import same_glued_options, same_option
+from cepo.answers.reading import has_letters, has_words, read_answer
+from cepo.answers.tree import TooDeep, Unreadable
+from cepo.answers.wording import are_words, same_words, standard_words
 
 __all__ = [
+    "BATCH_BUDGET_S",
     "MAX_ANSWER_CHARS",
-    "GraderUnavailable",
-    "boxed_spans",
-    "extract_answer",
+    "Grader",
+    "Verdict",
     "grade",
+    "grade_many",
+    "judge",
     "same_answer",
     "why_not_gradable",
 ]
 
 MAX_ANSWER_CHARS = 500
 """An answer of more characters is wrong, and a gold answer of more is not gradable."""
-_MAX_TEXT_CHARS = 1_000_000
-_TIMEOUT_S = 5.0
+TIMEOUT_S = 3.0
+"""Seconds that math-verify may take over one question, each of the two times that it is asked."""
+BATCH_BUDGET_S = 30.0
+"""Seconds that all open questions of one `grade_many` may take together."""
 
-_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+Grader = Literal["cepo", "math_verify"]
+"""`cepo`: the rules of docs/grader.md. `math_verify`: TRL's accuracy reward, for comparison."""
 
 
-def boxed_spans(text: str) -> list[tuple[int, int]]:
-    r"""Where the contents [start, end) of every well-formed `\boxed{...}` stand, in characters, by start.
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an answer is right, and how that was found.
 
-    Braces are matched; `\{` and `\}` are no braces, and a box that is never closed is no box. Linear in the
-    text, of which the last million characters are read.
+    Attributes:
+        same: True or False; None where `math_verify` cannot parse the gold answer.
+        rule: the rule that decided, one word (docs/grader.md lists them); "late" where none did in time.
+        seconds: wall-clock time.
     """
-    spans: list[tuple[int, int]] = []
-    open_boxes: list[int | None] = []  # one entry per open brace: where a box's content starts, or None
-    for token in _BRACE.finditer(text, max(0, len(text) - _MAX_TEXT_CHARS)):
-        mark = token.group()
-        if mark == "}":
-            start = open_boxes.pop() if open_boxes else None
-            if start is not None:
-                spans.append((start, token.start()))
-        elif mark == "{":
-            open_boxes.append(None)
-        elif mark.endswith("{") and mark.startswith(r"\boxed"):
-            open_boxes.append(token.end())
-    return sorted(spans)
+
+    same: bool | None
+    rule: str
+    seconds: float = 0.0
+
+    @property
+    def is_late(self) -> bool:
+        """Whether time ran out: `same` is False, and says nothing of the answer."""
+        return self.rule == "late"
 
 
-def extract_answer(text: str) -> str | None:
-    r"""The content of the last well-formed `\boxed{...}`, stripped; None where there is none or it is empty.
+def grade(
+    completion: str,
+    gold: str,
+    *,
+    answer_format: AnswerFormat = "boxed",
+    grader: Grader = "cepo",
+    thinking_counts: bool = False,
+) -> bool:
+    """Whether a completion's answer is the gold answer; False where it gives none.
 
-    Of nested boxes the innermost counts, for it starts last. The content may be longer than an answer can be
-    (`MAX_ANSWER_CHARS`).
+    `math_verify` finds the answer by itself, so that `answer_format` and `thinking_counts` say nothing to it;
+    where it cannot parse the gold answer, this is False, and `grade_many` says None.
     """
-    spans = boxed_spans(text)
-    if not spans:
-        return None
-    start, end = spans[-1]
-    return text[start:end].strip() or None
+    if grader == "math_verify":
+        return bool(judge(completion, gold, grader=grader).same)
+    return same_answer(extract_answer(completion, answer_format, thinking_counts=thinking_counts), gold)
 
 
-def grade(completion_text: str, gold: str) -> bool:
-    """Whether the completion's last boxed answer is the gold answer; False where it boxes nothing."""
-    return same_answer(extract_answer(completion_text), gold)
+def same_answer(candidate: str | None, gold: str, *, timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether `candidate` answers as `gold` does, by the rules of docs/grader.md.
 
-
-def same_answer(candidate: str | None, gold: str, *, timeout_s: float = _TIMEOUT_S) -> bool:
-    """Whether `candidate` answers as `gold` does, by the rules at the top of this module.
-
-    No text makes it raise. False for None, for an empty answer, for more than `MAX_ANSWER_CHARS` and for
-    algebra that takes longer than `timeout_s` seconds; verdicts are remembered. Safe in any thread and after
-    a fork; where threads ask for algebra at once they wait for each other.
+    No text makes it raise. False for None, for an empty answer, for more than `MAX_ANSWER_CHARS`, and where
+    math-verify is needed and late twice (`timeout_s` each time); only the last is not remembered. Safe in any
+    thread and after a fork.
 
     Raises:
-        GraderUnavailable: algebra is needed and math-verify's process cannot start, which is a broken
-            installation and must not look like a run of wrong answers.
+        GraderUnavailable: math-verify is needed and its process cannot start, which is a broken installation
+            and must not look like a run of wrong answers.
     """
-    if candidate is None or len(candidate) > MAX_ANSWER_CHARS or len(gold) > MAX_ANSWER_CHARS:
+    return bool(judge(candidate, gold, timeout_s=timeout_s).same)
+
+
+def judge(
+    candidate: str | None,
+    gold: str,
+    *,
+    grader: Grader = "cepo",
+    timeout_s: float = TIMEOUT_S,
+    until: float | None = None,
+) -> Verdict:
+    """The verdict on one answer; for `math_verify`, on a whole completion. `until` bounds all, see `Pool.ask`.
+
+    Raises:
+        ValueError: no such grader.
+        GraderUnavailable: as under `same_answer`.
+    """
+    if grader not in get_args(Grader):
+        raise ValueError(f"unknown grader {grader!r}: choose from {', '.join(get_args(Grader))}")
+    start = time.perf_counter()
+    found = _at_once(candidate, gold) if grader == "cepo" else None
+    if found is None:
+        found = _by_worker(grader, candidate or "", gold, timeout_s, until)
+    return Verdict(*found, time.perf_counter() - start)
+
+
+def grade_many(
+    completions: Sequence[str],
+    golds: Sequence[str],
+    *,
+    answer_format: AnswerFormat = "boxed",
+    grader: Grader = "cepo",
+    thinking_counts: bool = False,
+    budget_s: float = BATCH_BUDGET_S,
+) -> list[Verdict]:
+    """The verdicts on a batch of completions, in order.
+
+    What needs no worker is decided first; the open questions, each asked once, go to all workers at once and
+    may take `budget_s` seconds together, beyond the time that workers take to start. What is open then counts
+    as wrong for now: `grader_timeouts` counts it, and nothing remembers it.
+
+    Raises:
+        ValueError: as many golds as completions are needed; no such format or grader.
+        GraderUnavailable: as under `same_answer`.
+    """
+    answers: list[str | None] = list(completions)
+    if grader == "cepo":
+        answers = [extract_answer(text, answer_format, thinking_counts=thinking_counts) for text in completions]
+    return judge_many(answers, golds, grader=grader, budget_s=budget_s)
+
+
+def judge_many(
+    answers: Sequence[str | None], golds: Sequence[str], *, grader: Grader = "cepo", budget_s: float = BATCH_BUDGET_S
+) -> list[Verdict]:
+    """`grade_many` for answers that are extracted already."""
+    pairs = list(zip(answers, golds, strict=True))
+    verdicts: dict[tuple[str | None, str], Verdict] = {}
+    open_pairs = []
+    for pair in dict.fromkeys(pairs):
+        start = time.perf_counter()
+        found = _at_once(*pair) if grader == "cepo" else None
+        if found is None:
+            open_pairs.append(pair)
+        else:
+            verdicts[pair] = Verdict(*found, time.perf_counter() - start)
+    if open_pairs:
+        until = time.monotonic() + budget_s
+        with ThreadPoolExecutor(pool.POOL.size) as threads:
+            asked = [threads.submit(judge, *pair, grader=grader, until=until) for pair in open_pairs]
+            verdicts |= {pair: future.result() for pair, future in zip(open_pairs, asked, strict=True)}
+    return [verdicts[pair] for pair in pairs]
+
+
+_Found = tuple[bool | None, str]
+
+
+def _at_once(candidate: str | None, gold: str) -> _Found | None:
+    """The verdict that needs no worker; None where math-verify has to be asked."""
+    if candidate is None:
+        return False, "none"
+    if len(candidate) > MAX_ANSWER_CHARS or len(gold) > MAX_ANSWER_CHARS:
+        return False, "long"
+    return _by_rules(candidate.strip(), gold.strip())
+
+
+@lru_cache(maxsize=2**14)
+def _by_rules(candidate: str, gold: str) -> _Found | None:
+    ours, theirs = read_number(candidate), read_number(gold)
+    if ours and theirs:
+        return ours.answers(theirs), "number"
+    candidate, gold = undress(candidate), undress(gold)
+    if not candidate or not gold:
+        return False, "none"
+    plain, plain_gold = without_marks(candidate), without_marks(gold)
+    if key(candidate) == key(gold):
+        return True, "text"
+    if (same := same_option(plain, plain_gold)) is not None:
+        return same, "option"
+    if same_glued_options(plain, plain_gold):
+        return True, "option"
+    standard, standard_gold = standard_words(plain), standard_words(plain_gold)
+    candidate = candidate if standard == plain else standard
+    gold = gold if standard_gold == plain_gold else standard_gold
+    if are_words(standard_gold):
+        return same_words(standard, standard_gold), "words"
+    return _by_reading(candidate, gold)
+
+
+def _by_reading(candidate: str, gold: str) -> _Found | None:
+    if _is_time(gold) or _is_time(candidate):
+        return _same_time(candidate, gold), "time"
+    try:
+        theirs = read_answer(
+            gold,
+            letters_are_units=has_words(candidate) and not has_letters(candidate),
+            thousands=not _is_spaced_list(candidate),
+        )
+        ours = read_answer(
+            candidate, letters_are_units=not has_letters(gold), thousands=not _is_spaced_list(gold)
+        )
+    except TooDeep:
+        return False, "size"
+    except Unreadable:
+        return None if _might_be_same(candidate, gold) else (False, "form")
+    return same_reading(ours, theirs), "value"
+
+
+def _is_spaced_list(text: str) -> bool:
+    """Whether commas with spaces part numbers: "100, 200" is a list, and so is "100,200" against it."""
+    return re.search(r"[0-9],\s+[0-9]", text) is not None
+
+
+_TIME = re.compile(r"(?P<time>[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?)\s*(?P<half>[ap]\.?\s*m\.?)?", re.IGNORECASE)
+
+
+def _is_time(text: str) -> bool:
+    return _TIME.fullmatch(without_marks(text)) is not None
+
+
+def _same_time(candidate: str, gold: str) -> bool:
+    """Times of day: 12:30 is no ratio, and is not 6:15. A time that gold gives in single digits is one: 3:4."""
+    ours, theirs = _TIME.fullmatch(without_marks(candidate)), _TIME.fullmatch(without_marks(gold))
+    if ours is None or theirs is None:
+        return theirs is None and _same_ratio(candidate, gold)
+    halves = [re.sub(r"[^apm]", "", (one["half"] or "").lower()) for one in (ours, theirs)]
+    return ours["time"].lstrip("0") == theirs["time"].lstrip("0") and (halves[0] == halves[1] or "" in halves)
+
+
+def _same_ratio(candidate: str, gold: str) -> bool:
+    try:
+        return same_reading(read_answer(candidate), read_answer(gold))
+    except (TooDeep, Unreadable):
         return False
-    return _same_answer(candidate.strip(), gold.strip(), timeout_s)
+
+
+def _might_be_same(candidate: str, gold: str) -> bool:
+    """Whether it is worth asking math-verify: both are mathematics, with the same letters, indices and relations.
+
+    It folds the case of letters and drops indices, and would accept what these tell apart.
+    """
+    for text in (candidate, gold):
+        if len(text) < 2 or "\\text{" in text or not text.isascii() or not _is_balanced(text):
+            return False
+    return _inventory(candidate) == _inventory(gold)
+
+
+def _is_balanced(text: str) -> bool:
+    """Whether every bracket is closed, and few are open at once: math-verify takes seconds over the rest."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[({\[\])}]", text):
+        depth += 1 if bracket in "({[" else -1
+        deepest = max(deepest, depth)
+        if depth < 0:
+            return False
+    return depth == 0 and deepest <= _MAX_OPEN_BRACKETS
+
+
+_MAX_OPEN_BRACKETS = 12
+
+
+def _inventory(text: str) -> tuple[object, ...]:
+    names = re.findall(r"\\[A-Za-z]+|[A-Za-z]", text)
+    letters = {name for name in names if len(name) == 1}
+    indices = sorted(re.findall(r"_\s*(?:\{[^{}]*\}|.)", text))
+    return letters, indices, [text.count(sign) for sign in ("=", "<", ">", "\\le", "\\ge")]
+
+
+_remembered: dict[tuple[str, str, str], bool | None] = {}
+_OPEN = object()
+
+
+def _by_worker(grader: Grader, candidate: str, gold: str, timeout_s: float, until: float | None) -> _Found:
+    """math-verify's verdict, remembered unless it did not come."""
+    question = (undress(candidate), undress(gold)) if grader == "cepo" else (candidate, gold)
+    known = _remembered.get((grader, *question), _OPEN)
+    if isinstance(known, bool | None):
+        return known, "algebra"
+    try:
+        same = pool.ask("same_expression" if grader == "cepo" else "trl_accuracy", *question, timeout_s, until)
+    except pool.Late:
+        return False, "late"
+    if len(_remembered) >= 2**14:
+        _remembered.clear()
+    _remembered[grader, *question] = same
+    return same, "algebra"
 
 
 def why_not_gradable(answer: object) -> str | None:
@@ -124,7 +326,7 @@ def _why_text_not_gradable(text: str) -> str | None:
         return "it is empty"
     if len(text) > MAX_ANSWER_CHARS:
         return f"it has {len(text)} characters, and more than {MAX_ANSWER_CHARS} are not graded"
-    if not any(character.isalnum() for character in undress(text)):
+    if not any(character.isalnum() for character in without_marks(undress(text))) and not _is_empty_set(text):
         return f"it holds no letter and no digit ({text!r})"
     if extract_answer(rf"\boxed{{{text}}}") != text:
         return rf"it cannot stand in \boxed{{}}: its braces do not balance, or it holds a box ({text!r})"
@@ -133,65 +335,5 @@ def _why_text_not_gradable(text: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=2**14)
-def _same_answer(candidate: str, gold: str, timeout_s: float) -> bool:
-    ours, theirs = number(candidate), number(gold)
-    if ours and theirs:
-        return ours.agrees_with(theirs)
-    candidate, gold = undress(candidate), undress(gold)
-    if not candidate or not gold:
-        return False
-    if key(candidate) == key(gold):
-        return True
-    if option := _OPTION.fullmatch(gold):
-        chosen = _CHOSEN.fullmatch(candidate)
-        return chosen is not None and chosen["option"].upper() == option["option"].upper()
-    if _WORDS.fullmatch(gold):
-        return key(candidate).casefold() == key(gold).casefold()
-    return _same_quantity(candidate, gold, timeout_s)
-
-
-def _same_quantity(candidate: str, gold: str, timeout_s: float) -> bool:
-    """The rules from units on, for undressed text."""
-    (candidate, our_unit), (gold, their_unit) = split_unit(candidate), split_unit(gold)
-    if not compatible_units(our_unit, their_unit):
-        return False
-    candidate, gold = without_labels(candidate, gold)
-    if key(candidate) == key(gold):
-        return True
-    ours, theirs = number(candidate), number(gold)
-    if ours and theirs:
-        return ours.agrees_with(theirs)
-    if (theirs and (candidate.isalpha() or "," in candidate)) or _differ_in_form(candidate, gold):
-        return False
-    return same_expression(
-        # A number goes as an exact fraction: of floats math-verify compares only the first digits.
-        # The degree sign inside a tuple is a unit there too, and one that it cannot read.
-        str(ours.value) if ours else candidate.replace("°", ""),
-        str(theirs.value) if theirs else gold.replace("°", ""),
-        rounding=float(theirs.rounding) if theirs else 0.0,
-        timeout_s=timeout_s,
-    )
-
-
-def _differ_in_form(candidate: str, gold: str) -> bool:
-    """Whether two texts are unequal by their form alone, where math-verify is more generous."""
-    if "=" in candidate and "=" not in gold:
-        return True  # it would take x^2 = 9 for 9
-    ours, theirs = _BRACKETS.fullmatch(candidate), _BRACKETS.fullmatch(gold)
-    # It reads (1, 2) as an interval and finds it equal to {1, 2}.
-    return bool(ours and theirs and ours.groups() != theirs.groups())
-
-
-_OPTION = re.compile(r"(?P<open>\()?(?P<option>[A-Z]|(?(open)[a-z]|[a-z](?=\))))\)?")
-_CHOSEN = re.compile(
-    r"(?:(?i:option|choice|answer):?\s+)?\(?(?P<option>[A-Za-z])"
-    # A text may follow the letter, a second option may not: "(A) or (B)" names neither.
-    r"(?:(?:\)|[.:]\s)(?!\s*(?:[,/&]|or\b|and\b|\(?[A-Z]\)?(?:[).:,\s]|$))).*)?",
-    re.DOTALL,
-)
-_WORDS = re.compile(
-    r"[A-Za-z]{2,}|[A-Za-z]+'+|[A-Za-z]+(?: [A-Za-z]+)+"
-    r"|[^=]*(?:\\(?:angle|triangle|parallel|perp|cong|sim)(?![A-Za-z])|\\over[a-z]+\s*\{?[A-Z])[^=]*"
-)
-_BRACKETS = re.compile(r"(\\\{|[(\[])[^()\[\]]*,[^()\[\]]*(\\\}|[)\]])")
+def _is_empty_set(text: str) -> bool:
+    return standard_words(without_marks(undress(text))) == "\\emptyset"
