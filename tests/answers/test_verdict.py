@@ -323,4 +323,6 @@ def test_fractions_are_equal_as_rationals(a: int, b: int, c: int, d: int) -> Non
 def test_a_gold_decimal_accepts_exactly_what_rounds_to_it(cents: int, off: int) -> None:
     gold, candidate = f"{cents / 100:.2f}", f"{cents / 100 + off / 10000:.4f}"
     exact = Fraction(gold).denominator == 1  # 27.00 is a whole number that was printed as a float
-    assert same_answer(candidate, gold) == (abs(Fraction(candidate) - Fraction(gold)) <= (0 if exact else Fraction(1, 200)))
+    assert same_answer(candidate, gold) == (
+        abs(Fraction(candidate) - Fraction(gold)) <= (0 if exact else Fraction(1, 200))
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cepo.answers.tree import Matrix, Node, Part, Unreadable
+from cepo.answers.vocabulary import words
 
 if TYPE_CHECKING:
     from cepo.answers.expressions import Expressions
@@ -12,25 +13,25 @@ if TYPE_CHECKING:
 
 __all__ = ["FUNCTIONS", "STARTS_FACTOR", "read"]
 
-FUNCTIONS = frozenset("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp max min gcd lcm".split())
+FUNCTIONS = words("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp max min gcd lcm")
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _OF_MANY = frozenset({"max", "min", "gcd", "lcm"})
-_DECORATIONS = frozenset(
-    "bar hat vec tilde dot ddot overline overrightarrow overleftarrow widehat widetilde overarc wideparen".split()
+_DECORATIONS = words(
+    "bar hat vec tilde dot ddot overline overrightarrow overleftarrow widehat widetilde overarc wideparen"
 )
 _EITHER_WAY = frozenset({"overline", "overarc", "wideparen"})
 """Decorations of two points whose order does not matter: the segment CD is the segment DC."""
-_GEOMETRY = frozenset("angle triangle odot square parallelogram".split())
-_GREEK = frozenset(
+_GEOMETRY = words("angle triangle odot square parallelogram")
+_GREEK = words(
     "alpha beta gamma delta epsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho varrho sigma tau upsilon "
-    "phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar partial".split()
+    "phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar partial"
 )
 _FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs")}
 STARTS_FACTOR = (
     FUNCTIONS | _DECORATIONS | _GEOMETRY | _GREEK | _FENCES.keys() | {"sqrt", "frac", "binom", "pi", "infty", "mathbb"}
 )
 """Commands that may follow a factor with no sign between."""
-_MATRICES = frozenset("pmatrix bmatrix matrix smallmatrix Bmatrix array".split())
+_MATRICES = words("pmatrix bmatrix matrix smallmatrix Bmatrix array")
 
 
 def read(parser: Expressions, name: str) -> Part:
@@ -83,7 +84,7 @@ def _figure_of_points(parser: Expressions, name: str) -> Part:
 def _is_point(token: Token, points: str) -> bool:
     if token.kind == "number":
         return not points
-    return token.kind == "letter" or token.text == "'" and bool(points)
+    return token.kind == "letter" or (token.text == "'" and bool(points))
 
 
 def _function(parser: Expressions, name: str) -> Node:

@@ -174,8 +174,8 @@ def _is_loose(group: Group) -> bool:
 def _same_loose(ours: Group, gold: Group) -> bool:
     """Lists and sets, in any order; where one side alone has labels, its labels give the order."""
     mine, theirs = _labels(ours), _labels(gold)
-    if mine is None and theirs is None or mine == theirs or mine is not None and theirs is not None:
-        return _same_items(ours, gold) or _numbered(mine) and _numbered(theirs) and _bare_items(ours, gold)
+    if (mine is None and theirs is None) or mine == theirs or (mine is not None and theirs is not None):
+        return _same_items(ours, gold) or (_numbered(mine) and _numbered(theirs) and _bare_items(ours, gold))
     if theirs is not None and not _numbered(theirs):
         return _in_order(ours, _by_labels(gold))  # the gold answer says which is which
     return _bare_items(ours, gold)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from cepo.answers.characters import plain_characters
+from cepo.answers.vocabulary import words
 
 __all__ = ["key", "undress", "without_marks"]
 
@@ -23,9 +24,7 @@ _SLANTED = re.compile(
     r"\\(?:math(?:bf|it|cal|scr|normal|ds)|boldsymbol|bm|pmb|underline|overbrace|underbrace|uline|ensuremath|boxed"
     r"|fbox|(?:text)?color\s*\{[^{}]*\}|bold|mathstrut|displaystyle|cancel)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
-_UPRIGHT_SYMBOLS = frozenset(
-    "e i d sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp max gcd lcm".split()
-)
+_UPRIGHT_SYMBOLS = words("e i d sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp max gcd lcm")
 _FIRST = [
     (re.compile(pattern), plain)
     for pattern, plain in (
@@ -117,7 +116,7 @@ def _mark(match: re.Match[str]) -> str:
     inner = " ".join(match[1].split())
     if not inner:
         return " "
-    if match.group().startswith("\\operatorname") or inner in _UPRIGHT_SYMBOLS and "\\mathrm" in match.group():
+    if match.group().startswith("\\operatorname") or (inner in _UPRIGHT_SYMBOLS and "\\mathrm" in match.group()):
         return f"\\{inner} " if len(inner) > 1 else f" {inner} "
     if re.search(r"[0-9\\{}=+<>|$^_\[\]]", inner) or not re.search(r"[^\W\d_]|[%°$€£¥¢]", inner):
         return f" {inner} "

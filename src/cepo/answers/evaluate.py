@@ -25,6 +25,8 @@ MAX_MAGNITUDE = 10**9
 """Bits before or behind the point of an inexact number; 10^{10^8} is within, 10^{10^{10}} is not."""
 MAX_DIGITS = 2_500
 """Digits to which inexact numbers may be compared."""
+MAX_GAMMA_DIGITS = 250
+"""Digits to which factorials of other than whole numbers are found: at a thousand one takes seconds."""
 GUARD_DIGITS = 30
 
 
@@ -129,7 +131,7 @@ def _whole_root(value: int, degree: int) -> int | None:
     return low if low**degree == value else None
 
 
-_EXACT: dict[str, Callable[..., Fraction | None]] = {
+_EXACT: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b,
     "neg": lambda a: -a,
     "mul": lambda a, b: a * b,
@@ -260,9 +262,13 @@ class Numeric:
         return value
 
     def gamma(self, value: Any) -> Any:
+        if self.digits > MAX_GAMMA_DIGITS:
+            raise TooLarge
         return self.context.gamma(self.calm(value, 20) + 1)
 
     def binomial(self, n: Any, k: Any) -> Any:
+        if self.digits > MAX_GAMMA_DIGITS:
+            raise TooLarge
         return self.context.binomial(self.calm(n, 20), self.calm(k, 20))
 
     def real(self, value: Any) -> Any:

@@ -137,7 +137,7 @@ class Expressions(Cursor):
         if token.kind in ("number", "letter"):
             return True
         if token.kind == "mark":
-            return token.text in ("(", "{") or token.text == "|" and self._opens_bar()
+            return token.text in ("(", "{") or (token.text == "|" and self._opens_bar())
         return token.kind == "command" and token.text in commands.STARTS_FACTOR
 
     def _opens_bar(self) -> bool:

@@ -17,11 +17,11 @@ from cepo.answers.figures import decimal_figure
 __all__ = [
     "ANSWER_INSTRUCTIONS",
     "AnswerFormat",
+    "after_thinking",
     "answer_spans",
     "boxed_spans",
     "extract_answer",
     "follows_format",
-    "after_thinking",
 ]
 
 AnswerFormat = Literal["boxed", "tags", "phrase", "auto"]
@@ -46,13 +46,15 @@ _TOKEN = re.compile(
 _THINK = re.compile(r"<(/?)think(?:ing)?>")
 _TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _PHRASE = re.compile(
-    r"(?:\banswer(?:\s+to\b[^.\n]{0,80}?)?(?:\s+is\b|\s*[:=])|\banswer\b\W{0,4}:|答案(?:是|为|：|:)|####)[:\s*]*", re.IGNORECASE
+    r"(?:\banswer(?:\s+to\b[^.\n]{0,80}?)?(?:\s+is\b|\s*[:=])|\banswer\b\W{0,4}:|答案(?:是|为|：|:)|####)[:\s*]*",
+    re.IGNORECASE,
 )
 _AND = r"(?:[\s$.,;:~]|\\[,;()\[\] ]|\\q?quad|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|和|或|、|，)*"
 _JOINT = re.compile(_AND)
 _JOINT_MARK = re.compile(r"[,;、，和或]|\band\b|\bor\b")
 _ABOUT = re.compile(
-    r"[\s$(,]*(?:\\text\{)?(?:\\approx|≈|(?:or |which is |that is )?(?:approximately|about|roughly))[\s$}:]*", re.IGNORECASE
+    r"[\s$(,]*(?:\\text\{)?(?:\\approx|≈|(?:or |which is |that is )?(?:approximately|about|roughly))[\s$}:]*",
+    re.IGNORECASE,
 )
 
 
@@ -180,7 +182,9 @@ def _phrased(text: str) -> str | None:
         tail = re.match(r"[ ,]*(?:and|or|,)[ ,]*\$", rest[match.end() :])
         if tail is None:
             return next(filter(None, match.groups())).strip()
-    sentence = re.split(r"(?<![0-9])\.(?=\s|$)|(?<=[0-9])\.(?=\s|$)|[!?](?=\s)|,?\s(?:because|since|as|which|so)\s", rest)[0]
+    sentence = re.split(
+        r"(?<![0-9])\.(?=\s|$)|(?<=[0-9])\.(?=\s|$)|[!?](?=\s)|,?\s(?:because|since|as|which|so)\s", rest
+    )[0]
     return _unmarked(sentence)
 
 

@@ -60,7 +60,7 @@ def _names_one(chosen: re.Match[str]) -> bool:
         return chosen["mark"] != ","
     if _SECOND.match(rest) or chosen["mark"] == ",":
         return False
-    return bool(chosen["close"]) or chosen["mark"] in (".", ":") and rest[:1].isspace()
+    return bool(chosen["close"]) or (chosen["mark"] in (".", ":") and rest[:1].isspace())
 
 
 def _text_after(chosen: re.Match[str]) -> str:

@@ -135,7 +135,9 @@ class Pool:
         self._workers = [Worker() for _ in range(self.size)]
         self._idle = list(self._workers)
 
-    def ask(self, kind: Question, candidate: str, gold: str, timeout_s: float, until: float | None = None) -> bool | None:
+    def ask(
+        self, kind: Question, candidate: str, gold: str, timeout_s: float, until: float | None = None
+    ) -> bool | None:
         """A worker's verdict on one question, which may be asked twice: the second time of a fresh worker.
 
         `until` is a `time.monotonic()` that bounds everything, the wait for a free worker included.

@@ -240,7 +240,7 @@ class _Answers(Expressions):
         if not started:
             return False
         before = self.tokens[self.at - 1]
-        return token.text in ("^", "{", "}") or token.kind == "number" and before.text in ("^", "{", "-")
+        return token.text in ("^", "{", "}") or (token.kind == "number" and before.text in ("^", "{", "-"))
 
     def bracketed(self, opening: str) -> Part:
         if opening == "\\{" and (built := self._set_builder()) is not None:
@@ -266,7 +266,7 @@ class _Answers(Expressions):
             raise Unreadable("a relation or a unit in brackets")
         left = {"<": "(", "langle": "(", "\\{": "{"}.get(opening, opening)
         right = {">": ")", "rangle": ")", "\\}": "}"}.get(closing, closing)
-        return Group(left, right, inside.items if many else (inside,))
+        return Group(left, right, inside.items if isinstance(inside, Group) and many else (inside,))
 
     def _set_builder(self) -> Group | None:
         """`\\{x | -2 < x < 3\\}` as the set of its conditions; None where no bar or colon follows a variable."""

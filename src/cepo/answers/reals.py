@@ -43,7 +43,7 @@ def is_condition(reading: Reading) -> bool:
     if isinstance(reading, Quantity):
         return reading.node.name in ("emptyset", "mathbb R")
     if isinstance(reading, Group):
-        return reading.open == "{|" or not reading.items or not reading.open and any(map(is_condition, reading.items))
+        return reading.open == "{|" or not reading.items or (not reading.open and any(map(is_condition, reading.items)))
     return isinstance(reading, Relation) and not all(op in "=~" for op in reading.ops)
 
 
@@ -192,12 +192,12 @@ def _set_operation(relation: Relation) -> RealSet | None:
     return total
 
 
-def _union(a: RealSet, b: RealSet) -> RealSet | None:
+def _union(a: RealSet, b: RealSet) -> RealSet:
     return _sorted([*a.pieces, *b.pieces], a.variable or b.variable)
 
 
-def _sorted(pieces: list[Piece], variable: str | None) -> RealSet | None:
-    """Pieces from left to right, with those that touch made one; None where ends cannot be compared."""
+def _sorted(pieces: list[Piece], variable: str | None) -> RealSet:
+    """Pieces from left to right, with those that touch made one; as they stand where an end is no number."""
     if any(end is not None and not is_number(end) for piece in pieces for end in piece[:2]):
         return RealSet(tuple(pieces), variable)
     merged: list[Piece] = []
@@ -222,9 +222,7 @@ def _by_low(a: Piece, b: Piece) -> int:
 def _touch(left: Piece, right: Piece) -> bool:
     if left.high is None or right.low is None:
         return True
-    return bool(less(right.low, left.high)) or (
-        not less(left.high, right.low) and (left.has_high or right.has_low)
-    )
+    return bool(less(right.low, left.high)) or (not less(left.high, right.low) and (left.has_high or right.has_low))
 
 
 def _joined(left: Piece, right: Piece) -> Piece:
@@ -233,10 +231,10 @@ def _joined(left: Piece, right: Piece) -> Piece:
     if less(left.high, right.high):
         return left._replace(high=right.high, has_high=right.has_high)
     same = not less(right.high, left.high)
-    return left._replace(has_high=left.has_high or same and right.has_high)
+    return left._replace(has_high=left.has_high or (same and right.has_high))
 
 
-def _intersection(a: RealSet, b: RealSet) -> RealSet | None:
+def _intersection(a: RealSet, b: RealSet) -> RealSet:
     pieces = [piece for left in a.pieces for right in b.pieces if (piece := _overlap(left, right)) is not None]
     return _sorted(pieces, a.variable or b.variable)
 
@@ -263,7 +261,7 @@ def _tighter(a: tuple[Node | None, bool], b: tuple[Node | None, bool], upper: bo
     return end, has_end and has_other
 
 
-def _difference(a: RealSet, b: RealSet) -> RealSet | None:
+def _difference(a: RealSet, b: RealSet) -> RealSet:
     low, has_low = None, False
     outside = []
     for piece in b.pieces:

@@ -32,11 +32,11 @@ def named_value(reading: Reading, *, of_expressions: bool) -> Named:
         return Named(Quantity(Node("symbol", name=reading.name)), (replace(reading, name=""),))
     if not isinstance(reading, Relation) or not all(op in "=~" for op in reading.ops):
         return Named(None, (reading,))
-    sides, approximate = _without_approximations(reading)
+    sides = _without_approximations(reading)
     if not _is_name(sides[0]) and _is_name(sides[-1]):
         sides = sides[::-1]
     name, rest = None, sides
-    if _is_name(sides[0]) or of_expressions and _is_expression(sides[0]) and all(map(_is_numeric, sides[1:])):
+    if _is_name(sides[0]) or (of_expressions and _is_expression(sides[0]) and all(map(_is_numeric, sides[1:]))):
         name, rest = sides[0], sides[1:]
     if not rest or not _agree(rest) or _defines_itself(name, rest):
         return Named(None, (reading,))
@@ -47,16 +47,16 @@ def _defines_itself(name: Reading | None, rest: list[Reading]) -> bool:
     """x = x + 1 says what x does, not what it is."""
     if not isinstance(name, Quantity):
         return False
-    return any(isinstance(side, Quantity) and name.node.symbols() & side.node.symbols() for side in rest)
+    return any(isinstance(side, Quantity) and name.node.name in side.node.symbols() for side in rest)
 
 
-def _without_approximations(relation: Relation) -> tuple[list[Reading], bool]:
+def _without_approximations(relation: Relation) -> list[Reading]:
     r"""`3\pi \approx 9.42` says 3\pi; in `x \approx 9.42` the left side is a name, and there is nothing else."""
     sides, ops = list(relation.sides), list(relation.ops)
     while ops and ops[-1] == "~" and (len(sides) > 2 or not _is_name(sides[0])):
         sides.pop()
         ops.pop()
-    return sides, bool(ops) and ops[-1] == "~"
+    return sides
 
 
 def _is_numeric(side: Reading) -> bool:
@@ -79,7 +79,7 @@ def _names(node: Node) -> bool:
 
 def _is_points(node: Node) -> bool:
     """AB and ABCD: products of capital letters are segments and the like."""
-    return all(part.op == "mul" or part.op == "symbol" and part.name[:1].isupper() for part in node.walk())
+    return all(part.op == "mul" or (part.op == "symbol" and part.name[:1].isupper()) for part in node.walk())
 
 
 def _is_expression(side: Reading) -> bool:

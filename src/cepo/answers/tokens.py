@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from cepo.answers.tree import Unreadable
 from cepo.answers.units import SAFE_BARE_UNITS
+from cepo.answers.vocabulary import words
 
 __all__ = ["Token", "join_thousands", "tokenize"]
 
-_PLAIN_NAMES = frozenset(
+_PLAIN_NAMES = words(
     "sin cos tan cot sec csc arcsin arccos arctan asin acos atan sinh cosh tanh ln log lg exp sqrt pi infty "
-    "gcd lcm max min alpha beta gamma theta lambda mu sigma omega phi binom frac".split()
+    "gcd lcm max min alpha beta gamma theta lambda mu sigma omega phi binom frac"
 )
 _SYNONYMS = {"infinity": "infty", "inf": "infty", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log"}
 _SEPARATORS = frozenset({"or", "and"})
@@ -34,7 +35,9 @@ _TOKEN = re.compile(
 )
 
 
-_PHRASE = re.compile(r"(?!(?:or|and|sin|cos|tan|sqrt|log|ln|pi)\b)(?:[A-Za-z]{2,} +[A-Za-z]{3,}|[A-Za-z]{3,} +(?:is|of|in)\b)")
+_PHRASE = re.compile(
+    r"(?!(?:or|and|sin|cos|tan|sqrt|log|ln|pi)\b)(?:[A-Za-z]{2,} +[A-Za-z]{3,}|[A-Za-z]{3,} +(?:is|of|in)\b)"
+)
 """Two words in a row are a phrase, not a product of letters."""
 
 
@@ -79,7 +82,9 @@ def tokenize(text: str) -> list[Token]:
             spaced = True
         else:
             phrase = kind == "letters" and _PHRASE.match(text, position) is not None
-            tokens += [Token("words", match[kind], spaced, True)] if phrase else _tokens(kind, match[kind], spaced, tokens)
+            tokens += (
+                [Token("words", match[kind], spaced, True)] if phrase else _tokens(kind, match[kind], spaced, tokens)
+            )
             spaced = False
         position = match.end()
     return tokens
@@ -126,7 +131,7 @@ def _letters(text: str, spaced: bool, before: list[Token]) -> list[Token]:
 def _are_words(text: str, spaced: bool, before: list[Token]) -> bool:
     """Whether bare letters are a word: a unit after a number, a word in a phrase, or one that looks English."""
     follows = bool(before) and (before[-1].kind in ("number", "words") or before[-1].text in (")", "}", "]", "pi", "$"))
-    if text in SAFE_BARE_UNITS and (follows or bool(before) and before[-1].text == "/"):
+    if text in SAFE_BARE_UNITS and (follows or (bool(before) and before[-1].text == "/")):
         return True
     if before and before[-1].kind == "words" and before[-1].bare and spaced:
         return True

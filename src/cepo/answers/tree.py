@@ -9,7 +9,18 @@ from fractions import Fraction
 from cepo.answers.figures import Figure
 from cepo.answers.units import Unit
 
-__all__ = ["Group", "Matrix", "Node", "Part", "Quantity", "Reading", "Relation", "TooDeep", "Unreadable", "expand_signs"]
+__all__ = [
+    "Group",
+    "Matrix",
+    "Node",
+    "Part",
+    "Quantity",
+    "Reading",
+    "Relation",
+    "TooDeep",
+    "Unreadable",
+    "expand_signs",
+]
 
 
 class Unreadable(Exception):

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from cepo.answers.vocabulary import words
+
 __all__ = ["SAFE_BARE_UNITS", "SPACED_LETTERS", "Unit", "compatible_units", "is_noun_phrase", "read_unit"]
 
 _SPELLINGS = {
@@ -81,23 +83,23 @@ _NAME_OF = {
     for spelling in (word, f"{word}s" if len(word) > 1 and word.isascii() else word)
 }
 _COMPOUNDS = {"mph": {"mi": 1, "h": -1}, "kph": {"km": 1, "h": -1}, "kmph": {"km": 1, "h": -1}}
-SAFE_BARE_UNITS = frozenset(
+SAFE_BARE_UNITS = words(
     "deg degree degrees percent mm cm dm km in ft yd mi sec min mins hr hrs kg lb lbs oz ml mL mph kph units unit rad "
-    "sq cu men day days cow cows usd USD yen".split()
+    "sq cu men day days cow cows usd USD yen"
 )
 """Short words that are units without being set upright: products of variables are seldom written like them."""
 SPACED_LETTERS = frozenset("m s h g l L N J W V A K C")
 """Letters that are units after a space, in an answer to a gold answer that is a plain number."""
 _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-_CHANGES_THE_NUMBER = frozenset(
+_CHANGES_THE_NUMBER = words(
     "or and to through thru not no minus negative plus times over less least most than mod modulo base half halves "
     "third thirds fourth quarter fifth quarters except without factorial root if when where unless remainder "
     "fewer below above between under double twice triple per cent choose divided multiplied by "
     "undefined none infinity infinite pi sqrt log ln sin cos tan hundredth tenth thousandth hundredths tenths "
     "thousandths million millions billion billions thousand thousands hundred hundreds trillion dozen dozens gross "
-    "k bn hundredfold fold".split()
+    "k bn hundredfold fold"
 )
-_HOMELESS = frozenset("of the a an in each per all total worth long tall wide high away left old".split())
+_HOMELESS = words("of the a an in each per all total worth long tall wide high away left old")
 _NOUN_CHARACTERS = re.compile(r"[^\W\d_][^\d_+*=<>|\\{}\[\]^]*")
 _CHINESE_NUMBERS = re.compile("[一二三四五六七八九十百千万亿半或和与分零两至到不倍]")
 
@@ -113,11 +115,11 @@ class Unit:
         return hash((frozenset(self.powers.items()), self.nouns))
 
 
-def is_noun_phrase(words: str) -> bool:
+def is_noun_phrase(text: str) -> bool:
     """Whether upright words after a number say of what it is, and leave the number as it is."""
-    if not _NOUN_CHARACTERS.fullmatch(words) or _CHINESE_NUMBERS.search(words):
+    if not _NOUN_CHARACTERS.fullmatch(text) or _CHINESE_NUMBERS.search(text):
         return False
-    found = re.findall(r"[^\W\d_]+", words.lower())
+    found = re.findall(r"[^\W\d_]+", text.lower())
     if found[0] in ("squared", "cubed"):
         return False
     if found[0] == "per" and len(found) > 1 and found[1] != "cent":

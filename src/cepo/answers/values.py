@@ -36,12 +36,18 @@ def is_number(node: Node) -> bool:
 
 
 def figure_of(node: Node) -> Figure | None:
-    """The figure of a node that is rational; with its rounding where it is a decimal as it was written."""
+    """The figure of a node that is rational; with its rounding where it is a decimal as it was written.
+
+    None where it is not rational, has no value, or is too large to be found exactly.
+    """
     negative = node.op == "neg"
     leaf = node.args[0] if negative else node
     if leaf.op == "figure" and leaf.figure is not None:
         return leaf.figure._replace(value=-leaf.figure.value) if negative else leaf.figure
-    value = exact_value(node) if is_number(node) else None
+    try:
+        value = exact_value(node) if is_number(node) else None
+    except (TooLarge, Undefined):
+        return None
     return None if value is None else Figure(value)
 
 
@@ -68,9 +74,7 @@ def _same_ratio(ours: Node, gold: Node) -> bool:
         return _same_function(Node("div", ours.args), Node("div", gold.args))
     if ours.op == gold.op and len(ours.args) == len(gold.args):
         pairs = zip(ours.args[1:], gold.args[1:], strict=True)
-        return all(
-            _same_function(Node("div", (a, ours.args[0])), Node("div", (b, gold.args[0]))) for a, b in pairs
-        )
+        return all(_same_function(Node("div", (a, ours.args[0])), Node("div", (b, gold.args[0]))) for a, b in pairs)
     return len(ours.args) == len(gold.args) == 2 and _same_function(ours, gold)
 
 
@@ -98,7 +102,7 @@ def _same_function(ours: Node, gold: Node) -> bool:
             real += 1
             if not close:
                 return False
-    return real >= ENOUGH or compared >= ENOUGH and equal == compared
+    return real >= ENOUGH or (compared >= ENOUGH and equal == compared)
 
 
 def _is_real(value: Any) -> bool:
@@ -113,7 +117,13 @@ def _points(*nodes: Node) -> Iterator[tuple[int, dict[str, Fraction]]]:
         values = {name: random_value(name, salt) for name in names}
         if salt % 2:
             values = {name: value * _sign(name, salt) for name, value in values.items()}
-        yield salt, {name: Fraction(int(abs(value)) + salt % 3 + 1) if name in whole else value for name, value in values.items()}
+        yield (
+            salt,
+            {
+                name: Fraction(int(abs(value)) + salt % 3 + 1) if name in whole else value
+                for name, value in values.items()
+            },
+        )
 
 
 def _sign(name: str, salt: int) -> int:

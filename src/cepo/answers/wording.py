@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from cepo.answers.tokens import looks_english
+from cepo.answers.vocabulary import words
 
 __all__ = ["are_words", "same_words", "standard_words"]
 
@@ -20,26 +21,26 @@ _STANDARD = [
             r"(?:solutions?|roots?|(?:real )?values?|answers?)(?: exists?)?|(?:the )?empty set|null set|\\\{\s*\\\}",
             r"\emptyset",
         ),
-        (r"(?:the set of )?all (?:the )?(?:real numbers|reals)|(?:the )?real numbers|\\mathbb\{R\}|all real", r"\mathbb{R}"),
+        (
+            r"(?:the set of )?all (?:the )?(?:real numbers|reals)|(?:the )?real numbers|\\mathbb\{R\}|all real",
+            r"\mathbb{R}",
+        ),
         (r"(?:positive |\+)?infinity|\+\s*\\infty", r"\infty"),
         (r"(?:negative |- ?)infinity", r"-\infty"),
         (r"undefined|dne|does not exist|doesn't exist|not defined|no limit", "undefined"),
     )
 ]
-_FIGURES = dict(
-    zip(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split(),
-        map(str, range(21)),
-        strict=True,
-    )
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
 )
-_SHORT = frozenset(
+_FIGURES: dict[str, str] = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
+_SHORT = words(
     "no on yes odd one two six ten low top red up to it is or all none not now new old off out in at by he she we us "
     "so my be do go if of as an am and any boy girl day few her him his its day dad mom son tie win won both true "
-    "blue even false".split()
+    "blue even false"
 )
-_ALGEBRA = frozenset("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log exp sqrt and".split())
+_ALGEBRA = words("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log exp sqrt and")
 _NAMES = re.compile(r"\\(?:triangle|parallel|perp|cong|sim|overrightarrow|overleftarrow)(?![A-Za-z])")
 
 
@@ -68,7 +69,7 @@ def _is_product(text: str) -> bool:
     """Whether letters are variables side by side: xy, abc, mn; not "no", "on", "Alina"."""
     if text.casefold() in _SHORT or len(text) > 4 or looks_english(text):
         return False
-    return len(text) == 2 or list(text) == sorted(text) and text.islower() or not re.search("[aeiouyAEIOUY]", text)
+    return len(text) == 2 or (list(text) == sorted(text) and text.islower()) or not re.search("[aeiouyAEIOUY]", text)
 
 
 def same_words(candidate: str, gold: str) -> bool:

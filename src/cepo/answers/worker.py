@@ -48,9 +48,11 @@ def _confirmed(ours: Any, theirs: Any) -> bool:
 
     if ours == theirs:
         return True
-    if isinstance(ours, sympy.MatrixBase) and isinstance(theirs, sympy.MatrixBase):
+    matrices: Any = sympy.MatrixBase
+    if isinstance(ours, matrices) and isinstance(theirs, matrices):
         return ours.shape == theirs.shape and all(map(_confirmed, ours, theirs))
-    if not (isinstance(ours, sympy.Expr) and isinstance(theirs, sympy.Expr)):
+    expressions: Any = sympy.Expr
+    if not (isinstance(ours, expressions) and isinstance(theirs, expressions)):
         return False
     symbols = sorted(ours.free_symbols | theirs.free_symbols, key=str)
     for point in range(3):
@@ -73,11 +75,11 @@ def _trl_accuracy() -> Callable[..., bool | None]:
     )
 
     def judge(completion: str, gold: str) -> bool | None:
-        expected = parse(gold, parsing_timeout=None)
+        expected = parse(gold, parsing_timeout=0)
         if not expected:
             return None
-        found = parse(completion, [anchored], extraction_mode="first_match", parsing_timeout=None)
-        return bool(verify(expected, found, timeout_seconds=None))
+        found = parse(completion, [anchored], extraction_mode="first_match", parsing_timeout=0)
+        return bool(verify(expected, found, timeout_seconds=0))
 
     judge(r"\boxed{\sqrt{8}}", r"$2\sqrt{2}$")
     return judge
