@@ -76,11 +76,28 @@ def _listed(reading: Reading) -> Reading:
     r"""The reading with \pm written out as two, and with the name taken off a list: x = 1, 2 is 1, 2."""
     if isinstance(reading, Group) and not reading.open:
         items = [one for item in reading.items for one in expand_signs(item)]
-        return _unnamed_list(replace(reading, items=tuple(items)))
+        return _said_twice(_unnamed_list(replace(reading, items=_without_domains(items))))
     if isinstance(reading, Relation) and reading.ops == ("in",) and _is_finite_set(reading.sides[1]):
         return reading.sides[1]
     both = expand_signs(reading)
     return both[0] if len(both) == 1 else Group("", "", tuple(both), "or")
+
+
+def _without_domains(items: list[Reading]) -> tuple[Reading, ...]:
+    r"""Items without x \in \mathbb{R} among other conditions, which says nothing new."""
+    real = Quantity(Node("symbol", name="mathbb R"))
+    left = [
+        item for item in items if not (isinstance(item, Relation) and item.ops == ("in",) and item.sides[1] == real)
+    ]
+    return tuple(left or items)
+
+
+def _said_twice(group: Group) -> Reading:
+    """7/2 or 3.5 is one answer; of a single item no list is left."""
+    first, *rest = group.items
+    if not rest or (group.conjunction == "or" and all(same_reading(first, other) for other in rest)):
+        return first
+    return group
 
 
 def _is_finite_set(reading: Reading) -> bool:
@@ -124,8 +141,8 @@ def _same_value(ours: Reading, gold: Reading) -> bool:
     ours, gold = _vector(ours), _vector(gold)
     if isinstance(ours, Quantity) and isinstance(gold, Quantity):
         return same_quantity(ours, gold)
-    if isinstance(ours, Group) and isinstance(gold, Group):
-        return _same_group(ours, gold)
+    if isinstance(ours, Group) and isinstance(gold, Group) and _same_group(ours, gold):
+        return True
     return _same_single(ours, gold) or _same_single(gold, ours, turned=True)
 
 
@@ -141,7 +158,9 @@ def _same_single(group: Reading, other: Reading, turned: bool = False) -> bool:
     if isinstance(group, Matrix) and len(group.rows) == 1 and isinstance(other, Group) and other.open == "(":
         group = Group("(", ")", tuple(map(Quantity, group.rows[0])))
         return _in_order(other, group) if turned else _in_order(group, other)
-    if not isinstance(group, Group) or group.open != "{" or len(group.items) != 1 or isinstance(other, Matrix | Group):
+    if not isinstance(group, Group) or group.open != "{" or len(group.items) != 1:
+        return False
+    if isinstance(other, Matrix) or (isinstance(other, Group) and other.open != "("):
         return False
     return same_reading(other, group.items[0]) if turned else same_reading(group.items[0], other)
 
@@ -163,6 +182,9 @@ def _same_group(ours: Group, gold: Group) -> bool:
     tuple_, other = (ours, gold) if ours.open else (gold, ours)
     if (tuple_.open, tuple_.close) != ("(", ")"):
         return False
+    labels = _labels(other)
+    if labels is not None and len(set(labels)) < len(labels):
+        return False  # x = 1 or x = 2 are two solutions, not one point
     ordered = _by_labels(other)
     return _in_order(tuple_, ordered) if tuple_ is ours else _in_order(ordered, tuple_)
 

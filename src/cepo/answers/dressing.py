@@ -17,18 +17,17 @@ __all__ = ["key", "undress", "without_marks"]
 
 _END = r"(?![A-Za-z])"
 _UPRIGHT = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|md|up|normal|sc|sl)?|emph|math(?:rm|sf|tt)|mbox|hbox|rm|operatorname\*?)"
+    r"\\(?:text(?:bf|it|rm|sf|tt|md|up|normal|sc|sl|superscript)?|emph|math(?:rm|sf|tt)|mbox|hbox|rm|operatorname\*?)"
     r"\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _SLANTED = re.compile(
     r"\\(?:math(?:bf|it|cal|scr|normal|ds)|boldsymbol|bm|pmb|underline|overbrace|underbrace|uline|ensuremath|boxed"
-    r"|fbox|(?:text)?color\s*\{[^{}]*\}|bold|mathstrut|displaystyle|cancel)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+    r"|fbox|(?:text)?color\s*\{[^{}]*\}|bold|mathstrut|displaystyle|cancel|colorbox\s*\{[^{}]*\}|fcolorbox\s*\{[^{}]*\}\s*\{[^{}]*\}|bbox\s*\[[^\[\]]*\])\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _UPRIGHT_SYMBOLS = words("e i d sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp max gcd lcm")
 _FIRST = [
     (re.compile(pattern), plain)
     for pattern, plain in (
-        (r"\\\\(?=[A-Za-z]{2,}\s*\{)", r"\\"),  # a backslash doubled on its way through JSON
         (r"\\(?:no)?tag\*?\s*(?:\{[^{}]*\})?", " "),
         (r"\\color\s*\{[^{}]*\}(?!\s*\{)", ""),
         (rf"\\(?:left|right|[bB]igg?[lrm]?|middle|displaystyle|textstyle|limits|nolimits|strut){_END}\.?", ""),
@@ -36,14 +35,27 @@ _FIRST = [
         (r"(?<!\\)\\!\s*|\\(?:hspace|vspace|phantom|kern)\*?\s*\{[^{}]*\}", ""),
         (rf"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|thinspace|space|enspace|nobreakspace){_END}", " "),
         (r"(?<!\\)\\[()\[\]]|(?<!\\)\$", ""),
+        (r"^\s*__(.*)__\s*$", r"\1"),
         (r"^\s*[*`\"]+|[*`\"]+\s*$", ""),
+        (r"\{\s*\\rm\s+([^{}]*)\}", r"\\text{\1}"),
+        (
+            rf"\\(?:bf|it|sf|tt|bfseries|itshape|tiny|small|normalsize|large|Large|LARGE|huge|Huge|rm(?!\s*\{{)){_END}",
+            "",
+        ),
+        (rf"\\(?:checkmark|blacksquare|square|Box|qed|quad){_END}\s*$", ""),
+        (r"^(\s*-?\s*[0-9]*\.[0-9]*)\(([0-9]+)\)\s*$", r"\1\\overline{\2}"),
         (r"\{,\}", ","),
+        (r"^\s*(?:USD|US\\?\$)\s*(?=[0-9.])", r"\$"),
+        (r"^\s*(?:EUR|euros?)\s*(?=[0-9.])", "€"),
+        (r"^\s*(?:Rs\.?|INR)\s*(?=[0-9.])", "₹"),
     )
 ]
 _THEN = [
     (re.compile(pattern), plain)
     for pattern, plain in (
         (rf"\\[dtc]frac{_END}", r"\\frac"),
+        (r"\\frac\s*\{\s*(\\text\{[^{}]*\})\s*\}\s*\{\s*(\\text\{[^{}]*\})\s*\}", r"\1/\2"),
+        (r"\(\s*(\\text\{[^{}]*\})\s*\)\s*$", r"\1"),
         (rf"(?:\{{\s*\}})?\^\s*(?:\{{\s*\\circ\s*\}}|\\circ{_END}|\{{\s*°\s*\}}|°)|\\degree{_END}", "°"),
         (r"(?<=[0-9)}])\s*\\circ\s*$", "°"),
         (r"°\s*\\?\s*(?:\\text\{\s*([CF])\s*\}|([CF])(?![A-Za-z]))", r"\\text{°\1\2}"),
@@ -69,8 +81,14 @@ _THEN = [
         (rf"^\s*\\approx{_END}", ""),
     )
 ]
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2,})")
+"""A backslash that was doubled on its way through JSON; in a matrix it ends a row."""
 _LAST = re.compile(r"(?<!\\ldots )[\s.,;:?\\]+$")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|split|gathered?\*?|equation\*?|displaymath)\}")
+_SYSTEM = re.compile(
+    r"(?:\\\{\s*)?\\begin\s*\{(?:cases|array)\}(?:\s*\{[lcr|]*\})?(?=[^\\&]*=)|\\end\s*\{(?:cases|array)\}"
+)
+"""A system of equations: its lines are equations, not the rows of a matrix."""
 _ORDINAL = re.compile(r"(?<=[0-9])\s*(?:\^\s*)?(?:\{\s*)?(?:\\text\s*\{\s*)?(?:st|nd|rd|th)(?![A-Za-z])(?:\s*\})*")
 _SPACED_GROUPS = re.compile(r"(?<![0-9.,/] )(?<![0-9.,/])[0-9]{1,3}(?: [0-9]{3})+(?![0-9]| ?/)")
 
@@ -78,6 +96,8 @@ _SPACED_GROUPS = re.compile(r"(?<![0-9.,/] )(?<![0-9.,/])[0-9]{1,3}(?: [0-9]{3})
 def undress(text: str) -> str:
     """The answer without what only typesets it; perhaps empty."""
     text = plain_characters(text)
+    if "\\begin" not in text:
+        text = _DOUBLED.sub(r"\\", text)
     for pattern, plain in _FIRST:
         text = pattern.sub(plain, text)
     if "\\begin" in text:
@@ -92,7 +112,9 @@ def undress(text: str) -> str:
 
 def _lines(text: str) -> str:
     r"""`\begin{aligned} x &= 2+3 \\ &= 5 \end{aligned}` as "x = 2+3 = 5"; lines that start anew part with commas."""
-    if _ENVIRONMENT.search(text) is None:
+    if _SYSTEM.search(text) and "&" not in text:
+        text = _SYSTEM.sub("", text)
+    elif _ENVIRONMENT.search(text) is None:
         return text
     lines = [line.replace("&", " ").strip() for line in _ENVIRONMENT.sub("", text).split("\\\\")]
     joined = ""

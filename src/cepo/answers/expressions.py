@@ -6,6 +6,7 @@ braces one digit each, as TeX does (`\frac12`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from cepo.answers import commands
@@ -14,9 +15,14 @@ from cepo.answers.repeating import period_seen, repeating_value
 from cepo.answers.tokens import Token
 from cepo.answers.tree import Group, Node, Part, TooDeep, Unreadable
 
-__all__ = ["Cursor", "Expressions"]
+__all__ = ["NEGATES", "Cursor", "Expressions"]
 
 MAX_DEPTH = 24
+NEGATES = re.compile(
+    r"\b(?:not|no|least|most|than|never|isn't|neither|nor|minus|negative|half|twice|up to|except|between|over|under)\b",
+    re.IGNORECASE,
+)
+"""Words that turn what they stand by into something else."""
 _OPAQUE = frozenset("fghFGHP")
 """Letters that are functions where a bracket follows: f(2x) is not 2f(x)."""
 
@@ -215,6 +221,8 @@ class Expressions(Cursor):
         """Words where a value is expected are a name, such as the area in "area = 5"."""
         while (token := self.peek()) is not None and token.kind == "words":
             text += f" {self.next().text}"
+        if NEGATES.search(text):
+            raise Unreadable(f"the words {text!r}")
         return Node("symbol", name=f'"{text.casefold()}"')
 
     def _mark(self, text: str) -> Part:

@@ -79,19 +79,8 @@ def _measured(value: Fraction, whole: str, decimals: str) -> Figure:
         return Figure(value, decimals=len(decimals))  # 27.0 is a float that means 27
     if significant < FLOAT_DIGITS:
         return Figure(value, Fraction(1, 2 * 10 ** len(decimals)), len(decimals))
-    # A float that was printed whole: its last digits are noise, and what it means may be short.
-    short = value.limit_denominator(10**6)
-    noise = abs(value) / 10**14
-    if abs(short - value) <= noise and 10**6 % short.denominator == 0:
-        return Figure(short, noise, _decimals_of(short))
-    return Figure(value, noise, len(decimals))
-
-
-def _decimals_of(value: Fraction) -> int:
-    places = 0
-    while (value * 10**places).denominator != 1:
-        places += 1
-    return places
+    # A float that was printed whole: its last digits are noise.
+    return Figure(value, abs(value) / 10**14, len(decimals))
 
 
 def read_number(text: str) -> Figure | None:

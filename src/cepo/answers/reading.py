@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from cepo.answers.expressions import Expressions
+from cepo.answers.expressions import NEGATES, Expressions
 from cepo.answers.tokens import Token, join_thousands, tokenize
 from cepo.answers.tree import Group, Matrix, Node, Part, Quantity, Reading, Relation, TooDeep, Unreadable
 from cepo.answers.units import SPACED_LETTERS, Unit, is_noun_phrase, read_unit
@@ -21,12 +21,13 @@ _CLOSING = {"(": (")", "]"), "[": ("]", ")"), "\\{": ("\\}",), "<": (">",), "lan
 _CURRENCIES = ("\\$", "$", "€", "£", "¥", "₹")
 _MULTIPLIERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _LEADS = re.compile(
-    r"(?:.*\b(?:is|are|equals|answer|approximately|about|total of|have|get|has|gives|approx|around|area|volume"
-    r"|sum|total|length|probability|perimeter|value|of|roughly|result|solution|solutions|thus|so|hence|therefore"
-    r"|usd|rs|we need|there are))[.:]?|答案|答|约|大约|共|a total of",
-    re.IGNORECASE,
+    r".*\b(?:is|are|equals|have|get|has|gives)[.:]?"
+    r"|(?:(?:the|a|an|so|thus|hence|therefore|final|correct|total|our|its|with)\s+)*"
+    r"(?:answer|approximately|approx|about|around|roughly|area|volume|sum|total|total of|length|probability|perimeter"
+    r"|value|result|solutions?|points?|vertex|vertices|thus|so|hence|therefore|cost|price|distance|time|speed)[.:]?"
+    r"|答案|答|约|大约|共",
+    re.IGNORECASE | re.DOTALL,
 )
-_NEGATES = re.compile(r"\b(?:not|no|least|most|than|never|isn't|neither|minus|negative|half|twice|up to)\b", re.I)
 _ARROWS = re.compile(r"\\(?:Rightarrow|implies|iff|Longrightarrow|Leftrightarrow|therefore)(?![A-Za-z])|=>")
 
 
@@ -187,7 +188,7 @@ class _Answers(Expressions):
         self.take(":")
         phrase = " ".join(words)
         last = self.peek() is None or self.sees(*_OPS) or self.peek().kind == "separator"  # type: ignore[union-attr]
-        if not words or last or not _LEADS.fullmatch(phrase) or _NEGATES.search(phrase):
+        if not words or last or not _LEADS.fullmatch(phrase) or NEGATES.search(phrase):
             self.at = start
 
     def _currency(self) -> str | None:
@@ -276,8 +277,7 @@ class _Answers(Expressions):
             return None
         self.at += 1
         if self.take("in"):
-            domain = self.side()
-            if domain != Quantity(Node("symbol", name="mathbb R")):
+            if self.sum() != Node("symbol", name="mathbb R"):
                 self.at = start
                 return None
         if not self.take("|", "mid", ":", "\\|"):

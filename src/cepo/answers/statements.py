@@ -6,7 +6,9 @@ r"""Equations and labels: which "=" names a value, which computes one, and which
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
+from cepo.answers.figures import Figure
 from cepo.answers.quantities import same_quantity
 from cepo.answers.tree import Group, Node, Quantity, Reading, Relation
 from cepo.answers.values import constant_ratio, figure_of, is_number, same_value
@@ -38,6 +40,8 @@ def named_value(reading: Reading, *, of_expressions: bool) -> Named:
     name, rest = None, sides
     if _is_name(sides[0]) or (of_expressions and _is_expression(sides[0]) and all(map(_is_numeric, sides[1:]))):
         name, rest = sides[0], sides[1:]
+    while name is not None and len(rest) > 1 and _is_name(rest[0]):
+        rest = rest[1:]  # a = b = 18
     if not rest or not _agree(rest) or _defines_itself(name, rest):
         return Named(None, (reading,))
     return Named(name, _with_unit(rest))
@@ -54,9 +58,23 @@ def _without_approximations(relation: Relation) -> list[Reading]:
     r"""`3\pi \approx 9.42` says 3\pi; in `x \approx 9.42` the left side is a name, and there is nothing else."""
     sides, ops = list(relation.sides), list(relation.ops)
     while ops and ops[-1] == "~" and (len(sides) > 2 or not _is_name(sides[0])):
+        if not _is_near(sides[-1], sides[-2]):
+            break
         sides.pop()
         ops.pop()
     return sides
+
+
+def _is_near(rounded: Reading, exact: Reading) -> bool:
+    """Whether one number may be given for another: it is a twentieth off at most, or one in its last decimal."""
+    if not (isinstance(rounded, Quantity) and isinstance(exact, Quantity) and _is_numeric(rounded)):
+        return False
+    figure = figure_of(rounded.node)
+    if figure is None or not _is_numeric(exact):
+        return False
+    decimal = Fraction(1, 10**figure.decimals) if figure.decimals else Fraction(0)
+    wide = Node("figure", figure=Figure(figure.value, max(abs(figure.value) / 20, decimal)))
+    return same_value(exact.node, wide)
 
 
 def _is_numeric(side: Reading) -> bool:

@@ -106,7 +106,7 @@ def _upright(text: str, spaced: bool) -> list[Token]:
     """Upright words: a separator ("or"), or words; commas around them part answers."""
     tokens = []
     for piece in re.findall(r"[,;]|[^,;]+", text):
-        words = piece.strip(" .:")
+        words = piece.strip(" .:()") if piece.count("(") == piece.count(")") else piece
         if piece in ",;":
             tokens.append(Token("mark", piece, spaced))
         elif words:
@@ -147,7 +147,7 @@ def looks_english(text: str) -> bool:
     lowered = text.lower()
     return (
         len(text) >= 4
-        and re.search("[aeiouy]", lowered) is not None
+        and re.search("[aeiou]", lowered) is not None
         and list(lowered) != sorted(lowered)
         and re.fullmatch("[A-Za-z]?[a-z]+|[A-Z]+", text) is not None
     )

@@ -88,7 +88,7 @@ SAFE_BARE_UNITS = words(
     "sq cu men day days cow cows usd USD yen"
 )
 """Short words that are units without being set upright: products of variables are seldom written like them."""
-SPACED_LETTERS = frozenset("m s h g l L N J W V A K C")
+SPACED_LETTERS = words("m s h g l L N J W")
 """Letters that are units after a space, in an answer to a gold answer that is a plain number."""
 _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _CHANGES_THE_NUMBER = words(

@@ -220,8 +220,19 @@ def _by_reading(candidate: str, gold: str) -> _Found | None:
     except (TooDeep, RecursionError):
         return False, "size"
     except Unreadable:
+        if (value := _computed(candidate)) is not None:
+            return _by_reading(value, gold)
         return None if _might_be_same(candidate, gold) else (False, "form")
     return same_reading(ours, theirs), "value"
+
+
+_QUANTITY = re.compile(r"\\(?:det|lim|sum|prod|i*int|cup|cap|dim|max|min|sup|inf|Pr|#)(?![A-Za-z])")
+
+
+def _computed(candidate: str) -> str | None:
+    """The value in "\\det A = 18", whose left side is a quantity that our parser cannot read."""
+    name, equals, value = candidate.rpartition("=")
+    return value.strip() if equals and _QUANTITY.search(name) and not _QUANTITY.search(value) else None
 
 
 def _is_spaced_list(text: str) -> bool:

@@ -18,15 +18,19 @@ _STANDARD = [
     for pattern, symbol in (
         (
             r"(?:there (?:is|are) )?no (?:real |such |possible |integer |valid )*"
-            r"(?:solutions?|roots?|(?:real )?values?|answers?)(?: exists?)?|(?:the )?empty set|null set|\\\{\s*\\\}",
-            r"\emptyset",
+            r"(?:solutions?|roots?|(?:real )?values?|answers?)(?: exists?)?|(?:the )?empty set|null set|none|\\\{\s*\\\}",
+            r"\\emptyset",
         ),
         (
             r"(?:the set of )?all (?:the )?(?:real numbers|reals)|(?:the )?real numbers|\\mathbb\{R\}|all real",
-            r"\mathbb{R}",
+            r"\\mathbb{R}",
         ),
-        (r"(?:positive |\+)?infinity|\+\s*\\infty", r"\infty"),
-        (r"(?:negative |- ?)infinity", r"-\infty"),
+        (
+            r"(?:the set of )?(?:all )?(?:real numbers|reals)(?: x)? (?:except|other than|but)(?: for)?(?: x ?=)? ?([^a-z]+)",
+            r"\\mathbb{R} \\setminus \\{\1\\}",
+        ),
+        (r"(?:positive |\+)?infinity|\+\s*\\infty", r"\\infty"),
+        (r"(?:negative |- ?)infinity", r"-\\infty"),
         (r"undefined|dne|does not exist|doesn't exist|not defined|no limit", "undefined"),
     )
 ]
@@ -46,9 +50,10 @@ _NAMES = re.compile(r"\\(?:triangle|parallel|perp|cong|sim|overrightarrow|overle
 
 def standard_words(text: str) -> str:
     """The symbol for a phrase that means one, the figure for a number in words; else the text."""
+    text = text.strip(" .")
     for pattern, symbol in _STANDARD:
-        if pattern.fullmatch(text):
-            return symbol
+        if match := pattern.fullmatch(text):
+            return match.expand(symbol)
     return _FIGURES.get(text.casefold(), text)
 
 
