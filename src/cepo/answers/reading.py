@@ -276,11 +276,8 @@ class _Answers(Expressions):
         if variable is None or variable.kind != "letter":
             return None
         self.at += 1
-        if self.take("in"):
-            if self.sum() != Node("symbol", name="mathbb R"):
-                self.at = start
-                return None
-        if not self.take("|", "mid", ":", "\\|"):
+        over_reals = not self.take("in") or self.sum() == Node("symbol", name="mathbb R")
+        if not over_reals or not self.take("|", "mid", ":", "\\|"):
             self.at = start
             return None
         conditions = self.listing()

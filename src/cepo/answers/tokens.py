@@ -81,25 +81,23 @@ def tokenize(text: str) -> list[Token]:
         if kind == "space":
             spaced = True
         else:
-            phrase = kind == "letters" and _PHRASE.match(text, position) is not None
-            tokens += (
-                [Token("words", match[kind], spaced, True)] if phrase else _tokens(kind, match[kind], spaced, tokens)
-            )
+            if kind == "letters":
+                tokens += _letters(match[kind], spaced, tokens, text[match.start() :])
+            else:
+                tokens += _tokens(kind, match[kind], spaced)
             spaced = False
         position = match.end()
     return tokens
 
 
-def _tokens(kind: str, text: str, spaced: bool, before: list[Token]) -> list[Token]:
+def _tokens(kind: str, text: str, spaced: bool) -> list[Token]:
     if kind == "foreign":
         return [Token("words", text, spaced)]
     if kind == "words":
         return _upright(text, spaced)
     if kind == "command":
         return [Token("command", _SYNONYMS.get(text, text), spaced)]
-    if kind != "letters":
-        return [Token(kind, text, spaced)]
-    return _letters(text, spaced, before)
+    return [Token(kind, text, spaced)]
 
 
 def _upright(text: str, spaced: bool) -> list[Token]:
@@ -115,7 +113,8 @@ def _upright(text: str, spaced: bool) -> list[Token]:
     return tokens
 
 
-def _letters(text: str, spaced: bool, before: list[Token]) -> list[Token]:
+def _letters(text: str, spaced: bool, before: list[Token], rest: str) -> list[Token]:
+    """A run of letters, where `rest` is the text from there on: words, a name, or one token for each letter."""
     lowered = text.lower()
     if lowered in _SEPARATORS and len(text) > 1:
         return [Token("separator", lowered, spaced)]
@@ -123,19 +122,25 @@ def _letters(text: str, spaced: bool, before: list[Token]) -> list[Token]:
         return [Token("command", _SYNONYMS.get(lowered, text), spaced)]
     if text == "U" and spaced and before and before[-1].text in (")", "]", "}"):
         return [Token("command", "cup", spaced)]
-    if _are_words(text, spaced, before):
+    if _PHRASE.match(rest) or _are_words(text, spaced, before, rest[len(text) :]):
         return [Token("words", text, spaced, bare=True)]
     return [Token("letter", letter, spaced and place == 0) for place, letter in enumerate(text)]
 
 
-def _are_words(text: str, spaced: bool, before: list[Token]) -> bool:
+def _are_words(text: str, spaced: bool, before: list[Token], after: str) -> bool:
     """Whether bare letters are a word: a unit after a number, a word in a phrase, or one that looks English."""
-    follows = bool(before) and (before[-1].kind in ("number", "words") or before[-1].text in (")", "}", "]", "pi", "$"))
-    if text in SAFE_BARE_UNITS and (follows or (bool(before) and before[-1].text == "/")):
+    follows = bool(before) and (
+        before[-1].kind in ("number", "words") or before[-1].text in (")", "}", "]", "pi", "$", "/")
+    )
+    if text in SAFE_BARE_UNITS and follows and not _GOES_ON.match(after):
         return True
     if before and before[-1].kind == "words" and before[-1].bare and spaced:
         return True
     return looks_english(text) and (spaced or not before)
+
+
+_GOES_ON = re.compile(r"\s*(?:[-+*!(0-9]|\\(?:sqrt|frac|pi|pm|sin|cos|left)(?![A-Za-z]))")
+"""What follows a product of variables and no unit: the mm of 4mm + 3x."""
 
 
 def looks_english(text: str) -> bool:

@@ -232,7 +232,9 @@ _QUANTITY = re.compile(r"\\(?:det|lim|sum|prod|i*int|cup|cap|dim|max|min|sup|inf
 def _computed(candidate: str) -> str | None:
     """The value in "\\det A = 18", whose left side is a quantity that our parser cannot read."""
     name, equals, value = candidate.rpartition("=")
-    return value.strip() if equals and _QUANTITY.search(name) and not _QUANTITY.search(value) else None
+    if not equals or not _is_balanced(name) or not _QUANTITY.search(name) or _QUANTITY.search(value):
+        return None
+    return value.strip()
 
 
 def _is_spaced_list(text: str) -> bool:
@@ -277,7 +279,7 @@ def _might_be_same(candidate: str, gold: str) -> bool:
     return _inventory(candidate) == _inventory(gold)
 
 
-_TOO_HARD = re.compile(r"[0-9]{4,}\s*\)*!|![)}]*!|\^\s*\{?\s*-?[0-9]{4,}|\^[^^]{0,9}\^[^^]{0,9}\^")
+_TOO_HARD = re.compile(r"[0-9]{4,}\s*\)*!|![)}]*!|\^\s*\{?\s*-?[0-9]{4,}|\^\s*\{[^{}]*\^\s*\{[^{}]*\^|\^\s*\w\s*\^")
 _BEYOND_US = re.compile(
     r"\\(?:sum|prod|i*int|oint|lim|begin|[pb]?mod|equiv|det|vec|mathbf|overset|underset|to)(?![A-Za-z])"
 )

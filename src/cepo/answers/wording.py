@@ -18,7 +18,8 @@ _STANDARD = [
     for pattern, symbol in (
         (
             r"(?:there (?:is|are) )?no (?:real |such |possible |integer |valid )*"
-            r"(?:solutions?|roots?|(?:real )?values?|answers?)(?: exists?)?|(?:the )?empty set|null set|none|\\\{\s*\\\}",
+            r"(?:solutions?|roots?|(?:real )?values?|answers?)(?: exists?)?"
+            r"|(?:the )?empty set|null set|none|\\\{\s*\\\}",
             r"\\emptyset",
         ),
         (
@@ -26,7 +27,8 @@ _STANDARD = [
             r"\\mathbb{R}",
         ),
         (
-            r"(?:the set of )?(?:all )?(?:real numbers|reals)(?: x)? (?:except|other than|but)(?: for)?(?: x ?=)? ?([^a-z]+)",
+            r"(?:the set of )?(?:all )?(?:real numbers|reals)(?: x)? "
+            r"(?:except|other than|but)(?: for)?(?: x ?=)? ?([^a-z]+)",
             r"\\mathbb{R} \\setminus \\{\1\\}",
         ),
         (r"(?:positive |\+)?infinity|\+\s*\\infty", r"\\infty"),
