@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cepo.answers import GraderUnavailable, grade, grade_many, grader_timeouts, judge, pool, same_answer, verdict
+from cepo.answers import GraderUnavailable, grade, grade_many, grader_timeouts, judge, pool, rules, same_answer, verdict
 
 # Only math-verify reads sums and integrals; sympy takes minutes over the second pair.
 OPEN = (r"\sum_{k=1}^{10} k^2", r"\sum_{k=1}^{10} k\cdot k")
@@ -24,7 +24,7 @@ HARD = (
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
-    verdict._by_rules.cache_clear()
+    rules.found_by_rules.cache_clear()
     verdict._remembered.clear()
 
 

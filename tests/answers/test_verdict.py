@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cepo.answers import (
     MAX_ANSWER_CHARS,
     grade,
+    rules,
     same_answer,
     why_not_gradable,
 )
@@ -195,7 +196,7 @@ ALGEBRA_DIFFERENT = [
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
-    answers._by_rules.cache_clear()
+    rules.found_by_rules.cache_clear()
     answers._remembered.clear()
 
 

@@ -10,12 +10,13 @@ import re
 from dataclasses import replace
 
 from cepo.answers import commands
+from cepo.answers.cursor import Cursor
 from cepo.answers.figures import decimal_figure
 from cepo.answers.repeating import period_seen, repeating_value
 from cepo.answers.tokens import Token
 from cepo.answers.tree import Group, Node, Part, TooDeep, Unreadable
 
-__all__ = ["NEGATES", "Cursor", "Expressions"]
+__all__ = ["NEGATES", "Expressions"]
 
 MAX_DEPTH = 24
 NEGATES = re.compile(
@@ -25,39 +26,6 @@ NEGATES = re.compile(
 """Words that turn what they stand by into something else."""
 _OPAQUE = frozenset("fghFGHP")
 """Letters that are functions where a bracket follows: f(2x) is not 2f(x)."""
-
-
-class Cursor:
-    """Tokens, and how far they are read."""
-
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.at = 0
-        self.depth = 0
-
-    def peek(self, ahead: int = 0) -> Token | None:
-        return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else None
-
-    def sees(self, *texts: str) -> bool:
-        token = self.peek()
-        return token is not None and token.kind in ("mark", "command") and token.text in texts
-
-    def take(self, *texts: str) -> bool:
-        if not self.sees(*texts):
-            return False
-        self.at += 1
-        return True
-
-    def next(self) -> Token:
-        token = self.peek()
-        if token is None:
-            raise Unreadable("the text ends in the middle")
-        self.at += 1
-        return token
-
-    def expect(self, text: str) -> None:
-        if not self.take(text):
-            raise Unreadable(f"{text!r} is missing")
 
 
 def scalar(part: Part) -> Node:

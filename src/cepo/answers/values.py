@@ -11,15 +11,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from cepo.answers.evaluate import (
-    GUARD_DIGITS,
-    TooLarge,
-    Undefined,
-    exact_value,
-    pair_values,
-    random_value,
-)
+from cepo.answers.exact import TooLarge, Undefined, exact_value
 from cepo.answers.figures import Figure
+from cepo.answers.numeric import GUARD_DIGITS, pair_values, random_value
 from cepo.answers.tree import Node
 
 __all__ = ["constant_ratio", "figure_of", "is_number", "less", "same_value"]
