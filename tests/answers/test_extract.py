@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cepo.answers import boxed_spans, extract_answer
+from cepo.answers import AnswerFormat, boxed_spans, extract_answer, follows_format
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,107 @@ def test_megabytes_are_read_in_linear_time(text: str) -> None:
 
 def test_a_box_is_found_at_the_end_of_megabytes() -> None:
     assert extract_answer("{" * 3_000_000 + r" \boxed{5}") == "5"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"The roots are $\boxed{2}$ and $\boxed{3}$.", "2, 3"),
+        (r"\boxed{2}, \boxed{3}", "2, 3"),
+        (r"\boxed{1}, \boxed{2}, and \boxed{3}", "1, 2, 3"),
+        (r"\(\boxed{2}\) or \(\boxed{3}\)", "2, 3"),
+        (r"\boxed{\boxed{3}, \boxed{4}}", "3, 4"),
+        (r"\boxed{5}, \boxed{5}", "5"),
+        (r"\boxed{2} so \boxed{3}", "3"),
+        (r"\boxed{2}. And \boxed{3}", "3"),
+        ("\\boxed{2},\n\\boxed{3}", "3"),  # another line is another step
+        (r"\boxed{2} \boxed{3}", "3"),
+        (r"x = \boxed{2}, y = \boxed{3}", "3"),
+        (r"\boxed{4}, no: \boxed{5}", "5"),
+        (r"\boxed{\frac{1}{3}} \approx \boxed{0.333}", r"\frac{1}{3}"),
+        (r"$\boxed{\sqrt{2}}$, approximately $\boxed{1.41}$", r"\sqrt{2}"),
+        (r"\boxed{\pi} \approx \boxed{x}", "x"),  # not an approximation
+        (r"\boxed{2} \approx \boxed{3}", "3"),  # a whole number approximates nothing
+        (r"\boxed{3} \text{ and } \boxed{4}", "3, 4"),
+    ],
+)
+def test_boxes_that_stand_together(text: str, answer: str) -> None:
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"<think> \boxed{4} </think> \boxed{5}", "5"),
+        (r"<think> \boxed{4} </think> Some other text.", None),
+        (r"<think> \boxed{4}", None),
+        (r"\boxed{4} </think> so \boxed{5}", "5"),  # the prompt opened it
+        (r"<thinking>\boxed{4}</thinking>\boxed{5}", "5"),
+        (r"I think \boxed{4}", "4"),
+    ],
+)
+def test_what_is_thought_is_no_answer(text: str, answer: str | None) -> None:
+    assert extract_answer(text) == answer
+    assert extract_answer(text, thinking_counts=True) in ("4", "5")
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "text", "answer"),
+    [
+        ("tags", "so <answer> 5 </answer>", "5"),
+        ("tags", "<answer>4</answer> no <answer>5</answer>", "5"),
+        ("tags", r"<answer>It is \boxed{5}.</answer>", "5"),
+        ("tags", r"\boxed{5}", None),
+        ("tags", "<answer></answer>", None),
+        ("phrase", "The answer is 5.", "5"),
+        ("phrase", "The answer is $5$ because 2+3=5.", "5"),
+        ("phrase", "Therefore, the final answer is: **12.5**.", "12.5"),
+        ("phrase", "The answer is (B).", "(B)"),
+        ("phrase", "Answer: 5 apples", "5 apples"),
+        ("phrase", "#### 18", "18"),
+        ("phrase", "答案是5", "5"),
+        ("phrase", "The answer is 4. No, the answer is 5.", "5"),
+        ("phrase", r"The answer is \boxed{5}.", "5"),
+        ("phrase", "The answer is $2$ and $3$.", "$2$ and $3$"),
+        ("phrase", r"The answer to the question is \frac{1}{2}", r"\frac{1}{2}"),
+        ("phrase", "The answer is 5, since 2+3=5", "5"),
+        ("phrase", "We get 5.", None),
+        ("auto", r"The answer is 4, so \boxed{5}", "5"),
+        ("auto", "<answer>5</answer>", "5"),
+        ("auto", "The answer is 5", "5"),
+        ("auto", "We get 5.", None),
+        ("boxed", "<answer>5</answer>", None),
+    ],
+)
+def test_other_formats(answer_format: AnswerFormat, text: str, answer: str | None) -> None:
+    assert extract_answer(text, answer_format) == answer
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="boxed, tags, phrase, auto"):
+        extract_answer("5", "box")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "good", "bad"),
+    [
+        (
+            "boxed",
+            [r"so \boxed{5}.", r"$\boxed{2}$ and $\boxed{3}$"],
+            [r"\boxed{5} it is", r"\boxed{4} no \boxed{5}", "5"],
+        ),
+        ("tags", ["so <answer>5</answer>."], ["<answer>5</answer> it is", "<answer>4</answer><answer>5</answer>", "5"]),
+        ("phrase", ["so the answer is 5."], ["the answer is 5.\nOr not.", "5"]),
+        ("auto", [r"\boxed{5}", "<answer>5</answer>", "The answer is 5."], ["5", r"\boxed{5} it is"]),
+    ],
+)
+def test_follows_format(answer_format: AnswerFormat, good: list[str], bad: list[str]) -> None:
+    assert [text for text in good if not follows_format(text, answer_format)] == []
+    assert [text for text in bad if follows_format(text, answer_format)] == []
+
+
+@given(st.text() | BALANCED, st.sampled_from(["boxed", "tags", "phrase", "auto"]))
+def test_no_text_makes_an_extraction_raise(text: str, answer_format: AnswerFormat) -> None:
+    found = extract_answer(f"the answer is {text}", answer_format)
+    assert found is None or found.strip() == found
+    assert isinstance(follows_format(text, answer_format), bool)
