@@ -35,6 +35,7 @@ _FIRST = [
         (r"(?<!\\)\\!\s*|\\(?:hspace|vspace|phantom|kern)\*?\s*\{[^{}]*\}", ""),
         (rf"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|thinspace|space|enspace|nobreakspace){_END}", " "),
         (r"(?<!\\)\\[()\[\]]|(?<!\\)\$", ""),
+        (r"^\s*\{([^{}]*)\}\s*$", r"\1"),
         (r"^\s*__(.*)__\s*$", r"\1"),
         (r"^\s*[*`\"]+|[*`\"]+\s*$", ""),
         (r"\{\s*\\rm\s+([^{}]*)\}", r"\\text{\1}"),
@@ -81,21 +82,21 @@ _THEN = [
         (rf"^\s*\\approx{_END}", ""),
     )
 ]
+_CHINESE_OPTION = re.compile(r"^\s*([A-Z])、(?![A-Z])")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2,})")
 """A backslash that was doubled on its way through JSON; in a matrix it ends a row."""
 _LAST = re.compile(r"(?<!\\ldots )[\s.,;:?\\]+$")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|split|gathered?\*?|equation\*?|displaymath)\}")
-_SYSTEM = re.compile(
-    r"(?:\\\{\s*)?\\begin\s*\{(?:cases|array)\}(?:\s*\{[lcr|]*\})?(?=[^\\&]*=)|\\end\s*\{(?:cases|array)\}"
-)
+_SYSTEM = re.compile(r"(?:\\\{\s*)?\\begin\s*\{(?:cases|array)\}(?:\s*\{[lcr|]*\})?(?=[^\\&]*=)")
 """A system of equations: its lines are equations, not the rows of a matrix."""
+_SYSTEM_END = re.compile(r"\\end\s*\{(?:cases|array)\}")
 _ORDINAL = re.compile(r"(?<=[0-9])\s*(?:\^\s*)?(?:\{\s*)?(?:\\text\s*\{\s*)?(?:st|nd|rd|th)(?![A-Za-z])(?:\s*\})*")
 _SPACED_GROUPS = re.compile(r"(?<![0-9.,/] )(?<![0-9.,/])[0-9]{1,3}(?: [0-9]{3})+(?![0-9]| ?/)")
 
 
 def undress(text: str) -> str:
     """The answer without what only typesets it; perhaps empty."""
-    text = plain_characters(text)
+    text = plain_characters(_CHINESE_OPTION.sub(r"\1. ", text))
     if "\\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
     for pattern, plain in _FIRST:
@@ -113,7 +114,7 @@ def undress(text: str) -> str:
 def _lines(text: str) -> str:
     r"""`\begin{aligned} x &= 2+3 \\ &= 5 \end{aligned}` as "x = 2+3 = 5"; lines that start anew part with commas."""
     if _SYSTEM.search(text) and "&" not in text:
-        text = _SYSTEM.sub("", text)
+        text = _SYSTEM_END.sub("", _SYSTEM.sub("", text))
     elif _ENVIRONMENT.search(text) is None:
         return text
     lines = [line.replace("&", " ").strip() for line in _ENVIRONMENT.sub("", text).split("\\\\")]

@@ -246,9 +246,19 @@ class Expressions(Cursor):
         return repeating_value(digits, period)
 
     def _letter(self, letter: str) -> Part:
+        if letter == "C" and (chosen := self._combinations()) is not None:
+            return chosen
         if letter in ("e", "i") and not self.sees("_"):
             return Node("constant", name=letter)
         return self._named(letter)
+
+    def _combinations(self) -> Node | None:
+        """C_{10}^3, the combinations of 3 out of 10; None, and nothing read, for any other C."""
+        start = self.at
+        if self.take("_") and (of := self.index()).isdecimal() and self.take("^") and (out := self.index()).isdecimal():
+            return Node("binom", (figure(of), figure(out)))
+        self.at = start
+        return None
 
     def _named(self, name: str) -> Part:
         if self.take("_"):

@@ -19,11 +19,13 @@ _LEAD = (
     r"|(?:故?[选選]项?|答案(?:是|为|選|选)?|故答案为|选择)\s*[::]?\s*)"
 )
 _CHOSEN = re.compile(
-    rf"(?P<lead>{_LEAD})?(?P<open>[(\[])?\s*(?P<option>[A-Za-z])\s*(?P<close>[)\]])?(?P<mark>[.:,、]?)(?P<text>.*)",
+    rf"(?P<lead>{_LEAD})?(?P<open>[(\[])?\s*(?P<option>[A-Za-z])(?P<close>\s*[)\]])?(?P<mark>[.:,、]?)(?P<text>.*)",
     re.DOTALL,
 )
 _SECOND = re.compile(r"\s*(?:[,/&+]|or\b|and\b|\(?[A-Z]\)?(?:[).:,](?:\s|$)|$)|\([A-Z]\))")
 """A second option at once after the first: "(A) or (B)" names neither."""
+_ONLY_LETTERS = re.compile(r"(?:[^\w\\]*\b[A-Z]\b)+\W*")
+"""Nothing but options: the text of no option."""
 _SEVERAL = re.compile(r"\(?[A-Z]\)?(?:\s*(?:,|;|/|&|\band\b|、)\s*(?:and\s+)?\(?[A-Z]\)?)+")
 _GLUED = re.compile(r"[A-Z]{2,8}")
 
@@ -58,9 +60,13 @@ def _names_one(chosen: re.Match[str]) -> bool:
     rest = chosen["text"]
     if not rest.strip():
         return chosen["mark"] != ","
-    if _SECOND.match(rest) or chosen["mark"] == ",":
+    if _SECOND.match(rest) or _ONLY_LETTERS.fullmatch(rest) or chosen["mark"] == ",":
         return False
-    return bool(chosen["close"]) or (chosen["mark"] in (".", ":") and rest[:1].isspace())
+    return (
+        bool(chosen["close"])
+        or chosen["mark"] in (".", ":")
+        or re.fullmatch(r" +\((?!or\b|and\b|not\b)[^()]{2,}\)", rest) is not None
+    )
 
 
 def _text_after(chosen: re.Match[str]) -> str:
@@ -80,6 +86,8 @@ def _same_several(candidate: str, gold: str) -> bool | None:
 
 
 def same_glued_options(candidate: str, gold: str) -> bool:
-    """Whether gold is AC and the candidate "A, C": the letters one by one, in their order."""
+    """Whether gold is AC and the candidate "A, C": the letters one by one; of three and more in their order."""
     listed = _SEVERAL.fullmatch(candidate) and "".join(re.findall("[A-Z]", candidate.replace("and", "")))
-    return bool(_GLUED.fullmatch(gold) and listed == gold)
+    if not listed or not _GLUED.fullmatch(gold):
+        return False
+    return listed == gold or (len(gold) == 2 and listed[::-1] == gold)

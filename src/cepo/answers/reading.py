@@ -7,13 +7,15 @@ Fraction(3, 1)
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from cepo.answers.expressions import NEGATES, Expressions
+from cepo.answers.letters import with_spaced_units, with_speeds
 from cepo.answers.tokens import Token, join_thousands, tokenize
 from cepo.answers.tree import Group, Matrix, Node, Part, Quantity, Reading, Relation, TooDeep, Unreadable
-from cepo.answers.units import SPACED_LETTERS, Unit, is_noun_phrase, read_unit
+from cepo.answers.units import Unit, is_noun_phrase, read_unit
 
-__all__ = ["has_letters", "has_words", "read_answer"]
+__all__ = ["read_answer"]
 
 _OPS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~", "in": "in"}
 _SET_OPS = {"cup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus"}
@@ -44,8 +46,8 @@ def read_answer(text: str, *, letters_are_units: bool = False, thousands: bool =
     tokens = tokenize(join_thousands(text) if thousands else text)
     if not tokens:
         raise Unreadable("nothing to read")
-    tokens = _speeds(tokens)
-    parser = _Answers(_spaced_units(tokens) if letters_are_units else tokens)
+    tokens = with_speeds(tokens)
+    parser = _Answers(with_spaced_units(tokens) if letters_are_units else tokens)
     try:
         reading = parser.listing()
     except RecursionError:
@@ -53,50 +55,6 @@ def read_answer(text: str, *, letters_are_units: bool = False, thousands: bool =
     if parser.peek() is not None:
         raise Unreadable(f"{parser.peek()} after the answer")
     return reading
-
-
-def has_letters(text: str) -> bool:
-    """Whether a bare letter stands in the answer: a variable, or a unit that is written like one."""
-    try:
-        return any(token.kind == "letter" for token in tokenize(text))
-    except Unreadable:
-        return True
-
-
-def has_words(text: str) -> bool:
-    """Whether words stand in the answer, as units do."""
-    try:
-        return any(token.kind == "words" for token in tokenize(text))
-    except Unreadable:
-        return False
-
-
-def _speeds(tokens: list[Token]) -> list[Token]:
-    """The m/s of "5 m/s", and the h of "km/h", as units."""
-    found = list(tokens)
-    for place in range(len(found) - 2):
-        first, slash, last = found[place : place + 3]
-        if slash.text != "/" or last.kind != "letter" or last.text not in SPACED_LETTERS:
-            continue
-        metres = first.kind == "letter" and first.text == "m" and first.spaced and last.text == "s" and place > 0
-        if first.kind == "words" or metres:
-            found[place], found[place + 2] = _as_words(first), _as_words(last)
-    return found
-
-
-def _as_words(token: Token) -> Token:
-    return token._replace(kind="words", bare=True)
-
-
-def _spaced_units(tokens: list[Token]) -> list[Token]:
-    """The last letter of "5 m" or "5 m^2" as a unit."""
-    place = len(tokens) - 1
-    if place >= 2 and tokens[place].kind == "number" and tokens[place - 1].text == "^":
-        place -= 2
-    letter = tokens[place]
-    if place and letter.kind == "letter" and letter.spaced and letter.text in SPACED_LETTERS:
-        return [*tokens[:place], _as_words(letter), *tokens[place + 1 :]]
-    return tokens
 
 
 class _Answers(Expressions):
@@ -162,8 +120,10 @@ class _Answers(Expressions):
         part = self.sum()
         if self.sees(":") and isinstance(part, Node) and not self._after_words():
             part = self._ratio(part)
-        if isinstance(part, Group | Matrix):
+        if isinstance(part, Matrix):
             return part
+        if isinstance(part, Group):
+            return self._with_unit_for_all(part)
         return self._with_unit(part, currency)
 
     def _after_words(self) -> bool:
@@ -212,6 +172,18 @@ class _Answers(Expressions):
             unit = None  # "18 in all" says nothing of what
         return Quantity(node, unit)
 
+    def _with_unit_for_all(self, group: Group) -> Group:
+        """(3, 4) cm is (3 cm, 4 cm)."""
+        found = self._with_unit(Node.number(0), None)
+        if found.node != Node.number(0):
+            raise Unreadable("a word that changes a number, after several")
+        if (unit := found.unit) is None:
+            return group
+        items = [
+            replace(item, unit=unit) if isinstance(item, Quantity) and not item.unit else item for item in group.items
+        ]
+        return replace(group, items=tuple(items))
+
     def _unit_text(self, node: Node) -> tuple[str, Node]:
         """The unit after `node` as text, and `node` times a million where that is what the first word says."""
         pieces: list[str] = []
@@ -241,7 +213,7 @@ class _Answers(Expressions):
         if not started:
             return False
         before = self.tokens[self.at - 1]
-        return token.text in ("^", "{", "}") or (token.kind == "number" and before.text in ("^", "{", "-"))
+        return token.text in ("^", "{", "}", "-") or (token.kind == "number" and before.text in ("^", "{", "-"))
 
     def bracketed(self, opening: str) -> Part:
         if opening == "\\{" and (built := self._set_builder()) is not None:
@@ -262,7 +234,7 @@ class _Answers(Expressions):
         if not many and opening in "([":
             if isinstance(inside, Quantity) and (inside.unit is None or inside.unit.powers == {"°": 1}):
                 return inside.node if inside.unit is None else Node("degrees", (inside.node,))
-            if isinstance(inside, Group) and closing == ")":
+            if isinstance(inside, Matrix) or (isinstance(inside, Group) and closing == ")"):
                 return inside
             raise Unreadable("a relation or a unit in brackets")
         left = {"<": "(", "langle": "(", "\\{": "{"}.get(opening, opening)

@@ -8,8 +8,9 @@ from functools import lru_cache
 from cepo.answers.compare import same_reading
 from cepo.answers.dressing import key, undress, without_marks
 from cepo.answers.figures import read_number
+from cepo.answers.letters import has_letters, has_words
 from cepo.answers.options import same_glued_options, same_option
-from cepo.answers.reading import has_letters, has_words, read_answer
+from cepo.answers.reading import read_answer
 from cepo.answers.tree import TooDeep, Unreadable
 from cepo.answers.wording import are_words, same_words, standard_words
 

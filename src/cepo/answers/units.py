@@ -141,7 +141,8 @@ def read_unit(text: str) -> Unit | None:
     """The unit that `text` names as a whole; None where it is none, or changes the number before it."""
     powers: dict[str, int] = {}
     nouns: set[str] = set()
-    position, text = 0, re.sub(r"[()]", " ", text).replace("-", " ").strip()
+    text = re.sub(r"\^\s*\{?\s*-\s*([1-9])\s*\}?", r"^~\1", text)  # the minus of s^{-1} is no hyphen
+    position, text = 0, re.sub(r"[()-]", " ", text).replace("~", "-").strip()
     sign = 1
     while position < len(text):
         match = _FACTOR.match(text, position)
@@ -153,6 +154,8 @@ def read_unit(text: str) -> Unit | None:
         if match["join"] in ("/", "per"):
             sign = -1
         _add(match, sign, powers, nouns)
+    if powers.get("%", 1) != 1:
+        return None
     return Unit({name: power for name, power in powers.items() if power}, frozenset(nouns))
 
 
