@@ -3,6 +3,7 @@ r"""Where a completion's answer stands: the last well-formed `\boxed{...}`, foun
 from __future__ import annotations
 
 import time
+from typing import get_args
 
 import pytest
 from hypothesis import assume, given
@@ -82,6 +83,28 @@ def test_megabytes_are_read_in_linear_time(text: str) -> None:
     start = time.process_time()
     extract_answer(text)
     assert time.process_time() - start < 2.0
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<answer>",
+        "</answer><answer>",
+        "<think>",
+        "the answer is ",
+        "answer to ",
+        "\\boxed{1},",
+        "\\boxed 1",
+        "\\boxed{1} \\approx ",
+    ],
+)
+def test_no_format_takes_long_over_a_long_text(piece: str) -> None:
+    text = piece * (300_000 // len(piece))
+    start = time.process_time()
+    for answer_format in get_args(AnswerFormat):
+        extract_answer(text, answer_format)
+        follows_format(text, answer_format)
+    assert time.process_time() - start < 4.0
 
 
 def test_a_box_is_found_at_the_end_of_megabytes() -> None:

@@ -111,7 +111,7 @@ def _argument(parser: Expressions) -> Node:
     bracket = parser.sees("(", "{", "[")
     argument = parser.scalar_power()
     while not bracket and parser.starts_factor() and not _next_is_function(parser):
-        argument = Node("mul", (argument, parser.scalar_power()))
+        argument = argument.joined("mul", parser.scalar_power())
     return argument
 
 

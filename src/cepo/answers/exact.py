@@ -5,6 +5,7 @@ Whole powers, factorials and binomials are bounded by the size of the result; `T
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -63,6 +64,10 @@ def _bounded(value: Fraction | None) -> Fraction | None:
 
 def _bits(value: Fraction) -> int:
     return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def _times(a: Fraction, b: Fraction) -> Fraction | None:
+    return _bounded(a * b)
 
 
 def _divide(over: Fraction, under: Fraction) -> Fraction:
@@ -127,9 +132,9 @@ def _whole_root(value: int, degree: int) -> int | None:
 
 
 _EXACT: dict[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b,
+    "add": lambda *args: sum(args, Fraction(0)),
     "neg": lambda a: -a,
-    "mul": lambda a, b: a * b,
+    "mul": lambda *args: functools.reduce(_times, args),
     "div": _divide,
     "pow": _power,
     "root": _root,

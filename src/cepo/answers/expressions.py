@@ -50,7 +50,7 @@ class Expressions(Cursor):
             sign = self.next().text
             term = scalar(self.product())
             signed = term if sign == "+" else Node("neg" if sign == "-" else "pm", (term,), "" if sign == "-" else sign)
-            total = Node("add", (scalar(total), signed))
+            total = scalar(total).joined("add", signed)
         self.depth -= 1
         return total
 
@@ -65,7 +65,7 @@ class Expressions(Cursor):
         value = self.power()
         while True:
             if self.take("*") or self.take("cdot") or self.take("times"):
-                value = Node("mul", (scalar(value), scalar(self.signed_power())))
+                value = scalar(value).joined("mul", scalar(self.signed_power()))
             elif self.sees("/", "div") and not self._starts_a_unit(1):
                 self.at += 1
                 value = Node("div", (scalar(value), scalar(self.signed_power())))
@@ -92,7 +92,7 @@ class Expressions(Cursor):
             return self._second_number(value, number)
         factor = scalar(self.power())
         mixed = number and token.text == "frac" and all(arg.op == "figure" for arg in factor.args)
-        return Node("add" if mixed and factor.op == "div" else "mul", (value, factor))
+        return value.joined("add" if mixed and factor.op == "div" else "mul", factor)
 
     def _second_number(self, value: Node, whole: bool) -> Node:
         """1 1/2 is a mixed number; any other two numbers side by side are no expression."""

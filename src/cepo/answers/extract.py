@@ -35,6 +35,8 @@ ANSWER_INSTRUCTIONS: dict[AnswerFormat, str] = {
 }
 """The sentence that asks for each format, for prompts."""
 
+MAX_BOXES = 64
+"""Boxes that one list of answers may have."""
 MAX_TEXT_CHARS = 1_000_000
 """Only so many characters at the end of a completion are read."""
 
@@ -44,7 +46,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _THINK = re.compile(r"<(/?)think(?:ing)?>")
-_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _PHRASE = re.compile(
     r"(?:\banswer(?:\s+to\b[^.\n]{0,80}?)?(?:\s+is\b|\s*[:=])|\banswer\b\W{0,4}:|答案(?:是|为|：|:)|####)[:\s*]*",
     re.IGNORECASE,
@@ -102,11 +104,11 @@ def answer_spans(text: str) -> list[tuple[int, int]]:
     if len(spans) > 1 and _only_approximates(text, spans[-2], spans[-1]):
         return [spans[-2]]
     taken = spans[-1:]
-    for earlier in reversed(spans[:-1]):
-        if not _stand_together(text, earlier, taken[0]):
+    for earlier in spans[-2 : -MAX_BOXES - 1 : -1]:
+        if not _stand_together(text, earlier, taken[-1]):
             break
-        taken.insert(0, earlier)
-    return taken
+        taken.append(earlier)
+    return taken[::-1]
 
 
 def _between(text: str, first: tuple[int, int], second: tuple[int, int]) -> str | None:
@@ -165,9 +167,24 @@ def _boxed(text: str) -> str | None:
     return ", ".join(contents) or None
 
 
+def _tag_spans(text: str) -> list[tuple[int, int]]:
+    """Where the contents of `<answer>...</answer>` stand; of two openings the later counts."""
+    spans, start = [], None
+    for tag in _TAG.finditer(text):
+        if not tag[1]:
+            start = tag.end()
+        elif start is not None:
+            spans.append((start, tag.start()))
+            start = None
+    return spans
+
+
 def _tagged(text: str) -> str | None:
-    found = _TAGS.findall(text)
-    return (_boxed(found[-1]) or _unmarked(found[-1])) if found else None
+    spans = _tag_spans(text)
+    if not spans:
+        return None
+    inside = text[slice(*spans[-1])]
+    return _boxed(inside) or _unmarked(inside)
 
 
 def _phrased(text: str) -> str | None:
@@ -206,6 +223,7 @@ def follows_format(text: str, answer_format: AnswerFormat = "boxed") -> bool:
         spans = boxed_spans(text)
         return spans == answer_spans(text) and not re.search(r"[^\W_]", text[spans[-1][1] :])
     if answer_format == "tags":
-        return len(_TAGS.findall(text)) == 1 and not re.search(r"[^\W_]", text[text.lower().rindex("</answer>") + 9 :])
+        spans = _tag_spans(text)
+        return len(spans) == 1 and not re.search(r"[^\W_]", text[spans[0][1] + len("</answer>") :])
     last = list(_PHRASE.finditer(text))[-1]
     return "\n" not in text[last.end() :].strip()

@@ -5,7 +5,9 @@ Everything is bounded, by its magnitude and by the digits that it needs; `TooLar
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import operator
 import threading
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -20,27 +22,12 @@ __all__ = ["GUARD_DIGITS", "pair_values", "random_value"]
 
 MAX_MAGNITUDE = 10**9
 """Bits before or behind the point of an inexact number; 10^{10^8} is within, 10^{10^{10}} is not."""
-MAX_DIGITS = 2_500
-"""Digits to which inexact numbers may be compared."""
+MAX_DIGITS = 600
+"""Digits by which the numbers met on the way to a value may differ in size."""
 MAX_GAMMA_DIGITS = 250
 """Digits to which factorials of other than whole numbers are found: at a thousand one takes seconds."""
 GUARD_DIGITS = 30
-
-
-MAX_DIGITS = 2_500
-"""Digits to which inexact numbers may be compared."""
-MAX_GAMMA_DIGITS = 250
-"""Digits to which factorials of other than whole numbers are found: at a thousand one takes seconds."""
-GUARD_DIGITS = 30
-
-
-MAX_GAMMA_DIGITS = 250
-"""Digits to which factorials of other than whole numbers are found: at a thousand one takes seconds."""
-GUARD_DIGITS = 30
-
-
-GUARD_DIGITS = 30
-
+"""Digits beyond those that the sizes of the numbers ask for."""
 
 _LOCAL = threading.local()
 
@@ -165,9 +152,9 @@ class Numeric:
 
 
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b,
-    "neg": lambda a: -a,
-    "mul": lambda a, b: a * b,
+    "add": lambda *args: functools.reduce(operator.add, args),
+    "neg": operator.neg,
+    "mul": lambda *args: functools.reduce(operator.mul, args),
     "div": lambda a, b: a / b,
     "ratio": lambda a, b: a / b,
     "abs": abs,

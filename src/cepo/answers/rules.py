@@ -59,7 +59,10 @@ def _by_reading(candidate: str, gold: str) -> Found | None:
         if (value := _computed(candidate)) is not None:
             return _by_reading(value, gold)
         return None if _might_be_same(candidate, gold) else (False, "form")
-    return same_reading(ours, theirs), "value"
+    try:
+        return same_reading(ours, theirs), "value"
+    except RecursionError:
+        return False, "size"
 
 
 _QUANTITY = re.compile(r"\\(?:det|lim|sum|prod|i*int|cup|cap|dim|max|min|sup|inf|Pr|#)(?![A-Za-z])")

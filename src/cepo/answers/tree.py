@@ -54,6 +54,10 @@ class Node:
         """The names whose values are not known."""
         return {node.name for node in self.walk() if node.op in ("symbol", "opaque")}
 
+    def joined(self, op: str, other: Node) -> Node:
+        """The sum or product with one more operand, in one flat node: nesting would exhaust Python's stack."""
+        return Node(op, (*self.args, other)) if self.op == op else Node(op, (self, other))
+
     @classmethod
     def number(cls, value: int | Fraction) -> Node:
         return cls("figure", figure=Figure(Fraction(value)))
