@@ -3,7 +3,7 @@ r"""Takes off what only typesets an answer, and writes what remains in one way, 
 Upright words stay marked, as `\text{...}`: `5 \mathrm{~m}` is five metres, while `5 m` may be five times m.
 
 >>> undress(r"$\left(1, \tfrac12\right)$."), undress(r"\textcolor{red}{12}~\mathrm{cm}")
-('(1, \\frac{1}{2})', '12 \\text{cm}')
+('(1, \\frac12)', '12 \\text{cm}')
 """
 
 from __future__ import annotations
