@@ -30,7 +30,8 @@ def assign_scaled(inputs: Inputs) -> Credit:
     scored. Degenerate: both 1 is GRPO, bit for bit; A = 0 stays 0.
     """
     options, advantage_B1 = inputs.options(ScaledOptions), inputs.advantage_B[:, None]
-    weight_B1 = torch.where(advantage_B1 > 0, options.praise, options.blame).to(advantage_B1.dtype)
+    praise, blame = advantage_B1.new_tensor((options.praise, options.blame))
+    weight_B1 = torch.where(advantage_B1 > 0, praise, blame)
     nothing_BT = torch.zeros_like(advantage_B1.expand(inputs.mask_BT.shape))
     return weighed(inputs, nothing_BT, weight_B1.expand(inputs.mask_BT.shape))
 
