@@ -142,14 +142,15 @@ def weighed(advantage: Row, weight: Rows, mask: Rows, strength: float) -> Rows:
     return out
 
 
-def shifted(advantage: Row, shift: Rows, mask: Rows, strength: float, where_equal: bool = False) -> Rows:
-    """A + lambda shift; A outside the mask, and (unless where_equal) where it is 0."""
+def added(advantage: Row, shift: Rows, mask: Rows, keep_sign: bool = False, where_equal: bool = False) -> Rows:
+    """A + shift; A outside the mask, and (unless where_equal) where it is 0."""
     out = []
     for b in range(len(advantage)):
         row = []
         for t in range(len(mask[b])):
             moves = mask[b][t] and (advantage[b] != 0 or where_equal)
-            row.append(advantage[b] + (strength * shift[b][t] if moves else 0.0))
+            total = advantage[b] + (shift[b][t] if moves else 0.0)
+            row.append(0.0 if keep_sign and total * advantage[b] < 0 else total)
         out.append(row)
     return out
 
@@ -216,6 +217,52 @@ def posterior_shift(
             row.append(-(G - 1) / G * (odds / (1 + odds) - start) / (deviation[b] + 1e-4))
             seen += delta[b][t] if mask[b][t] else 0.0
         out.append(row)
+    return out
+
+
+def times(strength: float, shift: Rows) -> Rows:
+    return [[strength * x for x in row] for row in shift]
+
+
+def rlcsd_advantages(
+    advantage: Row, delta: Rows, mask: Rows, strength: float, options: tuple[float, float, float, bool, float]
+) -> Rows:
+    """Token by token, as the paper's code does it, then (two_means) each row's two means."""
+    tau, beta, delta_least, two_means, eta = options
+    out = []
+    for b in range(len(delta)):
+        row, chosen = [], []
+        for t in range(len(delta[b])):
+            r = min(2.0, max(-2.0, beta * strength * math.tanh(delta[b][t] / tau)))
+            selected = bool(mask[b][t]) and abs(r) > delta_least
+            chosen.append(selected)
+            if not selected or advantage[b] == 0:
+                row.append(advantage[b])
+            elif advantage[b] > 0:
+                row.append(max(0.0, advantage[b] + r))
+            else:
+                row.append(min(0.0, advantage[b] + r))
+        own = [t for t in range(len(row)) if mask[b][t]]
+        picked = [t for t in own if chosen[t]]
+        if two_means and picked:
+            rest = len(own) - len(picked)
+            for t in own:
+                row[t] *= eta * len(own) / len(picked) if chosen[t] else len(own) / rest
+        out.append(row)
+    return out
+
+
+def prob_mask_weights(student: Rows, sure: float) -> Rows:
+    return [[0.0 if p >= math.log(sure) else 1.0 for p in row] for row in student]
+
+
+def distilled_weights(advantage: Row, delta: Rows, mask: Rows, ratio: float) -> Rows:
+    out = []
+    for b in range(len(delta)):
+        rho = [min(ratio, max(1 / ratio, math.exp(d))) for d in delta[b]]
+        kept = [r for r, m in zip(rho, mask[b], strict=True) if m]
+        mean = math.prod(kept) ** (1 / len(kept)) if kept else 1.0
+        out.append([r / mean if advantage[b] > 0 else 1.0 for r in rho])
     return out
 
 

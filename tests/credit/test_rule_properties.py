@@ -10,7 +10,12 @@ import torch
 from hypothesis import assume, given
 
 from cepo.credit.rules import Quantities
+from cepo.credit.rules.cepo import CEPO
+from cepo.credit.rules.cpo import CPO, CPOOptions
+from cepo.credit.rules.distilled_rl import DISTILLED_RL, DistilledRLOptions
 from cepo.credit.rules.focused import FOCUSED, FocusedOptions
+from cepo.credit.rules.prob_mask import PROB_MASK, ProbMaskOptions
+from cepo.credit.rules.rlcsd import RLCSD, RLCSDOptions
 from cepo.credit.rules.scaled import SCALED, ScaledOptions
 from cepo.credit.rules.scores import SCORES, SCORES_ADDED, ScoresOptions
 from cepo.credit.rules.values import VALUES, ValuesOptions
@@ -133,3 +138,77 @@ def test_focused_gives_nothing_to_tokens_that_the_evidence_does_not_name(case: C
 def test_rows_without_enough_evidence_keep_their_advantage(case: Case) -> None:
     got = case.credit(FOCUSED, FocusedOptions(least=1e6)).advantage_BT
     assert torch.equal(got, case.advantage_B[:, None].expand_as(got))
+
+
+# --- rlcsd, cpo, distilled_rl, prob_mask ---------------------------------------------------------------------
+
+
+@given(cases())
+def test_rlcsds_shift_is_bounded_in_deviations(case: Case) -> None:
+    for beta in (0.5, 9.0):
+        got = case.credit(RLCSD, RLCSDOptions(beta=beta)).advantage_BT
+        assert ((got - case.advantage_B[:, None]).abs() <= min(beta * case.strength, 2.0) + 1e-12).all()
+
+
+def test_rlcsd_selects_nearly_all_at_the_papers_tau_and_none_within_the_dead_zone() -> None:
+    plus = torch.full((1, 40), -1.0).double()
+    quiet = 0.002 * torch.linspace(-1, 1, 40).double()
+    case = Case(
+        torch.ones(1).double(),
+        torch.ones(1, 40, dtype=torch.bool),
+        {"plus": plus, "minus": plus + quiet},
+        Quantities(),
+        0.5,
+        0.5,
+    )
+    assert (case.credit(RLCSD).advantage_BT != 1).double().mean() > 0.5
+    assert torch.equal(but(case, dead_zone=0.003).credit(RLCSD).advantage_BT, torch.ones(1, 40).double())
+
+
+@given(cases(nonzero=True))
+def test_two_means_give_each_kind_of_token_its_own(case: Case) -> None:
+    """sum / n = mean over unselected A_t + eta mean over selected A_t, wherever a row has both kinds."""
+    eta, options = 0.6, {"tau": 0.5, "delta": 0.1}
+    plain = case.credit(RLCSD, RLCSDOptions(**options))
+    got = case.credit(RLCSD, RLCSDOptions(**options, two_means=True, eta=eta))
+    chosen = (case.strength * (plain.evidence_BT / 0.5).tanh()).abs() > 0.1
+    for row, keep in enumerate(case.keep):
+        first, second = keep & chosen[row], keep & ~chosen[row]
+        if first.any() and second.any():
+            want = plain.advantage_BT[row, second].mean() + eta * plain.advantage_BT[row, first].mean()
+            torch.testing.assert_close(got.advantage_BT[row, keep].mean(), want)
+
+
+def test_cpo_learns_from_groups_that_are_all_wrong() -> None:
+    case = Case(
+        torch.zeros(1).double(),
+        torch.tensor([[1, 1, 1, 0]]),
+        {"plus": torch.tensor([[-1.0, -3.0, -9.0, -1.0]]).double(), "student": torch.full((1, 4), -2.0).double()},
+        Quantities(),
+        0.5,
+        0.5,
+    )
+    assert case.credit(CPO, CPOOptions(2.0)).advantage_BT.tolist() == [[0.5, -0.5, -1.0, 0.0]]
+
+
+@given(cases())
+def test_distilled_rl_makes_no_credit(case: Case) -> None:
+    """The log-weights of a right row sum to 0; wrong rows are GRPO's, bit for bit."""
+    credit = case.credit(DISTILLED_RL, DistilledRLOptions(2.0))
+    logs = torch.where(case.keep, credit.weight_BT.log(), 0.0).sum(1)
+    torch.testing.assert_close(logs, torch.zeros_like(logs), rtol=0.0, atol=1e-9)
+    wrong = case.advantage_B < 0
+    assert torch.equal(credit.advantage_BT[wrong], case.advantage_B[wrong, None].expand_as(credit.advantage_BT[wrong]))
+    assert ((credit.weight_BT >= 0.25 - 1e-9) & (credit.weight_BT <= 4 + 1e-9)).all()
+
+
+@given(cases(nonzero=True))
+def test_the_mask_takes_out_exactly_what_was_sure(case: Case) -> None:
+    case = but(case, strength=1.0)
+    got = case.credit(PROB_MASK, ProbMaskOptions(0.5)).advantage_BT
+    sure = case.keep & (case.logps["student"] >= torch.tensor(0.5).double().log())
+    assert not got[sure].any()
+    assert torch.equal(got[~sure], case.advantage_B[:, None].expand_as(got)[~sure])
+    everything = case.credit(PROB_MASK, ProbMaskOptions(1e-30)).advantage_BT
+    assert not everything[case.keep].any()
+    assert case.credit(CEPO).advantage_BT[case.keep].all(), "whereas CEPO leaves nothing out"

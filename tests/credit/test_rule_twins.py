@@ -7,8 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cepo.credit.rules.cpo import CPO, CPOOptions
+from cepo.credit.rules.distilled_rl import DISTILLED_RL, DistilledRLOptions
 from cepo.credit.rules.focused import FOCUSED, FocusedOptions
 from cepo.credit.rules.posterior import POSTERIOR
+from cepo.credit.rules.prob_mask import PROB_MASK, ProbMaskOptions
+from cepo.credit.rules.rlcsd import RLCSD, RLCSDOptions
 from cepo.credit.rules.scaled import SCALED, ScaledOptions
 from cepo.credit.rules.scores import SCORES, SCORES_ADDED, AddedOptions, ScoresOptions
 from cepo.credit.rules.values import VALUES, ValuesOptions
@@ -54,7 +58,7 @@ def test_scores_added(case: Case, beta: float, keep: float) -> None:
         for a, row in zip(advantage, case.quantities.scores_BT.tolist(), strict=True)
     ]
     got = case.credit(SCORES_ADDED, AddedOptions(beta, keep))
-    agree(got.advantage_BT, naive.shifted(advantage, shift, mask, case.strength))
+    agree(got.advantage_BT, naive.added(advantage, naive.times(case.strength, shift), mask))
 
 
 @pytest.mark.parametrize("form", ["difference", "baseline"])
@@ -67,7 +71,7 @@ def test_values(form: str, case: Case) -> None:
     given_ = (has.scores_BT.tolist(), mask, has.pass_rate_B.tolist(), has.deviation_B.tolist())
     shift = naive.value_shift(advantage, *given_, form)
     got = case.credit(VALUES, ValuesOptions(form))
-    agree(got.advantage_BT, naive.shifted(advantage, shift, mask, case.strength))
+    agree(got.advantage_BT, naive.added(advantage, naive.times(case.strength, shift), mask))
 
 
 @given(cases(), st.floats(1.0, 5.0), st.floats(0.01, 2.0))
@@ -97,4 +101,42 @@ def test_posterior(case: Case) -> None:
     )
     got = case.credit(POSTERIOR)
     agree(got.evidence_BT, evidence)
-    agree(got.advantage_BT, naive.shifted(advantage, shift, mask, case.strength))
+    agree(got.advantage_BT, naive.added(advantage, naive.times(case.strength, shift), mask))
+
+
+@pytest.mark.parametrize("two_means", [False, True])
+@given(case=cases(), tau=st.floats(0.01, 2.0), beta=st.floats(0.0, 6.0), least=st.floats(0.0, 0.5))
+def test_rlcsd(two_means: bool, case: Case, tau: float, beta: float, least: float) -> None:
+    advantage, mask = case.lists()["advantage"], case.lists()["mask"]
+    options = (tau, beta, least, two_means, 0.7)
+    got = case.credit(RLCSD, RLCSDOptions(*options))
+    agree(got.evidence_BT, delta(case))
+    agree(got.advantage_BT, naive.rlcsd_advantages(advantage, delta(case), mask, case.strength, options))
+
+
+@given(cases(), st.floats(0.01, 1.0))
+def test_prob_mask(case: Case, sure: float) -> None:
+    lists = case.lists()
+    weights = naive.prob_mask_weights(lists["student"], sure)
+    got = case.credit(PROB_MASK, ProbMaskOptions(sure))
+    agree(got.advantage_BT, naive.weighed(lists["advantage"], weights, lists["mask"], case.strength))
+
+
+@given(cases(), st.floats(0.1, 5.0))
+def test_cpo(case: Case, bound: float) -> None:
+    advantage, mask = case.lists()["advantage"], case.lists()["mask"]
+    evidence = delta(case, "plus", "student")
+    shift = [[case.strength * min(bound, max(-bound, d)) for d in row] for row in evidence]
+    got = case.credit(CPO, CPOOptions(bound))
+    agree(got.evidence_BT, evidence)
+    agree(got.advantage_BT, naive.added(advantage, shift, mask, keep_sign=True, where_equal=True))
+
+
+@given(cases(), st.floats(1.0, 9.0))
+def test_distilled_rl(case: Case, ratio: float) -> None:
+    advantage, mask = case.lists()["advantage"], case.lists()["mask"]
+    evidence = delta(case, "plus", "student")
+    weights = naive.distilled_weights(advantage, evidence, mask, ratio)
+    got = case.credit(DISTILLED_RL, DistilledRLOptions(ratio))
+    agree(got.evidence_BT, evidence)
+    agree(got.advantage_BT, naive.weighed(advantage, weights, mask, case.strength))

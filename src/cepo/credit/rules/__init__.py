@@ -3,7 +3,7 @@
 from cepo.credit.rules.distillations import Distillation
 from cepo.credit.rules.options import read_options
 from cepo.credit.rules.registry import METHODS, OURS, Method, get_method, register
-from cepo.credit.rules.rule import STUDENT, Credit, Inputs, Knobs, Quantities, Rule, credit_from, shifted, weighed
+from cepo.credit.rules.rule import STUDENT, Credit, Inputs, Knobs, Quantities, Rule, added, credit_from, weighed
 
 __all__ = [
     "METHODS",
@@ -16,10 +16,10 @@ __all__ = [
     "Method",
     "Quantities",
     "Rule",
+    "added",
     "credit_from",
     "get_method",
     "read_options",
     "register",
-    "shifted",
     "weighed",
 ]

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import pad
 
 from cepo.credit.evidence import contrastive_evidence, dead_zone
-from cepo.credit.rules.rule import Credit, Inputs, Rule, shifted
+from cepo.credit.rules.rule import Credit, Inputs, Rule, added
 from cepo.credit.rules.values import EPSILON
 
 REACH = 8.0
@@ -40,7 +40,7 @@ def assign_posterior(inputs: Inputs) -> Credit:
     value_BT = (start_B1.logit() + before_BT.clamp(-REACH, REACH)).sigmoid()
     risen_BT = torch.where(before_BT == 0, 0.0, value_BT - start_B1)
     scale_B1 = ((size_B - 1) / size_B / (inputs.deviation_B + EPSILON))[:, None]
-    return shifted(inputs, delta_BT, -risen_BT * scale_B1)
+    return added(inputs, delta_BT, -inputs.knobs.strength * risen_BT * scale_B1)
 
 
 POSTERIOR = Rule(

@@ -6,12 +6,16 @@ from typing import TypeAlias
 
 from cepo.credit.references import SOURCES
 from cepo.credit.rules.cepo import CEPO
+from cepo.credit.rules.cpo import CPO
 from cepo.credit.rules.distillations import OPSD, SDPO, Distillation
+from cepo.credit.rules.distilled_rl import DISTILLED_RL
 from cepo.credit.rules.focused import FOCUSED
 from cepo.credit.rules.grpo import GRPO
 from cepo.credit.rules.options import check_options
 from cepo.credit.rules.posterior import POSTERIOR
+from cepo.credit.rules.prob_mask import PROB_MASK
 from cepo.credit.rules.probe import probe
+from cepo.credit.rules.rlcsd import RLCSD
 from cepo.credit.rules.rlsd import RLSD
 from cepo.credit.rules.rule import QUANTITIES, STUDENT, Rule
 from cepo.credit.rules.scaled import SCALED
@@ -35,6 +39,10 @@ METHODS: dict[str, Method] = {
         VALUES,
         FOCUSED,
         POSTERIOR,
+        RLCSD,
+        CPO,
+        DISTILLED_RL,
+        PROB_MASK,
         OPSD,
         SDPO,
     )

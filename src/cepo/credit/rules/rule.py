@@ -27,10 +27,10 @@ __all__ = [
     "Quantities",
     "Quantity",
     "Rule",
+    "added",
     "contrast",
     "credit_from",
     "gain",
-    "shifted",
     "weighed",
 ]
 
@@ -253,16 +253,23 @@ def weighed(inputs: Inputs, evidence_BT: Float[Tensor, "B T"], weight_BT: Float[
     return Credit(evidence_BT, weight_BT, advantage_B1 * ((1.0 - strength) + strength * weight_BT))
 
 
-def shifted(
-    inputs: Inputs, evidence_BT: Float[Tensor, "B T"], shift_BT: Float[Tensor, "B T"], *, where_equal: bool = False
+def added(
+    inputs: Inputs,
+    evidence_BT: Float[Tensor, "B T"],
+    shift_BT: Float[Tensor, "B T"],
+    *,
+    keep_sign: bool = False,
+    where_equal: bool = False,
 ) -> Credit:
-    """Credit by addition: A_hat_t = A + lambda shift_t, in units of A. A stays outside the mask and, unless
-    `where_equal`, where it is 0.
+    """Credit by addition: A_hat_t = A + shift_t, in units of A; the rule has put lambda into the shift.
 
-    The weight that is shown is A_hat_t / A, 1 where A = 0. The sign of A stays only if the shift keeps it.
+    A stays outside the mask and, unless `where_equal`, where it is 0. `keep_sign`: 0 where the sum has not the sign of
+    A. The weight that is shown is A_hat_t / A, 1 where A = 0.
     """
     advantage_B1 = inputs.advantage_B[:, None]
     moved_BT = inputs.mask_BT.bool() & ((advantage_B1 != 0) | where_equal)
-    advantage_BT = advantage_B1 + torch.where(moved_BT, inputs.knobs.strength * shift_BT, 0.0)
+    advantage_BT = advantage_B1 + torch.where(moved_BT, shift_BT, 0.0)
+    if keep_sign:
+        advantage_BT = torch.where(advantage_BT * advantage_B1 < 0, 0.0, advantage_BT)
     weight_BT = torch.where(advantage_B1 != 0, advantage_BT / torch.where(advantage_B1 != 0, advantage_B1, 1.0), 1.0)
     return Credit(evidence_BT, weight_BT, advantage_BT)

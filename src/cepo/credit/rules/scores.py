@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from cepo.credit.evidence import signed_evidence
-from cepo.credit.rules.rule import Credit, Inputs, Rule, shifted, weighed
+from cepo.credit.rules.rule import Credit, Inputs, Rule, added, weighed
 from cepo.errors import SettingError
 
 
@@ -63,7 +63,8 @@ def assign_added(inputs: Inputs) -> Credit:
     """
     options = inputs.options(AddedOptions)
     scores_BT = torch.where(inputs.mask_BT.bool(), inputs.scores_BT, 0.0)
-    return shifted(inputs, scores_BT, (options.keep - 1.0) * inputs.advantage_B[:, None] + options.beta * scores_BT)
+    shift_BT = (options.keep - 1.0) * inputs.advantage_B[:, None] + options.beta * scores_BT
+    return added(inputs, scores_BT, inputs.knobs.strength * shift_BT)
 
 
 SCORES = Rule(

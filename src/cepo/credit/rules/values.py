@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cepo.credit.rules.rule import Credit, Inputs, Rule, shifted
+from cepo.credit.rules.rule import Credit, Inputs, Rule, added
 from cepo.errors import SettingError
 
 EPSILON = 1e-4
@@ -38,7 +38,7 @@ def assign_values(inputs: Inputs) -> Credit:
     gained_BT = after_BT - before_BT
     is_difference = inputs.options(ValuesOptions).form == "difference"
     step_BT = (gained_BT if is_difference else after_BT[:, -1:] - before_BT) / (inputs.deviation_B[:, None] + EPSILON)
-    return shifted(inputs, gained_BT, step_BT - inputs.advantage_B[:, None])
+    return added(inputs, gained_BT, inputs.knobs.strength * (step_BT - inputs.advantage_B[:, None]))
 
 
 def _values(inputs: Inputs) -> tuple[Tensor, Tensor]:
