@@ -50,31 +50,3 @@ def test_normalised_moves_credit_and_keeps_its_sum() -> None:
     ratio = (credit.advantage_BT / unscaled.advantage_BT)[0]
     torch.testing.assert_close(ratio, ratio[:1].expand(7))
     assert torch.equal(credit.evidence_BT, unscaled.evidence_BT)
-
-
-def test_focused_gives_to_tokens_that_agree() -> None:
-    inputs = given(Knobs(0.5, 0.5))
-    plus_BT, minus_BT = inputs.logp("plus"), inputs.logp("minus")
-    plus_BT[3] = minus_BT[3] + 1.0  # a wrong row in which every token speaks for the right answer
-    credit = rule("focused.py", "cepo-focused")(inputs)
-    torch.testing.assert_close((credit.advantage_BT * MASK).sum(1), ADVANTAGE * MASK.sum(1))
-    delta = (plus_BT - minus_BT) * ADVANTAGE.sign()[:, None]
-    agrees = (delta > 0) & MASK.bool()
-    for row in (0, 1):
-        share = delta[row].clamp(0.0, 1.0) * MASK[row]
-        expected = 0.5 + 0.5 * MASK[row].sum() * share / share.sum()
-        torch.testing.assert_close(
-            credit.advantage_BT[row][MASK[row].bool()], ADVANTAGE[row] * expected[MASK[row].bool()]
-        )
-        assert torch.equal(credit.weight_BT[row] > 0, agrees[row] | ~MASK[row].bool())
-    assert torch.equal(credit.advantage_BT[3], ADVANTAGE[3].expand(7)), "no token agrees: GRPO"
-
-
-def test_misplaced_gives_the_same_to_other_tokens() -> None:
-    inputs = given(Knobs(0.5, 0.5))
-    focused = rule("focused.py", "cepo-focused")(inputs)
-    credit = assign_of("cepo-misplaced")(inputs)
-    for row, count in enumerate(MASK.sum(1).tolist()):
-        moved = focused.advantage_BT[row, :count].roll(-(count // 2))
-        torch.testing.assert_close(credit.advantage_BT[row, :count], moved)
-    assert not torch.allclose(credit.advantage_BT[0], focused.advantage_BT[0])

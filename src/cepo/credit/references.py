@@ -118,12 +118,14 @@ class ReferenceSource:
         columns: columns of the data that it reads, as text in `Group.columns`.
         of_rollout: the form of what it may tell of a rollout, so that lengths are checked for the longest one: an
             answer, a whole solution, or whichever of them the policy says. None: it never tells what a rollout says.
+        row_free: whether what a row is told does not depend on what the row itself says.
     """
 
     name: str
     choose: Callable[[Choice], Told]
     columns: tuple[str, ...] = ()
     of_rollout: ReferenceForm | Literal["policy"] | None = None
+    row_free: bool = False
 
 
 def choose_references(
@@ -187,7 +189,7 @@ def column_source(name: str, column: str, form: ReferenceForm = "answer") -> Ref
         text = choice.group.columns.get(column)
         return NOTHING if text is None else Told((text,), column, form)
 
-    return ReferenceSource(name, choose, columns=(column,))
+    return ReferenceSource(name, choose, columns=(column,), row_free=True)
 
 
 def told_by_data(name: str, problem: Group, policy: ReferencePolicy) -> Told:
@@ -258,20 +260,41 @@ class _Candidate:
 
 def _minus(choice: Choice) -> Told:
     """A wrong answer (or a wrong rollout) of the group, as the policy picks it."""
-    group, policy, own = choice.group, choice.policy, choice.own
-    if policy.minus == "word_none" and any(rollout.correct is False for rollout in group.rollouts):
-        return Told((NO_ANSWER,), "group", policy.reference_form)
-    wrong = _wrong_candidates(group, policy.reference_form)
+    policy, wrong = choice.policy, _wrong(choice)
+    admissible = [candidate for candidate in wrong if policy.minus == "own" and candidate.row == choice.row]
+    if not admissible:
+        admissible = [c for c in wrong if policy.allow_self or not _is_own(c, choice.row, choice.own)]
+    return _picked(choice, choice.group.rollouts, admissible)
+
+
+def _rival(choice: Choice) -> Told:
+    """A wrong answer of another rollout, as the policy picks it; what the row itself says plays no part.
+
+    `minus` spares a wrong row its own answer, so that which answer it is told says something of the row. `own` picks
+    as `sampled` does.
+    """
+    others = [rollout for row, rollout in enumerate(choice.group.rollouts) if row != choice.row]
+    return _picked(choice, others, [candidate for candidate in _wrong(choice) if candidate.row != choice.row])
+
+
+def _wrong(choice: Choice) -> list[_Candidate]:
+    """The group's wrong rollouts that may be told."""
+    policy = choice.policy
+    wrong = _wrong_candidates(choice.group, policy.reference_form)
     if policy.form == "answer":  # a named reward may find a rollout wrong whose answer is right
         right = _plus(choice).texts
         wrong = [candidate for candidate in wrong if not (right and _same(candidate.text, right[0]))]
-    admissible = [candidate for candidate in wrong if policy.minus == "own" and candidate.row == choice.row]
-    if not admissible:
-        admissible = [c for c in wrong if policy.allow_self or not _is_own(c, choice.row, own)]
+    return wrong
+
+
+def _picked(choice: Choice, rollouts: Sequence[Rollout], admissible: list[_Candidate]) -> Told:
+    policy = choice.policy
+    if policy.minus == "word_none" and any(rollout.correct is False for rollout in rollouts):
+        return Told((NO_ANSWER,), "group", policy.reference_form)
     if not admissible:
         return Told((), policy.fallback, policy.reference_form)
     picked = _PICK[policy.minus](admissible, policy, choice.rng)
-    is_own = any(_is_own(candidate, choice.row, own) for candidate in picked)
+    is_own = any(_is_own(candidate, choice.row, choice.own) for candidate in picked)
     return Told(tuple(candidate.text for candidate in picked), "group", policy.reference_form, is_own)
 
 
@@ -342,10 +365,11 @@ MINUS_POLICIES: tuple[MinusPolicy, ...] = get_args(MinusPolicy)
 SOURCES: dict[str, ReferenceSource] = {
     source.name: source
     for source in (
-        ReferenceSource("plus", _plus, of_rollout="policy"),
+        ReferenceSource("plus", _plus, of_rollout="policy", row_free=True),
         ReferenceSource("minus", _minus, of_rollout="policy"),
-        ReferenceSource("solution", _solution),
-        ReferenceSource("peer", _peer, of_rollout="rationale"),
+        ReferenceSource("rival", _rival, of_rollout="policy", row_free=True),
+        ReferenceSource("solution", _solution, row_free=True),
+        ReferenceSource("peer", _peer, of_rollout="rationale", row_free=True),
     )
 }
 """The registry: prompt name -> where its reference comes from."""

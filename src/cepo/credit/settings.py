@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 from transformers import PreTrainedTokenizerBase
 
+from cepo.credit.control import Control
 from cepo.credit.evidence import clip_bounds
 from cepo.credit.prompts import Render, TeacherPrompts
 from cepo.credit.references import ReferencePolicy
-from cepo.credit.rules import Knobs
+from cepo.credit.rules import Knobs, Method, Rule, get_method, read_options
 from cepo.credit.schedule import constant, linear_decay
 from cepo.errors import SettingError
 from cepo.scoring import PRECISIONS
@@ -32,6 +33,8 @@ class CreditSettings:
         credit_schedule: `linear`: lambda_0 max(0, 1 - (s-1)/T) at step s; `constant`.
         credit_decay_steps: T of `linear`, optimiser steps.
         credit_clip: eps_w in [0, 1).
+        rule_options: the rule's own settings: name -> value, and once resolved the record that the rule declares.
+        credit_control, credit_mix: see `cepo.credit.control.Control`.
         reference_minus, reference_form, reference_fallback, reference_allow_self, reference_count: see
             `cepo.credit.references.ReferencePolicy`. Why `own` is the default: docs/decisions/0003.
         prompt_style: `user` or `prefill`; reference_template: text around `{reference}`, None: the style's own.
@@ -50,6 +53,9 @@ class CreditSettings:
     credit_schedule: str = "linear"
     credit_decay_steps: int = 25
     credit_clip: float = 0.5
+    rule_options: Any = None
+    credit_control: str = "off"
+    credit_mix: float = 1.0
     reference_minus: str = "own"
     reference_form: str = "answer"
     reference_fallback: str = "rlsd"
@@ -74,6 +80,7 @@ class CreditSettings:
         self.strength(step=1)
         clip_bounds(self.credit_clip)
         self.reference_policy(seed=0)
+        self.control(seed=0)
         self.teacher()
         self.dead_zone(measured=0.0)
         if not 0.0 <= self.distill_beta <= 1.0:
@@ -126,7 +133,10 @@ class CreditSettings:
 
     def knobs(self, step: int, null_p90: float | None = None) -> Knobs:
         """A rule's settings at an optimiser step; `null_p90`: this step's null level, nats, where it was measured."""
-        return Knobs(self.strength(step), self.credit_clip, self.dead_zone(null_p90))
+        return Knobs(self.strength(step), self.credit_clip, self.dead_zone(null_p90), self.rule_options)
+
+    def control(self, seed: int) -> Control:
+        return Control(self.credit_control, self.credit_mix, seed)
 
     def teacher(self) -> Teacher:
         return Teacher(self.teacher_weights, sync_every=self.teacher_sync_every, ema_rate=self.teacher_ema_rate)
@@ -136,28 +146,35 @@ class CreditSettings:
         """Settings of a preset for a method, with what was given explicitly (not None) on top.
 
         Raises:
-            SettingError: an unknown preset, or a value out of its range.
+            SettingError: an unknown preset, a value out of its range, or one that the method cannot be used with.
+            RuleError: no such method.
         """
         if preset not in PRESETS:
             raise SettingError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
-        values = _OWN.get(method, {}) | PRESETS[preset].get(method, {})
+        found = get_method(method)
+        values = dict(found.defaults) | PRESETS[preset].get(method, {})
         names = {field.name for field in fields(cls)}
         values |= {name: value for name, value in explicit.items() if name in names and value is not None}
-        return cls(**values)
+        values["rule_options"] = read_options(found, values.get("rule_options"))
+        settings = cls(**values)
+        _refuse_unfit(found, settings)
+        return settings
 
 
-_OWN: dict[str, Values] = {
-    # The weights before training: OPSD's base model, with LoRA and without.
-    "opsd": {"teacher_weights": "frozen", "distill_beta": 0.5},
-    "sdpo": {
-        "teacher_weights": "ema",
-        "teacher_ema_rate": 0.05,
-        "distill_beta": 0.5,
-        "distill_top_k": 100,
-        "distill_ratio_clip": 2.0,
-    },
-}
-"""Method -> its own paper's settings where one set of defaults cannot fit all; every preset stands on them."""
+def _refuse_unfit(method: Method, settings: CreditSettings) -> None:
+    """Settings under which the method would not be what it says."""
+    gives_credit = isinstance(method, Rule) and method.assign is not None
+    if settings.credit_control != "off" and not gives_credit:
+        raise SettingError(
+            f"credit_control={settings.credit_control!r} takes the credit that a rule gives, and method="
+            f"{method.name!r} gives none"
+        )
+    if isinstance(method, Rule) and method.row_free_references and settings.reference_minus == "own":
+        raise SettingError(
+            f"method={method.name!r} is unbiased only if r- does not depend on the row itself, and reference_minus="
+            "'own' does; use 'marginal', 'sampled', 'common' or 'worst' (of other rollouts)"
+        )
+
 
 _PAPER_CEPO: Values = {
     "credit_strength": 0.5,

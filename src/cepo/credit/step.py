@@ -5,13 +5,14 @@ Nothing here knows a trainer: `CEPOTrainer`, verl's plugin and the audit hand ov
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cepo.credit.control import NO_CONTROL, Control, control_credit
 from cepo.credit.evidence import finite_rows, marginal_logp
 from cepo.credit.groups import LocalGroups, deviation, gets_credit, pass_rate
 from cepo.credit.masked import MaskBT
@@ -77,6 +78,7 @@ class StepCredit:
         logps: of every scored row.
         rows: indices of the local rows that got credit; `inputs` and `credit` have one row for each.
         nonfinite: rows that were scored, but have a log-prob that is not finite; they keep their base advantage.
+        control: what was made of the rule's credit, as a control.
     """
 
     step: int
@@ -89,6 +91,12 @@ class StepCredit:
     inputs: Inputs | None = None
     credit: Credit | None = None
     nonfinite: int = 0
+    control: Control = NO_CONTROL
+
+    @property
+    def name(self) -> str:
+        """The method, and the control that its credit is under."""
+        return self.method.name + self.control.mark
 
     @property
     def scored(self) -> int:
@@ -170,6 +178,11 @@ def _marginal(logp_T_of_each: Sequence[Tensor]) -> Tensor:
     return marginal_logp(logp_K1T, torch.ones(logp_K1T.shape[:2], dtype=torch.bool, device=logp_K1T.device))[0]
 
 
+def _alone(sums: Tensor) -> Tensor:
+    """The sum over processes, of one process."""
+    return sums
+
+
 def assign_credit(
     asked: StepCredit,
     rows: Sequence[Row],
@@ -177,6 +190,7 @@ def assign_credit(
     advantage_B: Float[Tensor, "B"],
     mask_BT: MaskBT,
     entropy: Mapping[int, Tensor] | None = None,
+    total: Callable[[Tensor], Tensor] = _alone,
 ) -> StepCredit:
     """The step with its credit. Rows with a log-prob that is not finite are dropped and counted.
 
@@ -186,7 +200,23 @@ def assign_credit(
         logps: of these rows.
         advantage_B, mask_BT: of all local rows.
         entropy: row -> entropy of the student (T,), nats, where the rule reads it.
+        total: sums a tensor over processes, for a control that looks at the whole step (a collective call).
     """
+    step = _assigned(asked, rows, logps, advantage_B, mask_BT, entropy or {})
+    draws = [f"{step.step}/{step.groups.first_row + row}" for row in step.rows]
+    credit = control_credit(step.control, step.inputs, step.credit, draws, total, mask_BT.device)
+    return replace(step, credit=credit)
+
+
+def _assigned(
+    asked: StepCredit,
+    rows: Sequence[Row],
+    logps: Logps,
+    advantage_B: Tensor,
+    mask_BT: Tensor,
+    entropy: Mapping[int, Tensor],
+) -> StepCredit:
+    """The step with what the rule itself gives."""
     rule = asked.method
     if not rows or not isinstance(rule, Rule) or rule.assign is None:
         return asked
@@ -206,7 +236,7 @@ def assign_credit(
         mask_BT=mask_BT[indices],
         knobs=asked.knobs,
         logps={prompt: logp_BT[finite_B] for prompt, logp_BT in streams.items()},
-        quantities=_quantities(rule, kept, asked.groups, mask_BT[indices], entropy or {}),
+        quantities=_quantities(rule, kept, asked.groups, mask_BT[indices], entropy),
     )
     return replace(step, rows=indices, inputs=inputs, credit=rule.assign(inputs))
 
@@ -230,6 +260,7 @@ def _quantities(
         entropy_BT=torch.stack([entropy[row.index] for row in rows]) if "entropy" in rule.reads else None,
         pass_rate_B=column("pass_rate", [pass_rate(group) for group in own_groups]),
         deviation_B=column("deviation", [deviation(group) for group in own_groups]),
+        group_size_B=column("group_size", [float(len(group.rollouts)) for group in own_groups]),
         reward_B=column("reward", [rollout.reward for rollout in rollouts]),
         verdict_B=column("verdict", [rollout.correct is True for rollout in rollouts]),
         scores_BT=_scores(rows, mask_BT) if "scores" in rule.reads else None,

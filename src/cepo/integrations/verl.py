@@ -86,13 +86,14 @@ class CEPOPPOTrainer(PPOTrainerSync):
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=self._fields())
         rows = self._rows(batch, data)
         groups = graded_groups(rows)
-        policy = self.credit.reference_policy(int(self.config.data.get("seed") or 0))
+        seed = int(self.config.data.get("seed") or 0)
+        policy = self.credit.reference_policy(seed)
         references = row_references(groups, self.rule.references, policy, self.global_steps)
         given = [credit_row(index, row, groups.group_of(index)) for index, row in sorted(rows.items())]
         chosen = credited_rows(self.rule, given, groups, references)
         metrics["cepo/rows_scored"] = len(chosen) / max(1, len(rows))
         masks, advantages = data["response_mask"].unbind(), list(data["advantages"].unbind())
-        step = StepCredit(self.global_steps, self.rule, knobs, groups, references)
+        step = StepCredit(self.global_steps, self.rule, knobs, groups, references, control=self.credit.control(seed))
         step = self._credited(step, batch, chosen, masks, advantages)
         if step.credit is None or step.inputs is None:
             return after

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from trl import GRPOConfig
 
-from cepo.credit.rules import Distillation, get_method
+from cepo.credit.rules import Distillation, Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.errors import SettingError
 
@@ -30,13 +30,23 @@ class CEPOConfig(GRPOConfig):
     """
 
     method: str = field(
-        default="cepo", metadata={"help": "grpo, rlsd, cepo, opsd, sdpo, or one of your own (cepo.register)."}
+        default="cepo",
+        metadata={
+            "help": "grpo, rlsd, cepo, another of docs/rules.md, opsd, sdpo, or one of your own (cepo.register)."
+        },
     )
     preset: str = field(default="default", metadata={"help": "default, paper or released-code."})
     credit_strength: float | None = _credit("lambda_0 in [0, 1].")
     credit_schedule: str | None = _credit("linear or constant.")
     credit_decay_steps: int | None = _credit("Steps until lambda reaches 0 (linear).")
     credit_clip: float | None = _credit("eps_w in [0, 1).")
+    rule_options: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "The rule's own settings, {name: value} (docs/rules.md). Default: the rule's."}
+    )
+    credit_control: str | None = _credit(
+        "off, or the rule's credit without its evidence: permuted, mass or random (docs/rules.md)."
+    )
+    credit_mix: float | None = _credit("Share of a row's tokens that change places under `permuted`.")
     reference_minus: str | None = _credit("own, sampled, worst, common, marginal, or word_none (the released fault).")
     reference_form: str | None = _credit("answer or rationale.")
     reference_fallback: str | None = _credit("Without an admissible r-: rlsd or grpo.")
@@ -104,6 +114,8 @@ class CEPOConfig(GRPOConfig):
             _refuse_sequence_level(self)
         if isinstance(method, Distillation) and method.support == "student_tail" and self.credit.distill_top_k < 1:
             raise SettingError(f"method={self.method!r} compares the student's top k: distill_top_k must be at least 1")
+        if isinstance(method, Rule):
+            _refuse_misread(self, method)
         if self.skip_dead_groups:
             _refuse_dead_row_terms(self)
 
@@ -174,6 +186,15 @@ def _refuse_sequence_level(config: CEPOConfig) -> None:
     for setting, (is_set, why) in refused.items():
         if is_set:
             raise SettingError(f"{setting} cannot be used: {per_token}, but {why}")
+
+
+def _refuse_misread(config: CEPOConfig, rule: Rule) -> None:
+    """A rule that divides by the group's deviation, where A is divided by something else."""
+    if "deviation" in rule.reads and config.scale_rewards not in (True, "group"):
+        raise SettingError(
+            f"method={rule.name!r} divides by the deviation of a group's rewards, but scale_rewards="
+            f"{config.scale_rewards!r} divides A by another; use 'group'"
+        )
 
 
 def _refuse_dead_row_terms(config: CEPOConfig) -> None:

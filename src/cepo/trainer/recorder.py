@@ -80,7 +80,7 @@ class StepRecorder:
             problem_id=str(given.get("id") or _prompt_id(given["prompt"])),
             row=step.groups.first_row + row,
             group=group,
-            method=step.method.name,
+            method=step.name,
             prompt_text=str(self.tokenizer.decode(shown)),
             tokens=[str(self.tokenizer.decode([token])) for token in ids],
             token_ids=list(ids),

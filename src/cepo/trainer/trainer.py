@@ -180,7 +180,7 @@ class CEPOTrainer(HostTrainer):
             batch = self._distillation.with_teachers([row["prompt"] for row in drawn.inputs], batch, references)
             taught = cast(Tensor, self.accelerator.gather(batch.taught))
             self.log_step("distill/rows_taught", taught.mean().item())
-        step = StepCredit(number, self.method, knobs, groups, references)
+        step = StepCredit(number, self.method, knobs, groups, references, control=self.credit.control(self.args.seed))
         traced = self._recorder.choose(groups, number) if self.accelerator.is_main_process else []
         if knobs.strength:
             step = self._credited(step, drawn, traced)
@@ -224,7 +224,7 @@ class CEPOTrainer(HostTrainer):
             found_NT = self.scorer.entropy([student_sequence(row) for row in chosen], batch.width)
             entropy = {row.index: entropy_T for row, entropy_T in zip(chosen, found_NT, strict=True)}
         step = replace(step, knobs=self.credit.knobs(step.step, level.p90 if level else None))
-        return assign_credit(step, chosen, logps, batch.advantages, batch.loss_mask, entropy)
+        return assign_credit(step, chosen, logps, batch.advantages, batch.loss_mask, entropy, self._total)
 
     def _score(
         self, step: StepCredit, rule: Rule, rows: Sequence[Row], width: int, traced: Sequence[int]
@@ -247,6 +247,10 @@ class CEPOTrainer(HostTrainer):
             for name, value in level.metrics().items() if level else ():
                 self.log_step(name, value)
         return logps_by_prompt(own, found_NT[: len(own)], step.references), level
+
+    def _total(self, local: Tensor) -> Tensor:
+        """The sum over processes (a collective call)."""
+        return cast(Tensor, self.accelerator.reduce(local, reduction="sum"))
 
     def _scores(self, rule: Rule, drawn: Drawn) -> dict[int, list[float]]:
         """Per-token scores from outside, of the rows that have them, where the rule reads them."""

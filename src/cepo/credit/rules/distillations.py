@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 __all__ = ["OPSD", "SDPO", "Distillation"]
 
@@ -26,6 +27,7 @@ class Distillation:
     source: str
     told: str
     support: Support = "full"
+    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -41,10 +43,19 @@ OPSD = Distillation(
     "opsd",
     "OPSD, arXiv 2601.18734: generalised JSD to the base weights that read the solution; no reward",
     told="solution",
+    # The weights before training: OPSD's base model, with LoRA and without.
+    defaults={"teacher_weights": "frozen", "distill_beta": 0.5},
 )
 SDPO = Distillation(
     "sdpo",
     "SDPO, arXiv 2601.20802: generalised JSD to an EMA teacher that reads a right sibling",
     told="peer",
     support="student_tail",
+    defaults={
+        "teacher_weights": "ema",
+        "teacher_ema_rate": 0.05,
+        "distill_beta": 0.5,
+        "distill_top_k": 100,
+        "distill_ratio_clip": 2.0,
+    },
 )

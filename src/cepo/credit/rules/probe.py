@@ -43,6 +43,7 @@ def _random_inputs(rule: Rule, knobs: Knobs, seed: int) -> Inputs:
         "entropy_BT": uniform(rows, width),
         "pass_rate_B": uniform(rows),
         "deviation_B": uniform(rows) + 0.1,
+        "group_size_B": torch.tensor((8.0, 2.0, 4.0, 3.0)),
         "reward_B": uniform(rows),
         "verdict_B": torch.tensor(ADVANTAGE) > 0,
         "scores_BT": uniform(rows, width) - uniform(rows, width),

@@ -9,16 +9,13 @@ from typing import get_args
 
 from cepo.credit.prompts import PromptStyle
 from cepo.credit.references import MINUS_POLICIES, MinusPolicy, ReferencePolicy
-from cepo.credit.rules import METHODS, Rule, get_method
+from cepo.credit.rules import METHODS, OURS, Rule, get_method
 from cepo.errors import SettingError, did_you_mean
 from cepo.glossary import ReferenceForm
 
 __all__ = ["ASKING", "Asking", "Variant", "grid", "select"]
 
-_EVERY_WAY = ("rlsd", "cepo")
-"""Rules that are audited under every way of asking; one of your own under the plain ones."""
-
-_NOT_HERE = frozenset({"entropy", "scores", "pass_rate", "deviation"})
+_NOT_HERE = frozenset({"entropy", "scores", "pass_rate", "deviation", "group_size"})
 """What a rule may read in training, and the audit does not have."""
 
 
@@ -106,7 +103,7 @@ def grid(other_teacher: bool) -> tuple[Variant, ...]:
 
 def _registered() -> list[Variant]:
     """Rules of your own that compare prompts, and read nothing that only training has."""
-    rules = [method for name, method in METHODS.items() if isinstance(method, Rule) and name not in _EVERY_WAY]
+    rules = [method for name, method in METHODS.items() if isinstance(method, Rule) and name not in OURS]
     return [
         Variant(rule.name, "own" if "minus" in rule.references else None, Asking(form=form))
         for rule in rules
