@@ -242,9 +242,9 @@ def test_the_fallback_of_cepo_is_rlsd_to_the_bit() -> None:
 
 def test_a_step_without_rows_or_rule_is_as_it_was() -> None:
     asked = step(rule("cepo"))
-    assert assign_credit(asked, [], {}, torch.ones(6), torch.ones(6, WIDTH)) is asked
+    assert assign_credit(asked, [], {}, torch.ones(6), torch.ones(6, WIDTH)) == asked
     asked = step(rule("grpo"))
-    assert assign_credit(asked, [row(0)], {}, torch.ones(6), torch.ones(6, WIDTH)) is asked
+    assert assign_credit(asked, [row(0)], {}, torch.ones(6), torch.ones(6, WIDTH)) == asked
 
 
 def test_a_step_whose_forwards_are_all_broken_has_no_credit_and_says_so() -> None:

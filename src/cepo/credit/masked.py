@@ -21,3 +21,9 @@ def masked_sum(values_NM: Float[Tensor, "N M"], mask_NM: Bool[Tensor, "N M"]) ->
     Selects with `torch.where`: multiplying by the mask would turn a masked-out infinity into NaN.
     """
     return torch.where(mask_NM, values_NM, 0.0).sum(dim=-1, keepdim=True)
+
+
+def masked_mean(values_NM: Float[Tensor, "N M"], mask_NM: Bool[Tensor, "N M"]) -> Float[Tensor, "N 1"]:
+    """Mean of each row's masked-in values; an empty row has mean 0."""
+    count_N1 = mask_NM.sum(dim=-1, keepdim=True)
+    return masked_sum(values_NM, mask_NM) / count_N1.clamp(min=1)

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from cepo.credit.groups import LocalGroups, Verdicts, gather_groups, grade_rollouts, row_references
 from cepo.credit.references import columns_of
-from cepo.credit.rules import Distillation, Rule, get_method
+from cepo.credit.rules import Distillation, Knobs, Rule, get_method
 from cepo.credit.step import (
     Asking,
     Logps,
@@ -167,7 +167,7 @@ class CEPOTrainer(HostTrainer):
         """Advantages (B,) of a generated batch become (B, T)."""
         number, batch = self.state.global_step + 1, drawn.batch
         gives_credit = isinstance(self.method, Rule) and self.method.assign is not None
-        knobs = self.credit.knobs(number) if gives_credit else replace(self.credit.knobs(number), strength=0.0)
+        knobs = self.credit.knobs(number) if gives_credit else Knobs(0.0, 0.0)
         if self._distillation is None:
             self.log_step("credit/lambda", knobs.strength)
         if not knobs.strength and not self._recorder.wanted and self._distillation is None:

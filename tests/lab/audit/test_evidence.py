@@ -122,7 +122,9 @@ def test_ways_of_asking_differ(model, processor, problem, targets, book):
     place = references_in(problem, targets, blind, seed=0)[1]
     assert place is not None
     found = evidence(blind, target, problem, targets, book)
-    seen = [by_hand(model, processor, problem, target, r, "prefill", images=False) for r in ("81", place.minus[0])]
+    seen = [
+        by_hand(model, processor, problem, target, r, "prefill", images=False) for r in ("81", place["minus"].texts[0])
+    ]
     assert np.allclose(found, seen[0] - seen[1], atol=1e-5)
 
 
@@ -130,9 +132,10 @@ def test_ways_of_asking_differ(model, processor, problem, targets, book):
 def test_references_are_the_trainer_s(minus, problem, targets):
     group = Group(problem.gold, tuple(target.rollout for target in targets), problem.solution)
     policy = ReferencePolicy(minus=minus, fallback="grpo", seed=7)
-    expected = choose_references(group, policy, step=1, index=0)
+    expected = choose_references(group, ("plus", "minus"), policy, step=1, index=0)
     found = references_in(problem, targets, Variant("cepo", minus), seed=7)
-    assert [None if one is None else one.minus for one in found] == [one.minus or None for one in expected]
+    wanted = [dict(one) if one["minus"].texts else None for one in expected]
+    assert [None if one is None else dict(one) for one in found] == wanted
 
 
 def test_without_an_admissible_reference_there_is_no_evidence(problem, targets):
