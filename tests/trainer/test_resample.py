@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 
 from cepo.data.scores import TokenReward
+from cepo.trainer.batch import Batch
 from cepo.trainer.checks import check_resampling
 from cepo.trainer.resample import Graded, dead_groups, fresh_problems
 from tests.trainer.conftest import MakeTrainer
@@ -62,6 +63,63 @@ def test_it_trains_on_more_live_groups_and_equals_a_forward(make_trainer: MakeTr
     )
     assert generated
     assert sum(replaced) > 0
+
+
+@pytest.mark.parametrize("first", ["with", "without"])
+def test_problems_with_images_replace_problems_without(
+    first: str, make_trainer: MakeTrainer, rows: list[dict[str, Any]]
+) -> None:
+    """Of a batch in which no row has an image TRL leaves out what goes with images; the merged batch is whole.
+
+    Every row's log-probs in the merged batch are those that it has among rows of its own kind.
+    """
+    bare = [row | {"images": []} for row in rows]
+    data = [*bare[:2], *rows[2:]] if first == "without" else [*rows[:2], *bare[2:]]
+    calls: list[int] = []
+
+    def turns(completions: Any, **_: Any) -> list[float]:
+        """At first all are equal; of the fresh problems the second alone is live."""
+        calls.append(len(completions))
+        return [float(len(calls) > 1 and index >= 4 and index % 2) for index in range(len(completions))]
+
+    trainer: Any = make_trainer(
+        method="grpo", resample_dead_groups=1, train_dataset=Dataset.from_list(data), shuffle_dataset=False,
+        reward_funcs=[turns], wrong_reward="turns",
+    )  # fmt: skip
+    made: list[Batch] = []
+    kept = Batch.replacing
+
+    def keeping(old: Batch, taken: Any, fresh: Batch, pad_id: int) -> Batch:
+        made.extend([old, fresh, kept(old, taken, fresh, pad_id)])
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Batch, "replacing", keeping)
+        calls.clear()
+        trainer.model.train()
+        trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    old, fresh, merged = made
+    with_images = [image is not None for image in merged.images()]
+    assert with_images == [first == "without"] * 4 + [first == "with"] * 4, (
+        "the first group was replaced by the other kind"
+    )
+    logps = logps_of(trainer, merged)
+    for part, rows_of_part, place in ((fresh, range(4, 8), 0), (old, range(4, 8), 4)):
+        own = logps_of(trainer, part.taking(list(rows_of_part)))
+        width = min(own.shape[1], logps.shape[1])
+        mask_BT = part.loss_mask[4:8, :width].bool()
+        torch.testing.assert_close(
+            logps[place : place + 4, :width][mask_BT], own[:, :width][mask_BT], atol=1e-4, rtol=1e-4
+        )
+
+
+def logps_of(trainer: Any, batch: Batch) -> torch.Tensor:
+    """As TRL's loss computes them."""
+    ids, mask = batch.sequences
+    names = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
+    given = {name: batch.raw[name] for name in names if name in batch.raw}
+    with torch.no_grad():
+        return trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, batch.width, **given)[0]
 
 
 @pytest.mark.parametrize(
