@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cepo.errors import DataError
+
 __all__ = ["add"]
 
 _FIELDS = {"golds": ("gold", "answer", "solution"), "answers": ("completion", "answer", "prediction")}
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
     golds, texts = (_lines(getattr(options, name), name, options.field) for name in ("golds", "answers"))
     if len(golds) != len(texts):
-        raise ValueError(f"{options.golds} has {len(golds)} gold answers and {options.answers} {len(texts)} answers")
+        raise DataError(f"{options.golds} has {len(golds)} gold answers and {options.answers} {len(texts)} answers")
     verdicts = {}
     if options.grader in ("cepo", "both"):
         answers = [extract_answer(text, options.completions) if options.completions else text for text in texts]
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _lines(path: Path, kind: str, field: str | None) -> list[str]:
     if not path.is_file():
-        raise ValueError(f"--{kind}: there is no file {str(path)!r}")
+        raise DataError(f"--{kind}: there is no file {str(path)!r}")
     lines = path.read_text().splitlines()
     if path.suffix != ".jsonl":
         return lines
@@ -69,7 +71,7 @@ def _value(row: Any, names: tuple[str, ...], where: str) -> str:
     for name in names:
         if name in row:
             return str(row[name])
-    raise ValueError(f"{where}: no field {' or '.join(map(repr, names))}; name one with --field")
+    raise DataError(f"{where}: no field {' or '.join(map(repr, names))}; name one with --field")
 
 
 def _print(golds: list[str], texts: list[str], verdicts: dict[str, list[Any]], only: str | None) -> None:
