@@ -15,13 +15,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def test_configuration_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("make_configuration", ROOT / "docs" / "make_configuration.py")
+@pytest.mark.parametrize("page", ["configuration", "rules"])
+def test_generated_pages_are_up_to_date(page: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{page}", ROOT / "docs" / f"make_{page}.py")
     assert spec is not None
     assert spec.loader is not None
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "configuration.md").read_text() == module.text(), "run docs/make_configuration.py"
+    assert (ROOT / "docs" / f"{page}.md").read_text() == module.text(), f"run docs/make_{page}.py"
 
 
 def test_every_quoted_error_is_in_the_code() -> None:
