@@ -1,6 +1,9 @@
 """Shapes are checked and draws are repeatable in every test. Runs before any test module imports cepo."""
 
+import os
 from collections.abc import Iterator
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too: two workers share two cores
 
 import pytest
 import torch
