@@ -143,9 +143,9 @@ def chains(split: str, seed: int, steps: int) -> Iterator[Chain]:
             yield chain
 
 
-def draw(rng: Random, steps: int) -> Chain:
-    """A chain of any split."""
-    operations = tuple(Operation(rng.choice(("+", "-")), rng.randrange(BASE)) for _ in range(steps))
+def draw(rng: Random, steps: int, operands: int = BASE) -> Chain:
+    """A chain of any split, uniformly drawn from those with operands below `operands`."""
+    operations = tuple(Operation(rng.choice(("+", "-")), rng.randrange(operands)) for _ in range(steps))
     return Chain(rng.randrange(BASE), operations)
 
 

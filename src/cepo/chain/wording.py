@@ -14,7 +14,7 @@ from random import Random
 
 from cepo.chain.problems import Chain
 
-__all__ = ["SYNONYMS", "question", "solution", "words"]
+__all__ = ["SYNONYMS", "filler_pieces", "question", "solution", "words"]
 
 _CONNECTIVES = ("then", "next", "now", "so")
 _ADVERBS = ("clearly", "surely", "plainly", "simply")
@@ -50,9 +50,13 @@ def solution(values: Sequence[int], fillers: int, rng: Random) -> str:
     return f"{''.join(steps)}\\boxed{{{values[-1]}}}"
 
 
+def filler_pieces() -> Iterator[str]:
+    """Every filler as it stands in a solution, the space behind it included."""
+    yield from (f"{filler} " for synonyms in (*SYNONYMS[6], _MARKS) for filler in synonyms)
+
+
 def words() -> Iterator[str]:
     """Texts with every word, mark and digit of questions and solutions, for a vocabulary."""
     yield "Count modulo ten from 0, then add 1, then subtract 2."
-    yield " ".join(word for synonyms in SYNONYMS[6] for word in synonyms) + " "
-    yield "".join(f"{mark} " for mark in _MARKS)
+    yield from filler_pieces()
     yield "0123456789\\boxed{}"

@@ -5,6 +5,7 @@ Both need the column `chain` (`data: chain` has it). Their totals are `accuracy_
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -71,7 +72,7 @@ def _value_spans(chain: Chain, text: str, p: float, reward: float) -> list[Span]
     for span in label_text(chain, text):
         value = _value_after(span, steps, p, value, reward)
         spans.append((span.start, span.end, value))
-    return spans
+    return [*spans, (len(text), sys.maxsize, reward)]  # the end token stands behind the text
 
 
 def _value_after(span: LabelSpan, steps: int, p: float, value: float, reward: float) -> float:

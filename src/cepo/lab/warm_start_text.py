@@ -21,14 +21,14 @@ from typing import Literal
 
 import torch
 from datasets import Dataset
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import HfArgumentParser, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from cepo.chain.policy import Misconceptions
-from cepo.chain.problems import Chain, draw, split_of
-from cepo.chain.wording import question, solution, words
+from cepo.chain.problems import BASE, Chain, draw, split_of
+from cepo.chain.wording import filler_pieces, question, solution, words
 from cepo.credit.prompts import ANSWER_TEMPLATE, RATIONALE_TEMPLATE, TeacherPrompts
 from cepo.data.datasets import DataSpec, load_data
 from cepo.data.rows import INSTRUCTION, user_prompt
@@ -45,19 +45,23 @@ class Settings:
     """Everything that the weights depend on.
 
     Every batch is of one kind, drawn with these shares (the rest is plain), so that all its rows have one length.
+    Operands grow from 0 and 1 to all digits over the first `curriculum` steps: a value depends on three tokens at once,
+    and nothing points to any of them until a step changes little. Fillers, which are noise, count `filler_weight`.
     """
 
     seed: int = 0
     chain_steps: int = 6
     fillers: int = 3
-    steps: int = 3000
-    batch: int = 128
+    steps: int = 1400
+    curriculum: int = 240
+    batch: int = 64
     learning_rate: float = 3e-3
     warm_up: int = 100
-    answer_share: float = 0.3
-    rationale_share: float = 0.35
+    filler_weight: float = 0.1
+    answer_share: float = 0.2
+    rationale_share: float = 0.25
     follow: float = 0.9
-    evaluate_every: int = 500
+    evaluate_every: int = 200
     evaluate_problems: int = 500
 
     @property
@@ -80,6 +84,7 @@ class Rows:
         self.policy = Misconceptions(settings.seed)
         self.rng = Random(f"warm-start-text/{settings.seed}")
         self.prompts = TeacherPrompts(tokenizer, self.render)
+        self.operands = BASE
 
     def render(self, prompt: Prompt) -> str:
         return str(self.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))  # pyright: ignore[reportArgumentType]
@@ -119,7 +124,7 @@ class Rows:
     def chain(self) -> Chain:
         """Of the split train."""
         while True:
-            chain = draw(self.rng, self.settings.chain_steps)
+            chain = draw(self.rng, self.settings.chain_steps, self.operands)
             if split_of(chain.key) == "train":
                 return chain
 
@@ -145,14 +150,17 @@ def warm_start(settings: Settings, out: Path) -> None:
     torch.set_num_threads(1)
     tokenizer = build_text_tokenizer(corpus())
     model = build_text_model(tokenizer, settings.seed)
+    model.set_attn_implementation("eager")  # faster than sdpa's backward for this shape on a CPU
     log: Log = [{"settings": asdict(settings), "torch": torch.__version__}]
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     rows = Rows(settings, tokenizer)
+    fillers = torch.tensor([tokenizer.convert_tokens_to_ids(piece) for piece in filler_pieces()])
     started = time.time()
     for step in (bar := tqdm(range(settings.steps), desc="noisy solutions", disable=None)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
-        loss = _loss(model, *rows.batch())
+        rows.operands = min(BASE, 2 + BASE * step // settings.curriculum)
+        loss = _loss(model, *rows.batch(), fillers, settings.filler_weight)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -165,11 +173,13 @@ def warm_start(settings: Settings, out: Path) -> None:
             save(model, tokenizer, log, out)
 
 
-def _loss(model: Qwen3ForCausalLM, rows: list[list[int]], length: int) -> torch.Tensor:
-    """Cross entropy of the last `length` tokens of each row, nats."""
+def _loss(model: Qwen3ForCausalLM, rows: list[list[int]], length: int, fillers: Tensor, filler_weight: float) -> Tensor:
+    """Mean cross entropy of the last `length` tokens of each row, nats; fillers count `filler_weight`."""
     ids = torch.tensor(rows)
     logits = model(input_ids=ids, logits_to_keep=length + 1, use_cache=False).logits[:, :-1]
-    return F.cross_entropy(logits.flatten(0, 1), ids[:, -length:].flatten())
+    targets = ids[:, -length:].flatten()
+    weights = torch.where(torch.isin(targets, fillers), filler_weight, 1.0)
+    return (F.cross_entropy(logits.flatten(0, 1), targets, reduction="none") * weights).sum() / weights.sum()
 
 
 def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, log: Log, out: Path) -> None:

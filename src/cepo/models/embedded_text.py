@@ -63,6 +63,8 @@ def build_text_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0, width: i
         num_key_value_heads=4,
         head_dim=width // 4,
         max_position_embeddings=1024,
+        # Short waves: a step is found at its distance, and no text here is longer than 200 tokens.
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
