@@ -92,6 +92,9 @@ def label_tokens(chain: Chain, text: str, offsets: Sequence[tuple[int, int]]) ->
     spans = label_text(chain, text)
     labels: list[Label] = []
     for start, end in offsets:
-        over: list[Label] = [span.label for span in spans if span.start < end and span.end > start]
-        labels.append(max(over, key=_RANK.__getitem__, default="filler"))
+        found: Label = "filler"
+        for span in spans:
+            if span.start < end and span.end > start and _RANK[span.label] > _RANK[found]:
+                found = span.label
+        labels.append(found)
     return labels

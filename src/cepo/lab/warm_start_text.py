@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,15 +46,16 @@ class Settings:
     """Everything that the weights depend on.
 
     Every batch is of one kind, drawn with these shares (the rest is plain), so that all its rows have one length.
-    Operands grow from 0 and 1 to all digits over the first `curriculum` steps: a value depends on three tokens at once,
-    and nothing points to any of them until a step changes little. Fillers, which are noise, count `filler_weight`.
+    It begins with plain prompts and operands of 0 and 1: a value depends on three tokens at once, and nothing points to
+    any of them until a step changes little. Whenever the loss falls below `good_enough`, the next digit joins the
+    operands, and the other kinds once all have. Fillers, which are noise, count `filler_weight`.
     """
 
     seed: int = 0
     chain_steps: int = 6
     fillers: int = 3
     steps: int = 1400
-    curriculum: int = 240
+    good_enough: float = 0.5
     batch: int = 64
     learning_rate: float = 3e-3
     warm_up: int = 100
@@ -61,8 +63,8 @@ class Settings:
     answer_share: float = 0.2
     rationale_share: float = 0.25
     follow: float = 0.9
-    evaluate_every: int = 200
-    evaluate_problems: int = 500
+    evaluate_every: int = 100
+    evaluate_problems: int = 250
 
     @property
     def data(self) -> str:
@@ -84,20 +86,29 @@ class Rows:
         self.policy = Misconceptions(settings.seed)
         self.rng = Random(f"warm-start-text/{settings.seed}")
         self.prompts = TeacherPrompts(tokenizer, self.render)
-        self.operands = BASE
+        self.operands = 2
+        self.recent = float("inf")
 
     def render(self, prompt: Prompt) -> str:
         return str(self.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))  # pyright: ignore[reportArgumentType]
 
+    def learnt(self, loss: float) -> None:
+        """Make the curriculum harder once the running mean of the loss allows it."""
+        self.recent = loss if self.recent == float("inf") else 0.9 * self.recent + 0.1 * loss
+        if self.operands < BASE and self.recent < self.settings.good_enough:
+            self.operands, self.recent = self.operands + 1, float("inf")
+
     def kind(self) -> Kind:
+        if self.operands < BASE:
+            return "plain"
         draw = self.rng.random()
         if draw < self.settings.rationale_share:
             return "rationale"
         return "answer" if draw < self.settings.rationale_share + self.settings.answer_share else "plain"
 
-    def batch(self) -> tuple[list[list[int]], int]:
+    def batch(self, kind: Kind) -> tuple[list[list[int]], int]:
         """Ids of prompts with their completions, all of one length, and the completions' length."""
-        kind, rows, longest = self.kind(), [], 0
+        rows, longest = [], 0
         for _ in range(self.settings.batch):
             prompt, completion = self.row(kind)
             rows.append(prompt + completion)
@@ -155,12 +166,15 @@ def warm_start(settings: Settings, out: Path) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     rows = Rows(settings, tokenizer)
     fillers = torch.tensor([tokenizer.convert_tokens_to_ids(piece) for piece in filler_pieces()])
+    losses: dict[Kind, list[float]] = defaultdict(list)
     started = time.time()
     for step in (bar := tqdm(range(settings.steps), desc="noisy solutions", disable=None)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
-        rows.operands = min(BASE, 2 + BASE * step // settings.curriculum)
-        loss = _loss(model, *rows.batch(), fillers, settings.filler_weight)
+        kind = rows.kind()
+        loss = _loss(model, *rows.batch(kind), fillers, settings.filler_weight)
+        rows.learnt(loss.item())
+        losses[kind].append(loss.item())
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -168,7 +182,11 @@ def warm_start(settings: Settings, out: Path) -> None:
         bar.set_postfix(loss=f"{loss.item():.3f}")
         if (step + 1) % settings.evaluate_every == 0 or step + 1 == settings.steps:
             seconds, rate = round(time.time() - started), pass_rate(model, tokenizer, settings)
-            log.append({"step": step + 1, "loss": loss.item(), "seconds": seconds, "pass_rate": rate})
+            means = {name: sum(given) / len(given) for name, given in losses.items()}
+            log.append(
+                {"step": step + 1, "operands": rows.operands, "loss": means, "seconds": seconds, "pass_rate": rate}
+            )
+            losses.clear()
             tqdm.write(json.dumps(log[-1]))
             save(model, tokenizer, log, out)
 

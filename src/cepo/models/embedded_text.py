@@ -7,6 +7,7 @@ it from a quarter of the problems to most of them in under a minute on one core.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -66,8 +67,8 @@ def build_text_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0, width: i
         # Short waves: a step is found at its distance, and no text here is longer than 200 tokens.
         rope_parameters={"rope_type": "default", "rope_theta": 100.0},
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=cast(int, tokenizer.pad_token_id),
+        eos_token_id=cast(int, tokenizer.eos_token_id),
     )
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(config)
