@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cepo.data.oracles import chain_oracle, chain_values
-from cepo.data.rewards import accuracy_reward, get_reward
+from cepo.data.rewards import RewardError, accuracy_reward, get_reward, preflight_rewards
 from cepo.data.scores import scores_of
 from cepo.lab.warm_start_text import corpus
 from cepo.models.embedded_text import build_text_tokenizer
@@ -57,3 +57,10 @@ def test_the_pass_rate_is_the_chains_own() -> None:
     rewards = chain_values(["p"] * 3, [RIGHT, WRONG, WRONG], ["5", "5", "5"], [KEY, KEY, "7+4-6"])
     assert next(iter(by_token(rewards, 0, RIGHT).values())) == pytest.approx(0.5)
     assert next(iter(by_token(rewards, 2, WRONG).values())) == pytest.approx(0.5)  # none right: half of one's share
+
+
+def test_other_data_is_refused_in_words() -> None:
+    rows = [{"prompt": "2 + 3?", "answer": "5"}]
+    for reward in (chain_oracle, chain_values):
+        with pytest.raises(RewardError, match=r"no column `chain`.*use `data: chain`"):
+            preflight_rewards([reward], rows, 5.0)

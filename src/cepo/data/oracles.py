@@ -14,6 +14,7 @@ from cepo.chain.problems import Chain
 from cepo.chain.solver import LabelSpan, label_text
 from cepo.data.messages import completion_text
 from cepo.data.scores import Span, TokenReward
+from cepo.errors import DataError
 from cepo.glossary import Completion
 
 __all__ = ["chain_oracle", "chain_values"]
@@ -23,7 +24,7 @@ def chain_oracle(
     prompts: Sequence[object],
     completions: Sequence[Completion],
     answer: Sequence[object],
-    chain: Sequence[str],
+    chain: Sequence[str] | None = None,
     **_: object,
 ) -> list[TokenReward]:
     """Scores of 1 where credit belongs, 0 elsewhere: the right steps of a right completion, the first error of a wrong.
@@ -32,11 +33,11 @@ def chain_oracle(
     1 - lambda + lambda s and the others 1 - lambda: 1.5 and 0.5 at lambda 0.5 and scale 2.
     """
     rewards = []
-    for completion, gold, key in zip(completions, answer, chain, strict=True):
+    for completion, gold, problem in zip(completions, answer, _chains(chain), strict=True):
         text = completion_text(completion)
         reward = float(grade(text, str(gold)))
         wanted = "decisive" if reward else "first_wrong"
-        spans = [(s.start, s.end, 1.0) for s in label_text(Chain.parse(key), text) if s.label == wanted]
+        spans = [(s.start, s.end, 1.0) for s in label_text(problem, text) if s.label == wanted]
         rewards.append(TokenReward(reward, spans=spans))
     return rewards
 
@@ -45,7 +46,7 @@ def chain_values(
     prompts: Sequence[object],
     completions: Sequence[Completion],
     answer: Sequence[object],
-    chain: Sequence[str],
+    chain: Sequence[str] | None = None,
     **_: object,
 ) -> list[TokenReward]:
     """Scores are values, for `method: values`: the expected reward once the token is written.
@@ -55,16 +56,23 @@ def chain_values(
     reward itself. Reward units.
     """
     texts = [completion_text(completion) for completion in completions]
+    chains = _chains(chain)
     rewards = [float(grade(text, str(gold))) for text, gold in zip(texts, answer, strict=True)]
-    of_chain: dict[str, list[float]] = defaultdict(list)
-    for key, reward in zip(chain, rewards, strict=True):
-        of_chain[key].append(reward)
+    of_chain: dict[Chain, list[float]] = defaultdict(list)
+    for problem, reward in zip(chains, rewards, strict=True):
+        of_chain[problem].append(reward)
     made = []
-    for text, reward, key in zip(texts, rewards, chain, strict=True):
-        group = of_chain[key]
+    for text, reward, problem in zip(texts, rewards, chains, strict=True):
+        group = of_chain[problem]
         p = max(sum(group) / len(group), 0.5 / len(group))
-        made.append(TokenReward(reward, spans=_value_spans(Chain.parse(key), text, p, reward)))
+        made.append(TokenReward(reward, spans=_value_spans(problem, text, p, reward)))
     return made
+
+
+def _chains(keys: Sequence[str] | None) -> list[Chain]:
+    if keys is None:
+        raise DataError("the data have no column `chain`, which says which steps are right: use `data: chain`")
+    return [Chain.parse(key) for key in keys]
 
 
 def _value_spans(chain: Chain, text: str, p: float, reward: float) -> list[Span]:
