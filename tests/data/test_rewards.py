@@ -107,7 +107,7 @@ def test_a_reward_is_found_by_name_and_a_misspelling_names_the_nearest() -> None
     for wrong in ("acuracy_reward", "accuracy"):
         with pytest.raises(ValueError, match="did you mean 'accuracy_reward'"):
             get_reward(wrong)
-    with pytest.raises(ValueError, match=r"choose from accuracy_reward, format_reward$"):
+    with pytest.raises(ValueError, match=r"choose from accuracy_reward, chain_oracle, chain_values, format_reward$"):
         get_reward("zzz")
 
 
@@ -131,7 +131,7 @@ def test_a_preflight_passes_what_the_trainer_would_pass() -> None:
     async def mine_too(answer: Any, **_: Any) -> list[None]:
         return [None for _ in answer]
 
-    preflight_rewards([mine, mine_too, *REWARDS.values()], ROWS, 5.0, trainer_state="state")
+    preflight_rewards([mine, mine_too, accuracy_reward, format_reward], ROWS, 5.0, trainer_state="state")
     assert seen["completions"] == [said(r"\boxed{5}"), said(r"\boxed{\frac{1}{2}}")]
     assert (seen["prompts"], seen["level"], seen["ids"]) == ([PROMPT, PROMPT], [1, 2], 2)
     assert (seen["trainer_state"], seen["answer"]) == ("state", ["5", r"\frac{1}{2}"])

@@ -27,7 +27,7 @@ QUICK_PROBLEMS = 10
 def add(commands: Commands) -> None:
     parser = commands.add_parser("audit", help="is the credit right? evidence against labels, values and nothing")
     parser.add_argument("model", help=MODEL_HELP)
-    parser.add_argument("--data", default="geometry", help="`geometry`, a local file or folder, or a hub id")
+    parser.add_argument("--data", default="geometry", help="`geometry`, `chain`, a local file or folder, or a hub id")
     parser.add_argument("--split", default=None, help="default: validation of geometry, train of other data")
     parser.add_argument("--problems", type=int, default=100)
     parser.add_argument("--rollouts", type=int, default=8, help="per problem: the group that references come from")
@@ -49,7 +49,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from cepo.data.datasets import DataSpec
-    from cepo.data.sources import GEOMETRY
+    from cepo.data.sources import is_procedural
     from cepo.lab.audit.problems import load_problems
     from cepo.lab.audit.run import run_audit
     from cepo.lab.audit.settings import AuditSettings, quick
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         settings, count = quick(settings), min(count, QUICK_PROBLEMS)
     select(grid(other_teacher=options.teacher is not None), settings.methods)
     check_folder(options.out)
-    split = options.split or ("validation" if options.data == GEOMETRY else "train")
+    split = options.split or ("validation" if is_procedural(options.data) else "train")
     spec = DataSpec(options.data, split=split, limit=count, seed=options.seed)
     problems = load_problems(spec, settings.wrong_worked)
     model, processor = _on_device(options.model)

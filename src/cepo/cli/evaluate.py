@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-MODEL_HELP = "`tiny`, a hub id, or the folder of a model, an adapter or a run"
+MODEL_HELP = "`tiny`, `tiny-text`, a hub id, or the folder of a model, an adapter or a run"
 
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("eval", help="pass@1 and pass@k of a model, with intervals; the paper's benchmarks")
     parser.add_argument("models", nargs="*", metavar="MODEL", help=MODEL_HELP + "; several with --suite")
-    parser.add_argument("--data", default="geometry", help="`geometry`, a local file or folder, or a hub id")
+    parser.add_argument("--data", default="geometry", help="`geometry`, `chain`, a local file or folder, or a hub id")
     parser.add_argument("--split", default="held_out")
     parser.add_argument("--category", default=None, help="column of the data to report by (default: `family`)")
     parser.add_argument("--limit", type=int, default=None, help="problems (default: 500 of geometry, else all)")
@@ -49,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from cepo.data.datasets import DataSpec, load_data
+    from cepo.data.sources import is_procedural
     from cepo.evaluate import generate_answers, save_generations
     from cepo.models.loading import load_checkpoint
 
@@ -56,7 +57,7 @@ def _generate(options: argparse.Namespace) -> int:
         raise SettingError(f"give one MODEL, got {len(options.models)}; several are for --suite")
     if options.out is not None:
         _check_out(options.out)
-    limit = 500 if options.limit is None and options.data == "geometry" else options.limit
+    limit = 500 if options.limit is None and is_procedural(options.data) else options.limit
     columns = {} if options.category is None else {"family": options.category}
     data = load_data(DataSpec(options.data, split=options.split, limit=limit, columns=columns))
     model, processor = load_checkpoint(options.models[0])

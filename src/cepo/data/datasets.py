@@ -1,8 +1,9 @@
 """Any training or evaluation data as one kind of `datasets.Dataset`, checked to the last row before use.
 
 Columns: `prompt` (messages), `images` (PIL images, decoded when read; absent where no row has one), `answer`
-(text that the grader accepts), `id`, and `solution` and `family` where the data have them. Other columns are
-left behind. Understood are TRL's conversational rows, plain questions, and Geometry3K's `<image>` marks.
+(text that the grader accepts), `id`, and `solution`, `family` and `chain` (a chain in short, for `cepo.chain`)
+where the data have them. Other columns are left behind. Understood are TRL's conversational rows, plain questions,
+and Geometry3K's `<image>` marks.
 
 Left out on purpose: streaming, for every row is checked before a run; video and audio; the place of an image
 between two pieces of text, which TRL does not keep either.
@@ -36,6 +37,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "answer": ("answer",),
     "solution": ("solution",),
     "family": ("family",),
+    "chain": ("chain",),
     "id": ("id",),
 }
 """Our column -> the names under which it is found, and by which `DataSpec.columns` may speak of it."""
@@ -46,6 +48,7 @@ _FEATURES = {
     "answer": Value("string"),
     "solution": Value("string"),
     "family": Value("string"),
+    "chain": Value("string"),
     "id": Value("string"),
 }
 _SHOWN = 5
@@ -154,7 +157,7 @@ def _standard_row(row: DataRow, columns: Mapping[str, str], folder: Path | None,
     }
     if "images" in given:
         standard["images"] = images
-    for name in ("solution", "family"):
+    for name in ("solution", "family", "chain"):
         if name in given:
             standard[name] = None if given[name] is None else str(given[name])
     return standard

@@ -1,4 +1,5 @@
-"""Prompts as the trainer wants them: messages whose content is text, images apart in their own column.
+"""Prompts as the trainer wants them, messages whose content is text, images apart in their own column; and back: the
+text of a completion.
 
 TRL puts a row's images in front of the text of its first user message. So a mark in the text or an image
 part between text parts, which says where an image stood, is counted and taken out: where it stood is lost.
@@ -6,12 +7,14 @@ part between text parts, which says where an image stood, is counted and taken o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cepo.data.rows import user_prompt
 from cepo.errors import DataError
+from cepo.glossary import Completion
 
-__all__ = ["IMAGE_MARK", "prompt_messages"]
+__all__ = ["IMAGE_MARK", "completion_text", "prompt_messages"]
 
 IMAGE_MARK = "<image>"
 _ROLES = ("system", "user", "assistant", "tool")
@@ -78,3 +81,25 @@ def _content(content: object) -> tuple[str, int]:
             )
     text, marks = _unmarked("".join(texts))
     return text, images + marks
+
+
+def completion_text(completion: Completion) -> str:
+    """What the model wrote: the text, or the contents of all assistant messages, one per line.
+
+    Tool results are not the model's words and do not count; image parts have no text.
+
+    Raises:
+        TypeError: neither a string nor messages.
+    """
+    if isinstance(completion, str):
+        return completion
+    if not isinstance(completion, Sequence) or not all(isinstance(message, Mapping) for message in completion):
+        raise TypeError(f"a completion is a string or a list of messages, got {completion!r:.80}")
+    return "\n".join(_words(message) for message in completion if message.get("role") == "assistant")
+
+
+def _words(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        content = "".join(part.get("text") or "" for part in content)
+    return content or ""  # a message that only calls a tool has no content

@@ -10,11 +10,13 @@ Left out on purpose: length penalties, partial credit and shaping; write those a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cepo.answers import boxed_spans, grade, why_not_gradable
 from cepo.data.guards import RewardFunc, call_bounded, guard_reward
+from cepo.data.messages import completion_text
+from cepo.data.oracles import chain_oracle, chain_values
 from cepo.errors import DataError, RewardError, SettingError, did_you_mean
 from cepo.glossary import Completion, DataRow
 
@@ -29,28 +31,6 @@ __all__ = [
     "guard_reward",
     "preflight_rewards",
 ]
-
-
-def completion_text(completion: Completion) -> str:
-    """What the model wrote: the text, or the contents of all assistant messages, one per line.
-
-    Tool results are not the model's words and do not count; image parts have no text.
-
-    Raises:
-        TypeError: neither a string nor messages.
-    """
-    if isinstance(completion, str):
-        return completion
-    if not isinstance(completion, Sequence) or not all(isinstance(message, Mapping) for message in completion):
-        raise TypeError(f"a completion is a string or a list of messages, got {completion!r:.80}")
-    return "\n".join(_content(message) for message in completion if message.get("role") == "assistant")
-
-
-def _content(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        content = "".join(part.get("text") or "" for part in content)
-    return content or ""  # a message that only calls a tool has no content
 
 
 def accuracy_reward(
@@ -97,6 +77,8 @@ def _ends_in_one_box(text: str) -> bool:
 
 REWARDS: dict[str, RewardFunc] = {
     "accuracy_reward": accuracy_reward,
+    "chain_oracle": chain_oracle,
+    "chain_values": chain_values,
     "format_reward": format_reward,
 }
 """The rewards that a recipe or the command line can name."""

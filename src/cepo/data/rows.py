@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from random import Random
 from typing import Any
 
 from PIL import Image
 
+from cepo.chain.problems import CHAIN, Chain
+from cepo.chain.wording import question, solution
 from cepo.glossary import Problem
 
-__all__ = ["INSTRUCTION", "problem_row", "user_prompt"]
+__all__ = ["INSTRUCTION", "chain_row", "problem_row", "user_prompt"]
 
 INSTRUCTION = "Put the final answer in \\boxed{}."
 """Ends every question that we load: without it nothing tells a model what the grader will read."""
@@ -31,4 +34,20 @@ def problem_row(problem: Problem) -> dict[str, Any]:
         "solution": problem.solution,
         "family": problem.family,
         "id": problem.id,
+    }
+
+
+def chain_row(chain: Chain, fillers: int, number: int) -> dict[str, Any]:
+    """One row of a chain: `prompt`, `answer`, `solution`, `family`, `id`, and `chain`, what the solver needs.
+
+    `number` tells apart rows of the same chain; their solutions are worded differently.
+    """
+    name = f"{CHAIN}/{chain.key}#{number}"
+    return {
+        "prompt": user_prompt(question(chain)),
+        "answer": str(chain.answer),
+        "solution": solution(chain.values, fillers, Random(name)),
+        "family": f"{CHAIN}{len(chain.operations)}",
+        "chain": chain.key,
+        "id": name,
     }

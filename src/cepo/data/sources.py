@@ -1,4 +1,4 @@
-"""Where data comes from: procedural geometry, one file, a folder, or the Hugging Face hub.
+"""Where data comes from: procedural geometry or chains, one file, a folder, or the Hugging Face hub.
 
 JSON and CSV are read here and not by `datasets`, whose readers guess types (an answer "007" becomes 7) and
 report a bad line as a chain of five exceptions.
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from datasets import Dataset, DatasetDict, Features, Image, List, load_dataset, load_from_disk
 
-from cepo.data.rows import problem_row
+from cepo.chain.problems import ChainSpec, is_chain
+from cepo.chain.problems import generate as generate_chains
+from cepo.data.rows import chain_row, problem_row
 from cepo.errors import DataError, did_you_mean
 from cepo.geometry import FAMILIES, SPLITS, generate
 from cepo.glossary import DataRow
@@ -25,7 +27,7 @@ from cepo.glossary import DataRow
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["GEOMETRY", "DataSpec", "Source", "open_source"]
+__all__ = ["GEOMETRY", "DataSpec", "Source", "is_procedural", "open_source"]
 
 GEOMETRY = "geometry"
 """The path that means procedural problems."""
@@ -38,19 +40,25 @@ _BATCH = 64
 _PARQUET_ADVICE = "Is each of its files a whole Parquet file?"
 
 
+def is_procedural(path: str) -> bool:
+    """Whether a data path means problems that are made here, whose ids are `<what is asked>#<number>`."""
+    return path == GEOMETRY or is_chain(path)
+
+
 @dataclass(frozen=True, slots=True)
 class DataSpec:
     """Which data to load.
 
     Attributes:
-        path: `geometry`, a .jsonl/.json/.parquet/.csv file, a folder (of `save_to_disk`, or with data files
-            as on the hub), or a hub id such as `hiyouga/geometry3k`.
-        split: `train`, `validation` or `held_out` for geometry; the data's own name elsewhere. One file has
+        path: `geometry`, `chain` or `chain:steps=4,fillers=3` (`cepo.chain.ChainSpec`), a
+            .jsonl/.json/.parquet/.csv file, a folder (of `save_to_disk`, or with data files as on the hub), or a hub
+            id such as `hiyouga/geometry3k`.
+        split: `train`, `validation` or `held_out` for geometry and chains; the data's own name elsewhere. One file has
             no splits, it is `train`.
         subset: configuration of a hub data set that has several.
         limit: rows to use, drawn without replacement by `seed` and kept in order, for a file's head is
-            seldom a fair sample. Geometry makes exactly so many and requires it. None: all rows.
-        seed: of the draw; for geometry, of the problems.
+            seldom a fair sample. Geometry and chains make exactly so many and require it. None: all rows.
+        seed: of the draw; for geometry and chains, of the problems.
         families: geometry only: these families in turn; None: all.
         columns: our name -> the data's column, e.g. `{"problem": "question_text"}`.
         image_root: where relative image paths start; None: the folder of the data file.
@@ -72,9 +80,9 @@ class DataSpec:
             raise DataError("no data: the path is empty; name `geometry`, a file, a folder or a hub data set")
         if self.limit is not None and self.limit < 1:
             raise DataError(f"limit must be at least 1, got {self.limit}; leave it out to take all rows")
-        foreign: dict[str, object] = {"families": self.families}
-        if self.path == GEOMETRY:
-            foreign = {"columns": self.columns, "image_root": self.image_root, "subset": self.subset}
+        foreign: dict[str, object] = {} if self.path == GEOMETRY else {"families": self.families}
+        if is_procedural(self.path):
+            foreign |= {"columns": self.columns, "image_root": self.image_root, "subset": self.subset}
         for name, value in foreign.items():
             if value:
                 raise DataError(f"{name}={value!r} does not go with the data {self.path!r}: leave it out")
@@ -113,6 +121,8 @@ def open_source(spec: DataSpec) -> Source:
     """
     if spec.path == GEOMETRY:
         return _geometry(spec)
+    if is_chain(spec.path):
+        return _chains(spec)
     path = Path(spec.path).expanduser()
     if spec.subset and path.exists():
         raise DataError(f"subset={spec.subset!r} is for the hub, {path} is local: name its folder")
@@ -137,6 +147,16 @@ def _geometry(spec: DataSpec) -> Source:
     # The PNG itself, not the decoded image: a tenth of the memory.
     rows = [{**problem_row(p), "images": [{"bytes": p.image_png, "path": None}]} for p in problems]
     return Source(f"{GEOMETRY}/{spec.split}", rows, tuple(rows[0]), None)
+
+
+def _chains(spec: DataSpec) -> Source:
+    wanted = ChainSpec.parse(spec.path)
+    count = spec.limit or wanted.problems
+    if count is None:
+        raise DataError("chain makes as many problems as are asked for: say how many with `limit`")
+    chains = generate_chains(spec.split, wanted, count, spec.seed)
+    rows = [chain_row(chain, wanted.fillers, index) for index, chain in enumerate(chains)]
+    return Source(f"{spec.path}/{spec.split}", rows, tuple(rows[0]), None)
 
 
 def _file(path: Path, spec: DataSpec) -> Source:

@@ -16,10 +16,15 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from cepo.models.processor import ImageOnlyProcessor
 
-__all__ = ["CHAT_TEMPLATE", "EMBEDDED", "build_model", "build_processor", "resolve"]
+__all__ = ["CHAT_TEMPLATE", "EMBEDDED", "EMBEDDED_TEXT", "SHIPPED", "build_model", "build_processor", "resolve"]
 
 EMBEDDED = Path(__file__).parent / "embedded_weights"
 """The folder of the shipped weights; `tiny` stands for it on the command line."""
+
+EMBEDDED_TEXT = Path(__file__).parent / "embedded_text_weights"
+"""The same for `tiny-text` (`cepo.models.embedded_text`)."""
+SHIPPED = {"tiny": EMBEDDED, "tiny-text": EMBEDDED_TEXT}
+"""Name -> folder of every model that ships with cepo."""
 
 PATCH = 16
 _CONTROL = [
@@ -55,8 +60,8 @@ CHAT_TEMPLATE = """\
 
 
 def resolve(name_or_path: str) -> str:
-    """`tiny` becomes the folder of the embedded model; anything else is returned as it is."""
-    return str(EMBEDDED) if name_or_path == "tiny" else name_or_path
+    """`tiny` and `tiny-text` become the folder of that embedded model; anything else is returned as it is."""
+    return str(SHIPPED.get(name_or_path, name_or_path))
 
 
 def build_processor(corpus: Iterable[str], vocab_size: int = 640) -> ImageOnlyProcessor:

@@ -1,4 +1,4 @@
-"""Loading a model with its processor, wherever it lies: `tiny`, a hub id, a folder, an adapter, a run."""
+"""Loading a model with its processor, wherever it lies: `tiny`, `tiny-text`, a hub id, a folder, an adapter, a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from cepo.errors import ModelError, SettingError
-from cepo.models.embedded import EMBEDDED, resolve
+from cepo.models.embedded import SHIPPED, resolve
 from cepo.models.processor import load_processor
 
 __all__ = ["Processor", "load_checkpoint", "load_config_and_processor", "load_model"]
@@ -41,7 +41,7 @@ def load_checkpoint(
     attention: str | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, Processor]:
-    """A model to use, and its processor: of `tiny`, a hub id, or the folder of a model, of an adapter or of a run.
+    """A model to use, and its processor: of `tiny`, `tiny-text`, a hub id, or the folder of a model, adapter or run.
 
     An adapter is merged into its base model, whose processor is returned.
 
@@ -64,12 +64,15 @@ def load_checkpoint(
 def load_model(
     name: str, dtype: str, attention: str | None, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, Processor]:
-    """A model as it is to be trained: `tiny`, a folder or a hub id. Raises ModelError as `load_checkpoint` does."""
+    """A model as it is to be trained: `tiny`, `tiny-text`, a folder or a hub id.
+
+    Raises ModelError as `load_checkpoint` does.
+    """
     if dtype not in DTYPES:
         raise SettingError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
     path = _located(name)
-    if path == str(EMBEDDED):
-        disable_progress_bar()  # loading and saving 10 MB: nothing to watch
+    if Path(path) in SHIPPED.values():
+        disable_progress_bar()  # loading and saving 10 MB at most: nothing to watch
     config, processor = load_config_and_processor(name, trust_remote_code)
     kind = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
     with _named(name):
@@ -107,8 +110,10 @@ def _base_of(adapter: Path) -> str:
         raise ModelError(f"{file} is not JSON ({error}): the adapter was not written to its end") from None
     if not base:
         raise ModelError(f"{file} names no base model: set its base_model_name_or_path")
-    moved = Path(base).name == EMBEDDED.name and not Path(base).exists()
-    return "tiny" if moved or base == str(EMBEDDED) else base
+    for name, folder in SHIPPED.items():
+        if base == str(folder) or (Path(base).name == folder.name and not Path(base).exists()):
+            return name
+    return base
 
 
 def _located(name: str) -> str:
@@ -125,6 +130,6 @@ def _named(name: str) -> Iterator[None]:
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ModelError(
-            f"cannot load the model {name!r}: {reason}. Give `tiny`, a folder with config.json and safetensors, or a "
-            "hub id that this machine can reach."
+            f"cannot load the model {name!r}: {reason}. Give `tiny`, `tiny-text`, a folder with config.json and "
+            "safetensors, or a hub id that this machine can reach."
         ) from error

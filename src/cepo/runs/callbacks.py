@@ -1,10 +1,11 @@
-"""What a run shows and keeps while it trains: one progress bar, and every logged number as JSONL."""
+"""What a run shows and keeps while it trains: one progress bar, every logged number and the accuracy as JSONL."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +14,7 @@ from transformers import TrainerCallback, TrainerState
 
 from cepo.runs.folder import write_atomically
 
-__all__ = ["MetricsFile", "Progress"]
+__all__ = ["AccuracyCurve", "MetricsFile", "Progress"]
 
 _Logs = Mapping[str, float] | None
 SHOWN = {"reward": "reward", "entropy": "entropy", "credit/lambda": "lambda"}
@@ -26,16 +27,40 @@ class MetricsFile(TrainerCallback):
         self.path = path
 
     def on_train_begin(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
-        if state.is_world_process_zero and self.path.exists():
-            kept = [
-                line for line in self.path.read_text().splitlines(keepends=True) if _step(line) <= state.global_step
-            ]
-            write_atomically(self.path, "".join(kept))
+        if state.is_world_process_zero:
+            _drop_after(self.path, state.global_step)
 
     def on_log(self, args: object, state: TrainerState, control: object, logs: _Logs = None, **kwargs: object) -> None:
         if state.is_world_process_zero and logs:
             with self.path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}, default=str) + "\n")
+
+
+class AccuracyCurve(TrainerCallback):
+    """Appends the accuracy before the first step, and after every so many, to a JSONL file.
+
+    A resumed run first drops what it will measure again.
+    """
+
+    def __init__(self, path: Path, every: int, measure: Callable[[], Sequence[bool]]) -> None:
+        self.path, self.every, self.measure = path, every, measure
+
+    def on_train_begin(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
+        if not state.is_world_process_zero:
+            return
+        _drop_after(self.path, state.global_step)
+        if state.global_step == 0:
+            self._append(0)
+
+    def on_step_end(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
+        if state.is_world_process_zero and state.global_step % self.every == 0:
+            self._append(state.global_step)
+
+    def _append(self, step: int) -> None:
+        started, correct = time.time(), self.measure()
+        line = {"step": step, "accuracy": sum(correct) / len(correct), "problems": len(correct)}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line | {"seconds": round(time.time() - started, 3)}) + "\n")
 
 
 class Progress(TrainerCallback):
@@ -63,6 +88,13 @@ class Progress(TrainerCallback):
     def on_train_end(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Leave out of a JSONL file the lines of later steps."""
+    if path.exists():
+        kept = [line for line in path.read_text().splitlines(keepends=True) if _step(line) <= step]
+        write_atomically(path, "".join(kept))
 
 
 def _step(line: str) -> float:

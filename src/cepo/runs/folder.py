@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def curve(self) -> Path:
+        """Accuracy during training (`eval_curve_every`)."""
+        return self.path / "curve.jsonl"
+
+    @property
     def summary(self) -> Path:
         """Written last: a run that has one is finished."""
         return self.path / "summary.json"

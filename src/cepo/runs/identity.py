@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
-from cepo.data.sources import GEOMETRY
+from cepo.data.sources import is_procedural
 from cepo.models.embedded import resolve
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.config import CEPOConfig
@@ -53,7 +53,7 @@ def identify(run: RunConfig, config: CEPOConfig) -> Identity:
     record = {name: value for name, value in (values | asdict(config.credit)).items() if name in known}
     record["method_files"] = {Path(path).name: digest(Path(path)) for path in run.method_files}
     data = Path(run.data).expanduser()
-    record["data_files"] = {} if run.data == GEOMETRY else _digests(data, data.rglob("*"), _DATA_ENDINGS)
+    record["data_files"] = {} if is_procedural(run.data) else _digests(data, data.rglob("*"), _DATA_ENDINGS)
     model = Path(resolve(run.model))
     record["model_files"] = _digests(model, model.glob("*"), (".safetensors", "config.json"))
     return Identity(json.loads(json.dumps(record, default=str)), frozenset(named))

@@ -42,13 +42,15 @@ class RunConfig:
     method_files: list[str] = field(
         default_factory=list, metadata={"help": "Python files that register methods of your own; run first."}
     )
-    model: str = field(default="tiny", metadata={"help": "`tiny`, a local folder or a hub id."})
+    model: str = field(default="tiny", metadata={"help": "`tiny`, `tiny-text`, a local folder or a hub id."})
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa or flash_attention_2."})
     dtype: str = field(default="auto", metadata={"help": "Weights' dtype: auto, float32 or bfloat16."})
-    data: str = field(default="geometry", metadata={"help": "`geometry`, a local file or folder, or a hub id."})
+    data: str = field(
+        default="geometry", metadata={"help": "`geometry`, `chain`, a local file or folder, or a hub id."}
+    )
     data_split: str = field(default="train", metadata={"help": "Split to train on."})
     data_subset: str | None = field(default=None, metadata={"help": "Configuration of a hub data set with several."})
-    data_limit: int | None = field(default=None, metadata={"help": "Rows to use; needed for `geometry`."})
+    data_limit: int | None = field(default=None, metadata={"help": "Rows to use; needed for `geometry` and `chain`."})
     data_columns: str | None = field(default=None, metadata={"help": "JSON: our column name -> the data's."})
     drop_invalid: bool = field(default=False, metadata={"help": "Drop rows that cannot be graded, and say how many."})
     eval_data: str | None = field(
@@ -61,6 +63,10 @@ class RunConfig:
     )
     eval_limit: int | None = field(default=None, metadata={"help": "Problems to evaluate on."})
     eval_samples: int = field(default=1, metadata={"help": "Completions per problem in the evaluation."})
+    eval_curve_every: int = field(
+        default=0, metadata={"help": "Steps between evaluations during training (curve.jsonl); 0: none."}
+    )
+    eval_curve_limit: int = field(default=200, metadata={"help": "Problems of each: the first of the evaluation's."})
     rewards: list[str] = field(
         default_factory=lambda: ["accuracy_reward"], metadata={"help": "Names in cepo.data.rewards."}
     )

@@ -14,9 +14,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cepo.data.rewards import get_reward
 from cepo.errors import CepoError, SettingError
-from cepo.evaluate import EvalReport, generate_answers, report, save_generations
+from cepo.evaluate import EvalReport, Generation, generate_answers, report, save_generations
 from cepo.models.loading import Processor, load_model
-from cepo.runs.callbacks import MetricsFile, Progress
+from cepo.runs.callbacks import AccuracyCurve, MetricsFile, Progress
 from cepo.runs.folder import RunFolder, resolved_config, write_atomically
 from cepo.runs.identity import identify
 from cepo.runs.problems import load_held_out, load_training
@@ -52,6 +52,8 @@ def run_training(run: RunConfig, config: CEPOConfig, say: Say) -> RunSummary:
     if trainer.accelerator.is_main_process:
         folder.write_provenance(run, config, identity)
 
+    if held_out is not None and run.eval_curve_every:
+        trainer.add_callback(_curve(trainer, held_out, run, folder))
     before = _evaluate(trainer, held_out, run, folder, "before", say)
     say(f"training: {config.method}, {len(data)} problems, up to {config.max_steps} steps")
     started = time.time()
@@ -110,17 +112,35 @@ def _evaluate(
     if data is None or not trainer.accelerator.is_main_process:
         return None
     say(f"evaluating {when} training: {len(data)} held-out problems x {run.eval_samples}")
-    generations = generate_answers(
-        cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model)),
-        cast(Processor, trainer.processing_class),
-        data,
-        samples=run.eval_samples,
-        temperature=1.0,
-        max_new_tokens=trainer.args.max_completion_length or 256,
-        seed=0,
-        autocast_bf16=bool(trainer.args.bf16),
-    )
+    generations = _generate(trainer, data, run.eval_samples)
     file = folder.generations(when)
     file.parent.mkdir(exist_ok=True)
     save_generations(generations, file)
     return report(generations, run.eval_samples)
+
+
+def _curve(trainer: CEPOTrainer, data: Dataset, run: RunConfig, folder: RunFolder) -> AccuracyCurve:
+    """Evaluates the first problems during training, with the same sampling seed at every step."""
+    first = data.select(range(min(run.eval_curve_limit, len(data))))
+
+    def measure() -> list[bool]:
+        return [generation.correct for generation in _generate(trainer, first, progress=False, batch=len(first))]
+
+    return AccuracyCurve(folder.curve, run.eval_curve_every, measure)
+
+
+def _generate(
+    trainer: CEPOTrainer, data: Dataset, samples: int = 1, *, progress: bool = True, batch: int = 64
+) -> list[Generation]:
+    return generate_answers(
+        cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model)),
+        cast(Processor, trainer.processing_class),
+        data,
+        samples=samples,
+        temperature=1.0,
+        max_new_tokens=trainer.args.max_completion_length or 256,
+        batch_size=batch,
+        seed=0,
+        progress=progress,
+        autocast_bf16=bool(trainer.args.bf16),
+    )

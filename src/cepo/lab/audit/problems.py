@@ -1,8 +1,8 @@
 """What is audited: problems with their prompts and, where the data has labels, labelled worked solutions.
 
-Geometry carries its labels. A .jsonl or .json file carries them in a column `markup`: the worked solution with
-`[...]` around what decides the answer, as in `cepo.geometry.worked`; `wrong_markups` may list solutions
-that go wrong. All other data has no labels, and is audited by Monte-Carlo values and null references alone.
+Geometry and chains carry their labels. A .jsonl or .json file carries them in a column `markup`: the worked solution
+with `[...]` around what decides the answer, as in `cepo.geometry.worked`; `wrong_markups` may list solutions that go
+wrong. All other data has no labels, and is audited by Monte-Carlo values and null references alone.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from random import Random
 from typing import cast
 
 from cepo.answers import extract_answer, same_answer
+from cepo.chain.problems import Chain, ChainSpec, is_chain
 from cepo.data.datasets import load_data
 from cepo.data.sources import GEOMETRY, DataSpec, open_source
 from cepo.errors import DataError
 from cepo.geometry.problems import Split, drafts, work_wrongly
 from cepo.geometry.worked import parse_markup
 from cepo.glossary import Span
+from cepo.lab.audit.chains import label_chain, wrong_solutions
 from cepo.lab.audit.grammar import parse_equations, parse_geometry, right_paths
 from cepo.lab.audit.labels import Labels, label_text, path_of
 
@@ -72,6 +74,8 @@ def load_problems(spec: DataSpec, wrong: int) -> list[AuditProblem]:
     rows: list[Row] = [dict(row) for row in cast(Iterable[Row], load_data(spec))]
     if spec.path == GEOMETRY:
         return _geometry(rows, spec, wrong)
+    if is_chain(spec.path):
+        return _chains(rows, ChainSpec.parse(spec.path).fillers, wrong)
     marked = _markups(spec)
     if not marked:
         return [AuditProblem(row) for row in rows]
@@ -92,6 +96,17 @@ def _geometry(rows: Sequence[Row], spec: DataSpec, wrong: int) -> list[AuditProb
             raise RuntimeError(f"{row['id']}: the draft is not of this row; generate() has changed its order")
         parse = partial(parse_geometry, draft.family)
         found.append(AuditProblem(row, solutions, partial(label_text, parse=parse, right_paths=paths)))
+    return found
+
+
+def _chains(rows: Sequence[Row], fillers: int, wrong: int) -> list[AuditProblem]:
+    found = []
+    for row in rows:
+        chain = Chain.parse(str(row["chain"]))
+        label = partial(label_chain, chain)
+        texts = [str(row["solution"]), *wrong_solutions(chain, fillers, wrong, Random(f"wrong/{row['id']}"))]
+        worked = tuple(Solution(text, labels) for text in texts if (labels := label(text)) is not None)
+        found.append(AuditProblem(row, worked, label))
     return found
 
 

@@ -32,6 +32,7 @@ _OURS = {
     "seed": "seeds", "output_dir": "--out", "run_name": "the arm's name", "save_steps": "checkpoint_steps",
     "save_strategy": "checkpoint_steps", "save_total_limit": "checkpoint_steps", "eval_data": "evaluate",
     "eval_split": "evaluate", "eval_limit": "evaluate", "eval_samples": "evaluate",
+    "eval_curve_every": "checkpoint_steps",
 }  # fmt: skip
 """Recipe fields that a comparison sets -> where an experiment says so."""
 _NO_PART = ("output_dir", "run_name", "logging_dir", "disable_tqdm", "log_level", "log_level_replica", "local_rank")

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import cast
 
-from cepo.data.sources import GEOMETRY
+from cepo.data.sources import is_procedural
 from cepo.evaluate import Generation, load_generations
 from cepo.lab.compare.credited import read_credited
 from cepo.lab.compare.derivation import Derivation, Solutions, Worked, derivation, read_solutions
@@ -110,14 +110,17 @@ class Results:
 
 
 def outcome(generations: Sequence[Generation], solutions: Solutions, data: str) -> Outcome:
-    """What generations amount to. Geometry's ids are `<numbers>#<picture>`; elsewhere a problem is its own cluster."""
+    """What generations amount to.
+
+    Ids of procedural problems are `<what is asked>#<number>`; elsewhere a problem is its own cluster.
+    """
     verdicts: dict[str, list[bool]] = {}
     for generation in generations:
         verdicts.setdefault(generation.id, []).append(generation.correct)
     return Outcome(
         correct={name: fmean(given) for name, given in verdicts.items()},
         families={g.id: g.family for g in generations if g.family is not None},
-        clusters={name: name.rpartition("#")[0] if data == GEOMETRY else name for name in verdicts},
+        clusters={name: name.rpartition("#")[0] if is_procedural(data) else name for name in verdicts},
         truncated=fmean(g.truncated for g in generations),
         no_answer=fmean(g.extracted is None for g in generations),
         derivation=derivation(generations, solutions),

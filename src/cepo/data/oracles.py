@@ -1,0 +1,91 @@
+"""Rewards for chains that also say what each token was worth: what perfect credit would gain, on a bed that knows.
+
+Both need the column `chain` (`data: chain` has it). Their totals are `accuracy_reward`'s.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+
+from cepo.answers import grade
+from cepo.chain.problems import Chain
+from cepo.chain.solver import LabelSpan, label_text
+from cepo.data.messages import completion_text
+from cepo.data.scores import Span, TokenReward
+from cepo.errors import DataError
+from cepo.glossary import Completion
+
+__all__ = ["chain_oracle", "chain_values"]
+
+
+def chain_oracle(
+    prompts: Sequence[object],
+    completions: Sequence[Completion],
+    answer: Sequence[object],
+    chain: Sequence[str] | None = None,
+    **_: object,
+) -> list[TokenReward]:
+    """Scores of 1 where credit belongs, 0 elsewhere: the right steps of a right completion, the first error of a wrong.
+
+    With `method: scores` and `rule_options: {form: weight, scale: s}` at strength lambda, tokens with a score weigh
+    1 - lambda + lambda s and the others 1 - lambda: 1.5 and 0.5 at lambda 0.5 and scale 2.
+    """
+    rewards = []
+    for completion, gold, problem in zip(completions, answer, _chains(chain), strict=True):
+        text = completion_text(completion)
+        reward = float(grade(text, str(gold)))
+        wanted = "decisive" if reward else "first_wrong"
+        spans = [(s.start, s.end, 1.0) for s in label_text(problem, text) if s.label == wanted]
+        rewards.append(TokenReward(reward, spans=spans))
+    return rewards
+
+
+def chain_values(
+    prompts: Sequence[object],
+    completions: Sequence[Completion],
+    answer: Sequence[object],
+    chain: Sequence[str] | None = None,
+    **_: object,
+) -> list[TokenReward]:
+    """Scores are values, for `method: values`: the expected reward once the token is written.
+
+    After i of K right steps p^((K-i)/K), with p the pass rate of the chain's completions in this call, at least half of
+    one completion's share: every step is taken to be as hard as any other. After an error 0. From the box on, the
+    reward itself. Reward units.
+    """
+    texts = [completion_text(completion) for completion in completions]
+    chains = _chains(chain)
+    rewards = [float(grade(text, str(gold))) for text, gold in zip(texts, answer, strict=True)]
+    of_chain: dict[Chain, list[float]] = defaultdict(list)
+    for problem, reward in zip(chains, rewards, strict=True):
+        of_chain[problem].append(reward)
+    made = []
+    for text, reward, problem in zip(texts, rewards, chains, strict=True):
+        group = of_chain[problem]
+        p = max(sum(group) / len(group), 0.5 / len(group))
+        made.append(TokenReward(reward, spans=_value_spans(problem, text, p, reward)))
+    return made
+
+
+def _chains(keys: Sequence[str] | None) -> list[Chain]:
+    if keys is None:
+        raise DataError("the data have no column `chain`, which says which steps are right: use `data: chain`")
+    return [Chain.parse(key) for key in keys]
+
+
+def _value_spans(chain: Chain, text: str, p: float, reward: float) -> list[Span]:
+    steps, value, spans = len(chain.operations), p, []
+    for span in label_text(chain, text):
+        value = _value_after(span, steps, p, value, reward)
+        spans.append((span.start, span.end, value))
+    return [*spans, (len(text), sys.maxsize, reward)]  # the end token stands behind the text
+
+
+def _value_after(span: LabelSpan, steps: int, p: float, value: float, reward: float) -> float:
+    if span.label == "decisive":
+        return p ** ((steps - 1 - (span.step or 0)) / steps)
+    if span.is_box:
+        return reward
+    return 0.0 if span.label == "first_wrong" else value
