@@ -8,8 +8,7 @@ a chunk are all that ever exists of (B, T, V).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,6 +34,8 @@ from cepo.errors import ModelError
 from cepo.glossary import Prompt
 from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
 from cepo.scoring.forward import causal_model, hidden_of_whole, vision_inputs
+from cepo.scoring.head import Reading, captured_states
+from cepo.scoring.logits import logits_map
 from cepo.scoring.precision import scoring_in
 from cepo.scoring.weights import Teacher
 from cepo.trainer.batch import Batch
@@ -99,29 +100,30 @@ class DistillationLoss:
         """
         rows = batch.taught.nonzero().flatten().tolist()
         kept = rows or [0]  # every process needs a graph to go back through
-        with _states_for_logits(policy):
-            student_NTD = self._student_states(model, batch, kept)
+        student_NTD = self._student_states(model, policy, batch, kept)
         if not rows:
             return student_NTD.sum() * 0.0
         teacher_NTD, weight, bias = self._teacher_states(policy, batch, rows)
         counted_NT = batch.loss_mask[rows].bool()
         own = causal_model(policy).get_output_embeddings()
-        divergence_N = self._divergence(student_NTD[counted_NT], teacher_NTD[counted_NT], own, weight, bias)
+        reading = Reading(self.temperature, logits_map=logits_map(policy))
+        divergence_N = self._divergence(student_NTD[counted_NT], teacher_NTD[counted_NT], own, (weight, bias), reading)
         ratio_N: Tensor | float = 1.0
         if self.settings.distill_ratio_clip > 0 and batch.old_logps is not None:
-            ratio_N = self._ratio(student_NTD, batch.completion_ids[rows], batch.old_logps[rows], own)[counted_NT]
+            logp_NT = self._logps(student_NTD, batch.completion_ids[rows], own, reading)
+            ratio_N = clipped_ratio(logp_NT, batch.old_logps[rows], self.settings.distill_ratio_clip)[counted_NT]
         normaliser = batch.taught_tokens.clamp(min=1.0) / share
         return (divergence_N * ratio_N).sum() / normaliser
 
-    def _student_states(self, model: nn.Module, batch: Batch, rows: Sequence[int]) -> Tensor:
+    def _student_states(self, model: nn.Module, policy: nn.Module, batch: Batch, rows: Sequence[int]) -> Tensor:
         """States that predict the completions of `rows`, (N, T, D), with gradient."""
         ids, mask = (part[rows] for part in batch.sequences)
         images = batch.images()
         given = {"input_ids": ids, "attention_mask": mask}
         given |= vision_inputs([images[row] for row in rows], ids, self.image_token_id)
-        with self.accelerator.autocast():
-            states = model(**given, logits_to_keep=batch.width + 1, use_cache=False).logits
-        return states[:, :-1]
+        with self.accelerator.autocast(), captured_states(policy) as states:
+            model(**given, logits_to_keep=batch.width + 1, use_cache=False)
+        return states[0][:, -batch.width - 1 : -1]
 
     def _teacher_states(
         self, policy: nn.Module, batch: Batch, rows: Sequence[int]
@@ -142,15 +144,16 @@ class DistillationLoss:
         return states, weight, bias
 
     def _divergence(
-        self, student_ND: Tensor, teacher_ND: Tensor, head: Any, weight: Tensor, bias: Tensor | None
+        self, student_ND: Tensor, teacher_ND: Tensor, head: Any, teachers: tuple[Tensor, Tensor | None], reading: Reading
     ) -> Tensor:
         """Generalised JSD of each token, (N,), a chunk at a time."""
+        weight, bias = teachers
         size = max(1, LOGITS_PER_CHUNK // len(weight) // 4)
 
         def chunk(student_CD: Tensor, teacher_CD: Tensor, own: Tensor) -> Tensor:
-            student_CV = F.linear(student_CD.float(), own.float(), _float(head.bias)) / self.temperature
+            student_CV = reading.logits(F.linear(student_CD.float(), own.float(), _float(head.bias)))
             with torch.no_grad():
-                teacher_CV = F.linear(teacher_CD.float(), weight.float(), _float(bias)) / self.temperature
+                teacher_CV = reading.logits(F.linear(teacher_CD.float(), weight.float(), _float(bias)))
             return generalised_jsd(*self._distributions(student_CV, teacher_CV), self.settings.distill_beta)
 
         parts = [
@@ -165,30 +168,16 @@ class DistillationLoss:
             return student_top_k_with_tail(student_CV, teacher_CV, k)
         return teacher_top_k(student_CV, teacher_CV, k) if k else full_vocabulary(student_CV, teacher_CV)
 
-    def _ratio(self, student_NTD: Tensor, target_NT: Tensor, old_NT: Tensor, head: Any) -> Tensor:
-        """The sampled tokens' importance weights, (N, T)."""
+    @torch.no_grad()
+    def _logps(self, student_NTD: Tensor, target_NT: Tensor, head: Any, reading: Reading) -> Tensor:
+        """Log-probs of the sampled tokens, (N, T), nats."""
         size = max(1, LOGITS_PER_CHUNK // len(head.weight) // 4)
-        with torch.no_grad():
-            parts = [
-                -F.cross_entropy(F.linear(s.float(), head.weight.float(), _float(head.bias)) / self.temperature, t,
-                                 reduction="none")
-                for s, t in zip(student_NTD.flatten(0, 1).split(size), target_NT.flatten().split(size), strict=True)
-            ]  # fmt: skip
-        logp_NT = torch.cat(parts).view(target_NT.shape)
-        return clipped_ratio(logp_NT, old_NT, self.settings.distill_ratio_clip)
+        parts = []
+        for states, targets in zip(student_NTD.flatten(0, 1).split(size), target_NT.flatten().split(size), strict=True):
+            logits = reading.logits(F.linear(states.float(), head.weight.float(), _float(head.bias)))
+            parts.append(-F.cross_entropy(logits, targets, reduction="none"))
+        return torch.cat(parts).view(target_NT.shape)
 
 
 def _float(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.float()
-
-
-@contextmanager
-def _states_for_logits(policy: nn.Module) -> Iterator[None]:
-    """Within the block the model's forward returns its last states in place of logits."""
-    head = causal_model(policy).get_output_embeddings()
-    forward = head.forward
-    head.forward = lambda states: states
-    try:
-        yield
-    finally:
-        head.forward = forward
