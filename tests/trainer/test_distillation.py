@@ -18,6 +18,7 @@ from cepo.credit.divergence import full_vocabulary, generalised_jsd, student_top
 from cepo.credit.references import ReferencePolicy, choose_references
 from cepo.glossary import Group, Rollout
 from cepo.models.embedded import EMBEDDED
+from cepo.scoring.logits import logits_map
 from cepo.trainer.batch import Batch
 from tests.trainer.conftest import MakeTrainer, parameters
 
@@ -132,6 +133,7 @@ def test_no_more_logits_than_a_chunk(make_trainer: MakeTrainer, monkeypatch: pyt
     trainer = make_trainer(method="opsd")
     batch = first_batch(trainer)
     vocabulary = trainer.model.config.get_text_config().vocab_size
+    logits_map(trainer.policy)  # measured once, in a forward of two tokens
     monkeypatch.setattr(distillation, "LOGITS_PER_CHUNK", vocabulary * 4 * 16)
     shapes: set[tuple[int, ...]] = set()
 
