@@ -50,9 +50,7 @@ def test_scaled_and_capped_logits_are_scored_as_the_model_has_them(name: str) ->
     ids = torch.tensor([[*rows[0].prompt_ids, *rows[0].completion_ids]])
     start = len(rows[0].prompt_ids) - 1
     logp = model(ids).logits.float().log_softmax(-1)[0, start : start + len(rows[0].completion_ids)]
-    torch.testing.assert_close(
-        found[0, : len(logp)], -(logp.exp() * logp).sum(-1).detach(), atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(found[0, : len(logp)], -(logp.exp() * logp).sum(-1).detach(), atol=1e-4, rtol=1e-4)
 
 
 class Renamed(LlamaForCausalLM):

@@ -144,7 +144,12 @@ class DistillationLoss:
         return states, weight, bias
 
     def _divergence(
-        self, student_ND: Tensor, teacher_ND: Tensor, head: Any, teachers: tuple[Tensor, Tensor | None], reading: Reading
+        self,
+        student_ND: Tensor,
+        teacher_ND: Tensor,
+        head: Any,
+        teachers: tuple[Tensor, Tensor | None],
+        reading: Reading,
     ) -> Tensor:
         """Generalised JSD of each token, (N,), a chunk at a time."""
         weight, bias = teachers
