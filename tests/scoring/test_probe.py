@@ -36,16 +36,21 @@ ROWS = two_groups(text_rows())
 
 def test_plain_models_agree_and_share() -> None:
     found = probe(text_model("llama"), ROWS, temperature=0.7)
-    assert found.shares and found.difference < BOUND and not found.why_whole
+    assert found.shares
+    assert found.difference < BOUND
+    assert not found.why_whole
     model, processor = vision_model()
     rows = two_groups(image_rows(processor, 1))
     found = probe(model, rows, image_token_id=processor.image_token_id)
-    assert found.shares and found.difference < BOUND
+    assert found.shares
+    assert found.difference < BOUND
 
 
 def test_models_with_another_cache_are_scored_whole_without_a_word() -> None:
     found = probe(text_model("mistral-sliding"), ROWS)
-    assert not found.shares and found.difference < BOUND and not found.why_whole
+    assert not found.shares
+    assert found.difference < BOUND
+    assert not found.why_whole
 
 
 def test_bf16_weights_agree() -> None:
@@ -61,7 +66,8 @@ def test_positions_of_the_models_own_fall_back_to_whole_rows() -> None:
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     found = probe(model, ROWS)
-    assert not found.shares and found.difference < BOUND
+    assert not found.shares
+    assert found.difference < BOUND
     assert found.why_whole.startswith("with one the log-probs of MptForCausalLM are off by")
 
 

@@ -15,10 +15,44 @@ __all__ = ["first_difference", "half_precision"]
 HALF = (torch.bfloat16, torch.float16)
 
 ARITHMETIC = frozenset(
-    "mm addmm bmm baddbmm matmul linear convolution mul add sub div pow rsqrt mean sum softmax _softmax silu gelu sigmoid"
-    " tanh exp softplus native_layer_norm native_group_norm _fused_rms_norm rms_norm _grouped_mm einsum addcmul cumsum"
-    " _scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention"
-    " _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_attention_math".split()
+    [
+        "mm",
+        "addmm",
+        "bmm",
+        "baddbmm",
+        "matmul",
+        "linear",
+        "convolution",
+        "mul",
+        "add",
+        "sub",
+        "div",
+        "pow",
+        "rsqrt",
+        "mean",
+        "sum",
+        "softmax",
+        "_softmax",
+        "silu",
+        "gelu",
+        "sigmoid",
+        "tanh",
+        "exp",
+        "softplus",
+        "native_layer_norm",
+        "native_group_norm",
+        "_fused_rms_norm",
+        "rms_norm",
+        "_grouped_mm",
+        "einsum",
+        "addcmul",
+        "cumsum",
+        "_scaled_dot_product_flash_attention",
+        "_scaled_dot_product_efficient_attention",
+        "_scaled_dot_product_cudnn_attention",
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_attention_math",
+    ]
 )
 """Names of operations whose result is rounded to its dtype. Gathering, moving and looking up round nothing."""
 

@@ -37,6 +37,7 @@ from cepo.scoring.forward import causal_model, hidden_of_whole, vision_inputs
 from cepo.scoring.head import Reading, captured_states
 from cepo.scoring.logits import logits_map
 from cepo.scoring.precision import scoring_in
+from cepo.scoring.probe import BOUND, own_logps
 from cepo.scoring.weights import Teacher
 from cepo.trainer.batch import Batch
 
@@ -134,14 +135,41 @@ class DistillationLoss:
             prompts = [[token for token in ids if token != self.image_token_id] for ids in prompts]
             images = [None] * len(prompts)
         sequences = [ScoreRow(prompts[row], completions[row], images[row]) for row in rows]
-        with torch.no_grad(), self.teacher.in_place(policy), scoring_in(policy, self.settings.credit_precision):
+        return self._states_of(policy, sequences, batch.width, self.settings.credit_precision)
+
+    def _states_of(
+        self, policy: nn.Module, sequences: Sequence[ScoreRow], width: int, precision: str
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        with torch.no_grad(), self.teacher.in_place(policy), scoring_in(policy, precision):
             found = hidden_of_whole(policy, sequences, self.image_token_id)
             head = causal_model(policy).get_output_embeddings()
             weight, bias = head.weight.data, None if head.bias is None else head.bias.data
-        states = found[0].new_zeros(len(rows), batch.width, found[0].shape[-1])
+        states = found[0].new_zeros(len(sequences), width, found[0].shape[-1])
         for place, state in enumerate(found):
             states[place, : len(state)] = state
         return states, weight, bias
+
+    @torch.no_grad()
+    def check(self, policy: nn.Module, rows: Sequence[ScoreRow]) -> None:
+        """The distributions that are taught are the model's own, in fp32.
+
+        Raises:
+            ModelError: they are not, as where the output layer is more than its weights.
+        """
+        width = max(len(row.completion_ids) for row in rows)
+        states_NTD, weight, bias = self._states_of(policy, rows, width, "float32")
+        reading = Reading(self.temperature, logits_map=logits_map(policy))
+        with self.teacher.in_place(policy), scoring_in(policy, "float32"):
+            own = [own_logps(policy, row, self.temperature, self.image_token_id) for row in rows]
+        for states_TD, row, own_T in zip(states_NTD, rows, own, strict=True):
+            logits = reading.logits(F.linear(states_TD[: len(own_T)].float(), weight.float(), _float(bias)))
+            target = torch.tensor(row.completion_ids, device=logits.device)
+            off = (-F.cross_entropy(logits, target, reduction="none") - own_T).abs().max().item()
+            if not off < BOUND * (1 + own_T.abs().max().item() / 10):
+                raise ModelError(
+                    f"method={self.method.name!r} would teach other distributions than {type(policy).__name__} has (by "
+                    f"{off:.1e} nats): its output layer is more than its weights; use method='cepo' or 'grpo'"
+                )
 
     def _divergence(
         self,
