@@ -34,8 +34,8 @@ def scoring_in(model: nn.Module, precision: str) -> Iterator[None]:
     """Within the block `model` is in eval mode and computes in `precision`, outside of any autocast.
 
     Weights of another dtype are turned to fp32 one layer of the transformer at a time, while it runs, so that no
-    second model has to fit. Packed weights of 4 or 8 bits stay as they are. Weights that FSDP2 or ZeRO-3 gathers in bf16 are the policy's own, rounded as in training; what is
-    computed with them is fp32.
+    second model has to fit. Packed weights of 4 or 8 bits stay as they are. Weights that FSDP2 or ZeRO-3 gathers in
+    bf16 are the policy's own, rounded as in training; what is computed with them is fp32.
 
     Raises:
         ValueError: an unknown precision; or a model under FSDP version 1, whose parts cannot be run.
@@ -173,13 +173,7 @@ def _weights_in_fp32(model: nn.Module) -> Iterator[None]:
     turned = {id(module): [module] for module in holders}
     turned |= {id(layer): [part for part in layer.modules() if id(part) not in embeddings] for layer in layers}
     with ExitStack() as stack:
-        for module in model.modules():
-            if isinstance(module, FSDPModule):
-                stack.enter_context(_without_casts(module))
-            if hasattr(module, "cast_input_dtype_enabled"):  # PEFT casts to its weights' dtype before they are turned
-                stack.enter_context(_set(module, "cast_input_dtype_enabled", False))
-            if isinstance(getattr(module, "compute_dtype", None), torch.dtype):  # weights of 4 bits
-                stack.enter_context(_set(module, "compute_dtype", torch.float32))
+        stack.enter_context(_without_casts(model))
         for module in model.modules():
             if id(module) in embeddings:
                 stack.enter_context(replaced_forward(module, _embed_in_fp32))
@@ -217,7 +211,21 @@ def _embed_in_fp32(forward: Callable[..., Tensor], *args: object, **kwargs: obje
 
 
 @contextmanager
-def _without_casts(module: FSDPModule) -> Iterator[None]:
+def _without_casts(model: nn.Module) -> Iterator[None]:
+    """No module casts what it is given to its weights' dtype, which is another by then."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                stack.enter_context(_without_fsdp_casts(module))
+            if hasattr(module, "cast_input_dtype_enabled"):  # PEFT
+                stack.enter_context(_set(module, "cast_input_dtype_enabled", False))
+            if isinstance(getattr(module, "compute_dtype", None), torch.dtype):  # weights of 4 bits
+                stack.enter_context(_set(module, "compute_dtype", torch.float32))
+        yield
+
+
+@contextmanager
+def _without_fsdp_casts(module: FSDPModule) -> Iterator[None]:
     """FSDP2's mixed precision casts what enters and leaves each of its modules."""
     state: Any = cast(Any, module)._get_fsdp_state()
     before = state._mp_policy

@@ -14,46 +14,13 @@ __all__ = ["first_difference", "half_precision"]
 
 HALF = (torch.bfloat16, torch.float16)
 
-ARITHMETIC = frozenset(
-    [
-        "mm",
-        "addmm",
-        "bmm",
-        "baddbmm",
-        "matmul",
-        "linear",
-        "convolution",
-        "mul",
-        "add",
-        "sub",
-        "div",
-        "pow",
-        "rsqrt",
-        "mean",
-        "sum",
-        "softmax",
-        "_softmax",
-        "silu",
-        "gelu",
-        "sigmoid",
-        "tanh",
-        "exp",
-        "softplus",
-        "native_layer_norm",
-        "native_group_norm",
-        "_fused_rms_norm",
-        "rms_norm",
-        "_grouped_mm",
-        "einsum",
-        "addcmul",
-        "cumsum",
-        "_scaled_dot_product_flash_attention",
-        "_scaled_dot_product_efficient_attention",
-        "_scaled_dot_product_cudnn_attention",
-        "_scaled_dot_product_flash_attention_for_cpu",
-        "_scaled_dot_product_attention_math",
-    ]
-)
+ARITHMETIC = frozenset({
+    "mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "convolution", "_grouped_mm", "mul", "add", "sub", "div",
+    "pow", "rsqrt", "mean", "sum", "cumsum", "addcmul", "exp", "tanh", "sigmoid", "silu", "gelu", "softplus", "_softmax",
+    "native_layer_norm", "native_group_norm", "_fused_rms_norm", "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",
+})  # fmt: skip
 """Names of operations whose result is rounded to its dtype. Gathering, moving and looking up round nothing."""
 
 LAST = 8
@@ -92,9 +59,9 @@ class _Watch(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if self.running and _rounds(func, args, output):
-            if not any(isinstance(module, nn.Embedding) for module in self.running):
-                self.found.append(type(self.running[-1]).__name__)
+        looking_up = any(isinstance(module, nn.Embedding) for module in self.running)
+        if self.running and not looking_up and _rounds(func, args, output):
+            self.found.append(type(self.running[-1]).__name__)
         return output
 
 
