@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import Qwen3VLForConditionalGeneration
 
 import cepo.trainer.distillation as distillation
 from cepo.credit.divergence import full_vocabulary, generalised_jsd, student_top_k_with_tail
 from cepo.credit.references import ReferencePolicy, choose_references
 from cepo.glossary import Group, Rollout
+from cepo.models.embedded import EMBEDDED
+from cepo.scoring.logits import logits_map
 from cepo.trainer.batch import Batch
 from tests.trainer.conftest import MakeTrainer, parameters
 
@@ -66,6 +70,25 @@ def test_the_loss_is_the_naive_one(method: str, make_trainer: MakeTrainer) -> No
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in trainer.model.parameters())
 
 
+class Capped(Qwen3VLForConditionalGeneration):
+    """Logits capped after the output layer."""
+
+    @wraps(Qwen3VLForConditionalGeneration.forward)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output: Any = super().forward(*args, **kwargs)
+        output.logits = 2 * (output.logits / 2).tanh()
+        return output
+
+
+def test_capped_logits_are_the_distributions_that_are_compared(make_trainer: MakeTrainer) -> None:
+    model = Capped.from_pretrained(EMBEDDED, dtype=torch.float32, attn_implementation="eager")
+    trainer = make_trainer(method="opsd", model=model)
+    batch = first_batch(trainer)
+    expected = naive_loss(trainer, batch)
+    assert expected > 1e-3
+    torch.testing.assert_close(trainer._compute_loss(trainer.model, batch).detach(), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_accumulation_adds_up_to_the_whole(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(method="opsd", per_device_train_batch_size=4, gradient_accumulation_steps=2)
     batch = first_batch(trainer)
@@ -110,6 +133,7 @@ def test_no_more_logits_than_a_chunk(make_trainer: MakeTrainer, monkeypatch: pyt
     trainer = make_trainer(method="opsd")
     batch = first_batch(trainer)
     vocabulary = trainer.model.config.get_text_config().vocab_size
+    logits_map(trainer.policy)  # measured once, in a forward of two tokens
     monkeypatch.setattr(distillation, "LOGITS_PER_CHUNK", vocabulary * 4 * 16)
     shapes: set[tuple[int, ...]] = set()
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cepo.scoring.forward import continues_from_prefixes, run_plan
 from cepo.scoring.head import LOGITS_PER_CHUNK, Quantity, Reading
+from cepo.scoring.logits import logits_map
 from cepo.scoring.plan import WORTH_A_FORWARD, Forwards, Plan, make_plan, unique_rows
 from cepo.scoring.precision import PRECISIONS, Precision, scoring_in
 from cepo.scoring.rows import Images, ScoreRow
@@ -39,6 +40,7 @@ def score(
     precision: str = "tf32",
     forwards: Forwards | None = None,
     quantity: Quantity = "logp",
+    share: bool = True,
 ) -> Float[Tensor, "B T"]:
     """log pi(y_t | prompt, y_<t) of every completion token, in nats, fp32.
 
@@ -54,18 +56,21 @@ def score(
         forwards: run this many forwards at least. Where weights are sharded every process must run equally many
             with images and without, in the same order: the largest `count_forwards` of all processes.
         quantity: `logp`; or `entropy`: of the distribution at each token, nats, in place of its log-prob.
+        share: False: encode every row whole, also where a group's rows begin alike.
 
     Raises:
         ValueError: an empty prompt, a completion longer than `width`, images without `image_token_id`, an
-            unknown precision, a model whose logits are scaled or capped after the output layer, FSDP version 1.
+            unknown precision, FSDP version 1.
+        ModelError: a model that does to its logits what is neither a scale nor a soft cap; prompt learning.
     """
     _check(rows, width, image_token_id)
     kept, place = unique_rows(rows)
     unique = [rows[index] for index in kept]
-    plan = _plan(model, unique, tokens_per_forward, image_token_id)
+    plan = _plan(model, unique, tokens_per_forward, image_token_id, share)
     logp_UT = torch.zeros(len(unique), width, device=next(model.parameters()).device)
     with scoring_in(model, precision):
-        for found in run_plan(model, unique, plan, forwards, image_token_id, Reading(temperature, quantity)):
+        reading = Reading(temperature, quantity, logits_map(model))
+        for found in run_plan(model, unique, plan, forwards, image_token_id, reading):
             for index, logp_T in found.items():
                 logp_UT[index, : len(logp_T)] = logp_T
     return logp_UT[place]
@@ -77,19 +82,22 @@ def count_forwards(
     *,
     tokens_per_forward: int = TOKENS_PER_FORWARD,
     image_token_id: int | None = None,
+    share: bool = True,
 ) -> Forwards:
     """How many forwards `score` would run on these rows, with images and without: two counts to take maxima of."""
     unique = [rows[index] for index in unique_rows(rows)[0]]
-    return _plan(model, unique, tokens_per_forward, image_token_id).forwards
+    return _plan(model, unique, tokens_per_forward, image_token_id, share).forwards
 
 
-def _plan(model: nn.Module, rows: Sequence[ScoreRow], tokens_per_forward: int, image_token_id: int | None) -> Plan:
+def _plan(
+    model: nn.Module, rows: Sequence[ScoreRow], tokens_per_forward: int, image_token_id: int | None, share: bool
+) -> Plan:
     on_cpu = next(model.parameters()).device.type == "cpu"
     return make_plan(
         rows,
         tokens_per_forward,
         image_token_id,
-        share=continues_from_prefixes(model),
+        share=share and continues_from_prefixes(model),
         launch=WORTH_A_FORWARD_CPU if on_cpu else WORTH_A_FORWARD,
     )
 

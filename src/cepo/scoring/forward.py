@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from cepo.scoring.head import Reading, Target, read_tokens
+from cepo.scoring.head import Reading, Target, captured_states, read_tokens
 from cepo.scoring.models import ModelInputs, causal_model
 from cepo.scoring.plan import Forwards, Plan, SharedBatch
 from cepo.scoring.rows import Images, ScoreRow
@@ -69,7 +69,9 @@ def read_whole(
 def hidden_of_whole(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None) -> list[Tensor]:
     """For each row the states (T, D) that predict its completion; one forward over right-padded rows."""
     inputs = _whole_inputs(model, rows, image_token_id)
-    output = causal_model(model).base_model(**inputs, use_cache=False).last_hidden_state
+    with captured_states(model) as states:
+        model(**inputs, use_cache=False)
+    output = states[0]
     return [output[i, len(row.prompt_ids) - 1 : row.length - 1] for i, row in enumerate(rows)]
 
 

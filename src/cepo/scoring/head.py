@@ -7,7 +7,8 @@ of some rows and some columns, so that on CPU they stay in its cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeGuard
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cepo.errors import ModelError
+from cepo.scoring.logits import LogitsMap
 from cepo.scoring.models import ModelInputs, causal_model
 from cepo.scoring.precision import in_fp32, replaced_forward
 
-__all__ = ["Quantity", "Reading", "Target", "read_tokens"]
+__all__ = ["Quantity", "Reading", "Target", "captured_states", "read_tokens"]
 
 LOGITS_PER_CHUNK = 2**26
 """Numbers in one chunk of logits: 256 MB in fp32."""
@@ -33,19 +35,21 @@ COLUMNS_PER_CHUNK = 2**14
 
 COLUMNS_PER_CHUNK_CPU = 2**11
 
-SCALED_LOGITS = {"final_logit_softcapping": None, "logits_scaling": 1.0, "logit_scale": 1.0}
-"""Settings of models that change the logits after the output layer, and the value that means no change."""
-
-
 Quantity = Literal["logp", "entropy"]
 """What is read at a token: log-prob of the token that stands there, or entropy of the distribution; both in nats."""
 
 
 class Reading(NamedTuple):
-    """What is read, and the temperature that divides the logits."""
+    """What is read; the temperature that divides the logits; what the model does to them before."""
 
     temperature: float = 1.0
     quantity: Quantity = "logp"
+    logits_map: LogitsMap = LogitsMap()
+
+    def logits(self, projected: Tensor) -> Tensor:
+        """Logits whose softmax is sampled from, of what the output layer gives."""
+        logits = self.logits_map(projected)
+        return logits if self.temperature == 1.0 else logits / self.temperature
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +67,10 @@ def read_tokens(
     """(what is read of each target's tokens (T,), nats, fp32; the model's output without its logits).
 
     Raises:
-        ValueError: a model that changes its logits after the output layer, or that never calls that layer.
+        ModelError: a model that never calls its output layer, or that turns autocast on by itself.
     """
     inner = causal_model(model)
     config = inner.config.get_text_config()
-    _refuse_scaled_logits(config)
     layer = inner.get_output_embeddings()
     read: list[list[Tensor]] = []
 
@@ -83,6 +86,22 @@ def read_tokens(
     if not read:
         raise ModelError(f"{type(inner).__name__} does not call its output layer; its tokens cannot be scored")
     return read[0], output
+
+
+@contextmanager
+def captured_states(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Within the block a forward puts the states (B, S, D) that reach the output layer into the list, with gradient.
+
+    The layer itself is not computed: the model's logits have no columns.
+    """
+    states: list[Tensor] = []
+
+    def stand_in(_project: Callable[[Tensor], Tensor], hidden_BSD: Tensor) -> Tensor:
+        states.append(hidden_BSD)
+        return hidden_BSD[..., :0]
+
+    with replaced_forward(causal_model(model).get_output_embeddings(), stand_in):
+        yield states
 
 
 def _read(
@@ -131,8 +150,7 @@ def _by_columns(hidden_CD: Tensor, target_C: Tensor, layer: nn.Linear, columns: 
     for start in range(0, len(layer.weight), columns):
         here = slice(start, start + columns)
         logits = F.linear(hidden_CD, layer.weight[here], None if layer.bias is None else layer.bias[here])
-        if reading.temperature != 1.0:
-            logits.div_(reading.temperature)
+        logits = reading.logits(logits)
         place_C = target_C - start
         is_here_C = (place_C >= 0) & (place_C < logits.shape[1])
         own_C = logits.gather(1, place_C.clamp(0, logits.shape[1] - 1)[:, None])[:, 0]
@@ -151,15 +169,8 @@ def _by_columns(hidden_CD: Tensor, target_C: Tensor, layer: nn.Linear, columns: 
 
 def _by_rows(hidden_CD: Tensor, target_C: Tensor, project: Callable[[Tensor], Tensor], reading: Reading) -> Tensor:
     """The same, (C,), with all the logits of a row at once."""
-    logits_CV = project(hidden_CD).float().div_(reading.temperature)
+    logits_CV = reading.logits(project(hidden_CD).float())
     if reading.quantity == "entropy":
         logp_CV = logits_CV.log_softmax(dim=-1)
         return -(logp_CV.exp() * logp_CV).sum(dim=-1)
     return -F.cross_entropy(logits_CV, target_C, reduction="none")
-
-
-def _refuse_scaled_logits(config: object) -> None:
-    for name, nothing in SCALED_LOGITS.items():
-        value = getattr(config, name, nothing)
-        if value not in (None, nothing):
-            raise ModelError(f"{type(config).__name__} has {name}={value}: such logits cannot be scored")

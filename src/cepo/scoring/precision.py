@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
 
 from cepo.errors import ModelError, SettingError
 from cepo.scoring.models import causal_model
@@ -32,9 +33,9 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
 def scoring_in(model: nn.Module, precision: str) -> Iterator[None]:
     """Within the block `model` is in eval mode and computes in `precision`, outside of any autocast.
 
-    Weights of another dtype are turned to fp32 one module at a time, while it runs, so that no second model has
-    to fit. Weights that FSDP2 or ZeRO-3 gathers in bf16 are the policy's own, rounded as in training; what is
-    computed with them is fp32.
+    Weights of another dtype are turned to fp32 one layer of the transformer at a time, while it runs, so that no
+    second model has to fit. Packed weights of 4 or 8 bits stay as they are. Weights that FSDP2 or ZeRO-3 gathers in
+    bf16 are the policy's own, rounded as in training; what is computed with them is fp32.
 
     Raises:
         ValueError: an unknown precision; or a model under FSDP version 1, whose parts cannot be run.
@@ -48,6 +49,7 @@ def scoring_in(model: nn.Module, precision: str) -> Iterator[None]:
         stack.enter_context(_evaluating(model))
         stack.enter_context(torch.autocast(device.type, enabled=False))
         stack.enter_context(_without_own_autocast(model))
+        stack.enter_context(_without_router_logits(model))
         if precision != "bfloat16":
             stack.enter_context(_tf32(precision == "tf32"))
             stack.enter_context(_without_flash_attention(model))
@@ -58,7 +60,7 @@ def scoring_in(model: nn.Module, precision: str) -> Iterator[None]:
 @contextmanager
 def in_fp32(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     """Within the block those of the parameters that are there, and floating, are fp32."""
-    before = [(p, p.data) for p in parameters if p.is_floating_point() and p.dtype != torch.float32 and _is_here(p)]
+    before = [(p, p.data) for p in parameters if _is_number(p) and p.dtype != torch.float32 and _is_here(p)]
     for parameter, data in before:
         parameter.data = data.float()
     try:
@@ -126,51 +128,76 @@ def _tf32(allowed: bool) -> Iterator[None]:
 
 @contextmanager
 def _without_flash_attention(model: nn.Module) -> Iterator[None]:
-    """flash-attn has no fp32 kernels: sdpa stands in."""
-    configs = {
-        id(config): config
-        for module in model.modules()
-        if "flash" in str(getattr(config := getattr(module, "config", None), "_attn_implementation", None))
-    }
-    before = [(config, config._attn_implementation) for config in cast(dict[int, Any], configs).values()]
-    for config, _ in before:
-        config._attn_implementation = "sdpa"
-    try:
+    """flash-attn has no fp32 kernels: sdpa stands in, or eager attention where a model has no sdpa.
+
+    A model's parts (the vision tower, the text model) are set and put back one by one: transformers' own setter
+    changes all parts of a config at once.
+    """
+    parts = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    name = "_attn_implementation_internal"
+    with ExitStack() as stack:
+        for part in reversed(parts):  # the innermost knows best what its config's attention can be
+            if "flash" in str(getattr(part.config, name, None)):
+                stack.enter_context(_set(part.config, name, "sdpa" if part._supports_sdpa else "eager"))
         yield
-    finally:
-        for config, implementation in before:
-            config._attn_implementation = implementation
+
+
+@contextmanager
+def _without_router_logits(model: nn.Module) -> Iterator[None]:
+    """The balancing loss that goes with them cannot be had of a part of a sequence, and is not wanted."""
+    configs = {id(config): config for module in model.modules() if (config := getattr(module, "config", None))}
+    with ExitStack() as stack:
+        for config in configs.values():
+            if getattr(config, "output_router_logits", None) is True:
+                stack.enter_context(_set(config, "output_router_logits", False))
+        yield
 
 
 @contextmanager
 def _weights_in_fp32(model: nn.Module) -> Iterator[None]:
-    """Every module that holds weights turns them to fp32 while it runs, within the hooks that gather them.
+    """Layers, and every module that holds weights, turn them to fp32 while they run, within the hooks that gather them.
 
-    Embeddings turn what they give instead. What stands outside of repeated layers is turned as soon as the
-    transformer runs, since models ask its dtype for that of their inputs.
+    A whole layer, since some modules leave their weights to be read by the one around them (experts, short
+    convolutions); single modules, for weights that are gathered for them alone. Embeddings turn what they give
+    instead. What stands outside of layers, the output layer too, is turned as soon as the model runs, since models
+    ask its dtype for that of their inputs.
     """
     if all(p.dtype == torch.float32 and not isinstance(p, DTensor) for p in model.parameters()):
         yield
         return
     holders = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
-    embeddings = [module for module in holders if isinstance(module, nn.Embedding)]
-    repeated = {id(m) for module in model.modules() if isinstance(module, nn.ModuleList) for m in module.modules()}
-    inner = causal_model(model)
-    apart = repeated | {id(module) for module in inner.get_output_embeddings().modules()}
-    rest = [module for module in holders if id(module) not in apart and module not in embeddings]
+    layers = _layers(model)
+    repeated = {id(part) for layer in layers for part in layer.modules()}
+    embeddings = {id(module) for module in holders if isinstance(module, nn.Embedding)}
+    rest = [module for module in holders if id(module) not in repeated | embeddings]
+    turned = {id(module): [module] for module in holders}
+    turned |= {id(layer): [part for part in layer.modules() if id(part) not in embeddings] for layer in layers}
     with ExitStack() as stack:
+        stack.enter_context(_without_casts(model))
         for module in model.modules():
-            if isinstance(module, FSDPModule):
-                stack.enter_context(_without_casts(module))
-            if hasattr(module, "cast_input_dtype_enabled"):  # PEFT casts to its weights' dtype before they are turned
-                stack.enter_context(_set(module, "cast_input_dtype_enabled", False))
-            if isinstance(getattr(module, "compute_dtype", None), torch.dtype):  # weights of 4 bits
-                stack.enter_context(_set(module, "compute_dtype", torch.float32))
-        for module in holders:
-            change = _embed_in_fp32 if module in embeddings else partial(_run_in_fp32, [module])
-            stack.enter_context(replaced_forward(module, change))
+            if id(module) in embeddings:
+                stack.enter_context(replaced_forward(module, _embed_in_fp32))
+            elif id(module) in turned:
+                stack.enter_context(replaced_forward(module, partial(_run_in_fp32, turned[id(module)])))
+        inner: Any = causal_model(model)
+        stack.enter_context(replaced_forward(inner, partial(_run_in_fp32, rest)))
         stack.enter_context(replaced_forward(inner.base_model, partial(_run_in_fp32, rest)))
         yield
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    """The outermost modules of lists: decoder layers, blocks of a vision tower."""
+    found: list[nn.Module] = []
+
+    def visit(module: nn.Module, in_list: bool) -> None:
+        if in_list and not isinstance(module, (nn.ModuleList, nn.ModuleDict)):
+            found.append(module)
+            return
+        for child in module.children():
+            visit(child, in_list or isinstance(module, nn.ModuleList))
+
+    visit(model, False)
+    return found
 
 
 def _run_in_fp32(holders: list[nn.Module], forward: Callable[..., object], *args: object, **kwargs: object) -> object:
@@ -184,7 +211,21 @@ def _embed_in_fp32(forward: Callable[..., Tensor], *args: object, **kwargs: obje
 
 
 @contextmanager
-def _without_casts(module: FSDPModule) -> Iterator[None]:
+def _without_casts(model: nn.Module) -> Iterator[None]:
+    """No module casts what it is given to its weights' dtype, which is another by then."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                stack.enter_context(_without_fsdp_casts(module))
+            if hasattr(module, "cast_input_dtype_enabled"):  # PEFT
+                stack.enter_context(_set(module, "cast_input_dtype_enabled", False))
+            if isinstance(getattr(module, "compute_dtype", None), torch.dtype):  # weights of 4 bits
+                stack.enter_context(_set(module, "compute_dtype", torch.float32))
+        yield
+
+
+@contextmanager
+def _without_fsdp_casts(module: FSDPModule) -> Iterator[None]:
     """FSDP2's mixed precision casts what enters and leaves each of its modules."""
     state: Any = cast(Any, module)._get_fsdp_state()
     before = state._mp_policy
@@ -196,13 +237,18 @@ def _without_casts(module: FSDPModule) -> Iterator[None]:
 
 
 @contextmanager
-def _set(module: nn.Module, name: str, value: object) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
+def _set(owner: object, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(module, name, before)
+        setattr(owner, name, before)
+
+
+def _is_number(parameter: nn.Parameter) -> bool:
+    """Whether each element is a weight: packed weights (bitsandbytes, torchao) are subclasses that hold codes."""
+    return parameter.is_floating_point() and (type(parameter) is nn.Parameter or isinstance(parameter, DTensor))
 
 
 def _is_here(parameter: nn.Parameter) -> bool:

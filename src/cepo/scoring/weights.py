@@ -22,6 +22,8 @@ __all__ = ["TEACHER_WEIGHTS", "Teacher", "TeacherWeights"]
 TeacherWeights = Literal["live", "frozen", "synced", "ema", "base"]
 TEACHER_WEIGHTS: tuple[TeacherWeights, ...] = ("live", "frozen", "synced", "ema", "base")
 STATE_FILE = "cepo_teacher.safetensors"
+DISTURBED = 4
+"""Tensors: both halves of an adapter, of two layers."""
 
 
 class Teacher:
@@ -95,6 +97,21 @@ class Teacher:
         else:
             with nullcontext():
                 yield
+
+    @contextmanager
+    def disturbed(self) -> Iterator[None]:
+        """Within the block the last weights of the copy are others: what the copy scores must change."""
+        last = list(self._started().values())[-DISTURBED:]
+        before = [tensor.clone() for tensor in last]
+        for tensor in last:
+            tensor.add_(
+                torch.linspace(-0.1, 0.1, tensor.numel(), device=tensor.device).view(tensor.shape).to(tensor.dtype)
+            )
+        try:
+            yield
+        finally:
+            for tensor, own in zip(last, before, strict=True):
+                tensor.copy_(own)
 
     def save(self, folder: Path) -> None:
         """Write the shadow copy beside a checkpoint; nothing for `live` and `base`."""

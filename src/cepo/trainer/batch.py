@@ -21,7 +21,7 @@ from cepo.errors import ModelError
 from cepo.glossary import Prompt
 from cepo.scoring import Images
 
-__all__ = ["KINDS", "Batch", "Kind", "RawBatch"]
+__all__ = ["KINDS", "Batch", "Kind", "RawBatch", "not_qwen_layout"]
 
 
 RawBatch: TypeAlias = Mapping[str, Any]
@@ -167,10 +167,7 @@ class Batch:
         if "pixel_values" not in self.raw:
             return [None] * len(self)
         if "image_grid_thw" not in self.raw:
-            raise ModelError(
-                "token-level credit needs images in Qwen-VL's layout (pixel_values with image_grid_thw), but this "
-                "model's processor gives another; use method='grpo' with it"
-            )
+            raise not_qwen_layout()
         grid: Tensor = self.raw["image_grid_thw"]
         patches = grid.prod(dim=-1)
         images: list[Images | None] = []
@@ -288,6 +285,14 @@ class _Widths:
 
     prompt: int
     completion: int
+
+
+def not_qwen_layout() -> ModelError:
+    """The error for images that cannot be split by row."""
+    return ModelError(
+        "token-level credit needs images in Qwen-VL's layout (pixel_values with image_grid_thw), but this model's "
+        "processor gives another; use method='grpo' with it"
+    )
 
 
 def _is_per_row(name: str, value: Tensor) -> bool:

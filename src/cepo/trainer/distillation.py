@@ -8,8 +8,7 @@ a chunk are all that ever exists of (B, T, V).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,7 +34,10 @@ from cepo.errors import ModelError
 from cepo.glossary import Prompt
 from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
 from cepo.scoring.forward import causal_model, hidden_of_whole, vision_inputs
+from cepo.scoring.head import Reading, captured_states
+from cepo.scoring.logits import logits_map
 from cepo.scoring.precision import scoring_in
+from cepo.scoring.probe import BOUND, own_logps
 from cepo.scoring.weights import Teacher
 from cepo.trainer.batch import Batch
 
@@ -99,29 +101,30 @@ class DistillationLoss:
         """
         rows = batch.taught.nonzero().flatten().tolist()
         kept = rows or [0]  # every process needs a graph to go back through
-        with _states_for_logits(policy):
-            student_NTD = self._student_states(model, batch, kept)
+        student_NTD = self._student_states(model, policy, batch, kept)
         if not rows:
             return student_NTD.sum() * 0.0
         teacher_NTD, weight, bias = self._teacher_states(policy, batch, rows)
         counted_NT = batch.loss_mask[rows].bool()
         own = causal_model(policy).get_output_embeddings()
-        divergence_N = self._divergence(student_NTD[counted_NT], teacher_NTD[counted_NT], own, weight, bias)
+        reading = Reading(self.temperature, logits_map=logits_map(policy))
+        divergence_N = self._divergence(student_NTD[counted_NT], teacher_NTD[counted_NT], own, (weight, bias), reading)
         ratio_N: Tensor | float = 1.0
         if self.settings.distill_ratio_clip > 0 and batch.old_logps is not None:
-            ratio_N = self._ratio(student_NTD, batch.completion_ids[rows], batch.old_logps[rows], own)[counted_NT]
+            logp_NT = self._logps(student_NTD, batch.completion_ids[rows], own, reading)
+            ratio_N = clipped_ratio(logp_NT, batch.old_logps[rows], self.settings.distill_ratio_clip)[counted_NT]
         normaliser = batch.taught_tokens.clamp(min=1.0) / share
         return (divergence_N * ratio_N).sum() / normaliser
 
-    def _student_states(self, model: nn.Module, batch: Batch, rows: Sequence[int]) -> Tensor:
+    def _student_states(self, model: nn.Module, policy: nn.Module, batch: Batch, rows: Sequence[int]) -> Tensor:
         """States that predict the completions of `rows`, (N, T, D), with gradient."""
         ids, mask = (part[rows] for part in batch.sequences)
         images = batch.images()
         given = {"input_ids": ids, "attention_mask": mask}
         given |= vision_inputs([images[row] for row in rows], ids, self.image_token_id)
-        with self.accelerator.autocast():
-            states = model(**given, logits_to_keep=batch.width + 1, use_cache=False).logits
-        return states[:, :-1]
+        with self.accelerator.autocast(), captured_states(policy) as states:
+            model(**given, logits_to_keep=batch.width + 1, use_cache=False)
+        return states[0][:, -batch.width - 1 : -1]
 
     def _teacher_states(
         self, policy: nn.Module, batch: Batch, rows: Sequence[int]
@@ -132,25 +135,58 @@ class DistillationLoss:
             prompts = [[token for token in ids if token != self.image_token_id] for ids in prompts]
             images = [None] * len(prompts)
         sequences = [ScoreRow(prompts[row], completions[row], images[row]) for row in rows]
-        with torch.no_grad(), self.teacher.in_place(policy), scoring_in(policy, self.settings.credit_precision):
+        return self._states_of(policy, sequences, batch.width, self.settings.credit_precision)
+
+    def _states_of(
+        self, policy: nn.Module, sequences: Sequence[ScoreRow], width: int, precision: str
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        with torch.no_grad(), self.teacher.in_place(policy), scoring_in(policy, precision):
             found = hidden_of_whole(policy, sequences, self.image_token_id)
             head = causal_model(policy).get_output_embeddings()
             weight, bias = head.weight.data, None if head.bias is None else head.bias.data
-        states = found[0].new_zeros(len(rows), batch.width, found[0].shape[-1])
+        states = found[0].new_zeros(len(sequences), width, found[0].shape[-1])
         for place, state in enumerate(found):
             states[place, : len(state)] = state
         return states, weight, bias
 
+    @torch.no_grad()
+    def check(self, policy: nn.Module, rows: Sequence[ScoreRow]) -> None:
+        """The distributions that are taught are the model's own, in fp32.
+
+        Raises:
+            ModelError: they are not, as where the output layer is more than its weights.
+        """
+        width = max(len(row.completion_ids) for row in rows)
+        states_NTD, weight, bias = self._states_of(policy, rows, width, "float32")
+        reading = Reading(self.temperature, logits_map=logits_map(policy))
+        with self.teacher.in_place(policy), scoring_in(policy, "float32"):
+            own = [own_logps(policy, row, self.temperature, self.image_token_id) for row in rows]
+        for states_TD, row, own_T in zip(states_NTD, rows, own, strict=True):
+            logits = reading.logits(F.linear(states_TD[: len(own_T)].float(), weight.float(), _float(bias)))
+            target = torch.tensor(row.completion_ids, device=logits.device)
+            off = (-F.cross_entropy(logits, target, reduction="none") - own_T).abs().max().item()
+            if not off < BOUND * (1 + own_T.abs().max().item() / 10):
+                raise ModelError(
+                    f"method={self.method.name!r} would teach other distributions than {type(policy).__name__} has (by "
+                    f"{off:.1e} nats): its output layer is more than its weights; use method='cepo' or 'grpo'"
+                )
+
     def _divergence(
-        self, student_ND: Tensor, teacher_ND: Tensor, head: Any, weight: Tensor, bias: Tensor | None
+        self,
+        student_ND: Tensor,
+        teacher_ND: Tensor,
+        head: Any,
+        teachers: tuple[Tensor, Tensor | None],
+        reading: Reading,
     ) -> Tensor:
         """Generalised JSD of each token, (N,), a chunk at a time."""
+        weight, bias = teachers
         size = max(1, LOGITS_PER_CHUNK // len(weight) // 4)
 
         def chunk(student_CD: Tensor, teacher_CD: Tensor, own: Tensor) -> Tensor:
-            student_CV = F.linear(student_CD.float(), own.float(), _float(head.bias)) / self.temperature
+            student_CV = reading.logits(F.linear(student_CD.float(), own.float(), _float(head.bias)))
             with torch.no_grad():
-                teacher_CV = F.linear(teacher_CD.float(), weight.float(), _float(bias)) / self.temperature
+                teacher_CV = reading.logits(F.linear(teacher_CD.float(), weight.float(), _float(bias)))
             return generalised_jsd(*self._distributions(student_CV, teacher_CV), self.settings.distill_beta)
 
         parts = [
@@ -165,30 +201,16 @@ class DistillationLoss:
             return student_top_k_with_tail(student_CV, teacher_CV, k)
         return teacher_top_k(student_CV, teacher_CV, k) if k else full_vocabulary(student_CV, teacher_CV)
 
-    def _ratio(self, student_NTD: Tensor, target_NT: Tensor, old_NT: Tensor, head: Any) -> Tensor:
-        """The sampled tokens' importance weights, (N, T)."""
+    @torch.no_grad()
+    def _logps(self, student_NTD: Tensor, target_NT: Tensor, head: Any, reading: Reading) -> Tensor:
+        """Log-probs of the sampled tokens, (N, T), nats."""
         size = max(1, LOGITS_PER_CHUNK // len(head.weight) // 4)
-        with torch.no_grad():
-            parts = [
-                -F.cross_entropy(F.linear(s.float(), head.weight.float(), _float(head.bias)) / self.temperature, t,
-                                 reduction="none")
-                for s, t in zip(student_NTD.flatten(0, 1).split(size), target_NT.flatten().split(size), strict=True)
-            ]  # fmt: skip
-        logp_NT = torch.cat(parts).view(target_NT.shape)
-        return clipped_ratio(logp_NT, old_NT, self.settings.distill_ratio_clip)
+        parts = []
+        for states, targets in zip(student_NTD.flatten(0, 1).split(size), target_NT.flatten().split(size), strict=True):
+            logits = reading.logits(F.linear(states.float(), head.weight.float(), _float(head.bias)))
+            parts.append(-F.cross_entropy(logits, targets, reduction="none"))
+        return torch.cat(parts).view(target_NT.shape)
 
 
 def _float(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.float()
-
-
-@contextmanager
-def _states_for_logits(policy: nn.Module) -> Iterator[None]:
-    """Within the block the model's forward returns its last states in place of logits."""
-    head = causal_model(policy).get_output_embeddings()
-    forward = head.forward
-    head.forward = lambda states: states
-    try:
-        yield
-    finally:
-        head.forward = forward

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
@@ -17,7 +18,8 @@ from trl import GRPOTrainer
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 
 from cepo.glossary import Completion, DataRow, Prompt
-from cepo.trainer.batch import RawBatch
+from cepo.scoring import Images
+from cepo.trainer.batch import RawBatch, not_qwen_layout
 
 __all__ = [
     "Generate",
@@ -157,6 +159,14 @@ class HostTrainer(GRPOTrainer):
             return self.tokenizer(prompt)["input_ids"]  # pyright: ignore[reportReturnType]
         return self._tokenize_prompts([prompt])[0][0]
 
+    def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
+        """The same ids, and the row's images as the model takes them."""
+        prompt = prompt_with_images(row)
+        if isinstance(prompt, str):
+            return self.prompt_ids(row), None
+        prompt_ids, _, fields = self._tokenize_prompts([prompt])
+        return prompt_ids[0], _images(fields)
+
     def never_sample_an_image(self) -> None:
         """Ban the image placeholder from completions: the next forward would look for an image behind it, and fail.
 
@@ -202,12 +212,26 @@ class PromptHost:
 
     def prompt_ids(self, row: DataRow) -> Sequence[int]:
         """The ids that the prompt of a data set's row will have, images expanded."""
+        return self.encoded(row)[0]
+
+    def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
+        """The same ids, and the row's images as the model takes them."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
-            return self.tokenizer(prompt)["input_ids"]  # pyright: ignore[reportReturnType]
+            return self.tokenizer(prompt)["input_ids"], None  # pyright: ignore[reportReturnType]
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, **self.options}
-        ids = cast(Any, self.processor).apply_chat_template(prompt, **options)["input_ids"]
-        return ids[0] if ids and isinstance(ids[0], list) else ids
+        fields = cast(Any, self.processor).apply_chat_template(prompt, **options)
+        ids = fields["input_ids"]
+        return ids[0] if ids and isinstance(ids[0], list) else ids, _images(fields)
+
+
+def _images(fields: Mapping[str, Any]) -> Images | None:
+    """Images of one prompt among the processor's fields."""
+    if "pixel_values" not in fields:
+        return None
+    if "image_grid_thw" not in fields:
+        raise not_qwen_layout()
+    return Images(torch.as_tensor(fields["pixel_values"]), torch.as_tensor(fields["image_grid_thw"]))
 
 
 def unfilled_images(prompt: Prompt) -> int:

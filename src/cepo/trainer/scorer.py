@@ -29,6 +29,7 @@ class Scorer:
         precision: of the evidence.
         tokens_per_forward: bounds the memory.
         is_sharded: whether a forward is collective.
+        share: whether what a group's prompts have in common is encoded once.
     """
 
     policy: Callable[[], nn.Module]
@@ -39,6 +40,7 @@ class Scorer:
     precision: str
     tokens_per_forward: int
     is_sharded: bool
+    share: bool = True
 
     def __call__(self, sequences: Sequence[ScoreRow], width: int) -> Tensor:
         """Log-probs under the teacher's weights, (N, width), nats; a collective call where weights are sharded."""
@@ -63,12 +65,17 @@ class Scorer:
             precision=self.precision,
             forwards=forwards,
             quantity=quantity,
+            share=self.share,
         )
 
     def _forwards(self, sequences: Sequence[ScoreRow]) -> Forwards:
         """The largest count of any process."""
         own = count_forwards(
-            self.policy(), sequences, tokens_per_forward=self.tokens_per_forward, image_token_id=self.image_token_id
+            self.policy(),
+            sequences,
+            tokens_per_forward=self.tokens_per_forward,
+            image_token_id=self.image_token_id,
+            share=self.share,
         )
         everyone = self.accelerator.gather(torch.tensor([own], device=self.accelerator.device))
         return Forwards(*cast(Tensor, everyone).amax(dim=0).tolist())

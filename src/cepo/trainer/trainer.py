@@ -43,6 +43,7 @@ from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, null_level, null_references
 from cepo.trainer.phases import PhaseClock
+from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.recorder import StepRecorder
 from cepo.trainer.resample import Drawn, Graded, Resampler
 from cepo.trainer.scorer import Scorer
@@ -98,7 +99,9 @@ class CEPOTrainer(HostTrainer):
         self._token_scores.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
             self.teacher.start(self.policy)
-            self.add_callback(_MoveTeacher(self))
+            self.add_callback(_AlongTraining(self))
+            if not self.weights_are_sharded:
+                self.probe()
 
     # --- TRL's hooks ------------------------------------------------------------------------------------------
 
@@ -300,6 +303,15 @@ class CEPOTrainer(HostTrainer):
             is_sharded=self.weights_are_sharded,
         )
 
+    def probe(self) -> None:
+        """Compare what scores with the model's own forward: before the run, or once its weights are sharded."""
+        rows = probe_rows(self.train_dataset, self.encoded, self.tokenizer, self.image_token_id)
+        probing = Probing(self.teacher, self.temperature, self.credit.credit_precision, self.image_token_id)
+        found = probing(self.policy, rows)
+        self.scorer = replace(self.scorer, share=found.shares)
+        if self._distillation is not None:
+            self._distillation.check(self.policy, rows)
+
     def _subject(self) -> Subject:
         """What is checked before anything is generated."""
         return Subject(
@@ -322,11 +334,15 @@ class CEPOTrainer(HostTrainer):
         return guard_reward(cast(RewardFunc, function), timeout_s, seen=self._token_scores.add)
 
 
-class _MoveTeacher(TrainerCallback):
-    """Moves an EMA teacher after each optimiser step."""
+class _AlongTraining(TrainerCallback):
+    """Probes sharded weights before the first step; moves an EMA teacher after each."""
 
     def __init__(self, trainer: CEPOTrainer) -> None:
         self.trainer = trainer
+
+    def on_train_begin(self, args: object, state: object, control: object, **kwargs: object) -> None:
+        if self.trainer.weights_are_sharded:
+            self.trainer.probe()
 
     def on_step_end(self, args: object, state: object, control: object, **kwargs: object) -> None:
         self.trainer.teacher.after_step(self.trainer.policy)

@@ -1,0 +1,179 @@
+"""The probe: what agrees, what is scored whole, and what is refused with whom to blame."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    LlamaForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
+)
+
+from cepo.errors import ModelError
+from cepo.scoring import ScoreRow
+from cepo.scoring.probe import BOUND, probe
+from tests.scoring.test_exact import SIZES, image_rows, text_model, text_rows, vision_model
+from tests.scoring.test_precision import bf16_of, packed_model
+
+
+def two_groups(rows: list[ScoreRow]) -> list[ScoreRow]:
+    """Two rows of each of two groups whose prompts differ in length."""
+    last = sorted({row.group for row in rows})[-2:]
+    return [row for group in last for row in [row for row in rows if row.group == group][:2]]
+
+
+ROWS = two_groups(text_rows())
+
+
+def test_plain_models_agree_and_share() -> None:
+    found = probe(text_model("llama"), ROWS, temperature=0.7)
+    assert found.shares
+    assert found.difference < BOUND
+    assert not found.why_whole
+    model, processor = vision_model()
+    rows = two_groups(image_rows(processor, 1))
+    found = probe(model, rows, image_token_id=processor.image_token_id)
+    assert found.shares
+    assert found.difference < BOUND
+
+
+def test_models_with_another_cache_are_scored_whole_without_a_word() -> None:
+    found = probe(text_model("mistral-sliding"), ROWS)
+    assert not found.shares
+    assert found.difference < BOUND
+    assert not found.why_whole
+
+
+def test_bf16_weights_agree() -> None:
+    model, _ = bf16_of("qwen 3 moe")
+    assert probe(model, ROWS).difference < BOUND
+    assert probe(packed_model(), ROWS).difference < BOUND
+
+
+def test_positions_of_the_models_own_fall_back_to_whole_rows() -> None:
+    torch.manual_seed(0)
+    model = MptForCausalLM(MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=300, max_seq_len=512)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    found = probe(model, ROWS)
+    assert not found.shares
+    assert found.difference < BOUND
+    assert found.why_whole.startswith("with one the log-probs of MptForCausalLM are off by")
+
+
+def test_a_model_that_takes_no_prefix_falls_back_to_whole_rows() -> None:
+    model = text_model("llama")
+    own = model.forward
+
+    @wraps(own)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        assert kwargs.get("past_key_values") is None, "no cache, please"
+        return own(*args, **kwargs)
+
+    model.forward = forward
+    found = probe(model, ROWS)
+    assert not found.shares
+    assert found.why_whole == "LlamaForCausalLM cannot continue from one (AssertionError: no cache, please)"
+
+
+class OddHead(nn.Linear):
+    """An output layer that does more than its weights say."""
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x) * torch.linspace(0.5, 2.0, self.out_features)
+
+
+def test_an_output_layer_that_is_not_its_weights_is_refused() -> None:
+    model = text_model("llama")
+    head = OddHead(32, 300, bias=False)
+    head.weight = model.lm_head.weight
+    model.lm_head = head
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM .* differ from its own forward by up to .* nats in fp32 "
+                                         r"\(bound 1e-04\); they part in LlamaForCausalLM.forward, after"):  # fmt: skip
+        probe(model, ROWS)
+
+
+def test_positions_that_are_not_ours_name_the_module() -> None:
+    class Shifted(LlamaForCausalLM):
+        def forward(self, *args: Any, position_ids: Any = None, **kwargs: Any) -> Any:
+            stretched = None if position_ids is None else position_ids * 3
+            return super().forward(*args, position_ids=stretched, **kwargs)
+
+    torch.manual_seed(0)
+    with pytest.raises(ModelError, match=r"they part at its LlamaRotaryEmbedding\."):
+        probe(Shifted(text_model("llama").config).eval(), ROWS)
+
+
+class Stubborn(nn.Module):
+    """A layer that rounds to bf16 whatever it is given."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Any) -> Any:
+        return self.inner(x.bfloat16().float())
+
+
+def test_half_precision_within_is_named() -> None:
+    model = text_model("llama")
+    model.model.layers[1].mlp = Stubborn(model.model.layers[1].mlp)
+    with pytest.raises(ModelError, match="Stubborn of LlamaForCausalLM computes in half precision although "
+                                         "credit_precision='tf32'"):  # fmt: skip
+        probe(model, ROWS)
+    assert probe(model, ROWS, precision="bfloat16").difference < BOUND
+
+
+def test_attention_that_computes_something_else_in_fp32_is_refused() -> None:
+    model = text_model("llama").to(torch.bfloat16)
+    own = model.model.layers[0].self_attn.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        output, weights = own(*args, **kwargs)
+        return (output if output.dtype == torch.float32 else output * 0 - 8), weights
+
+    model.model.layers[0].self_attn.forward = forward
+    with torch.no_grad():
+        model.lm_head.weight.mul_(30)
+    with pytest.raises(ModelError, match="computes something else in fp32 than in the run's own precision"):
+        probe(model, ROWS)
+
+
+def test_a_model_that_fails_is_refused_in_one_sentence() -> None:
+    model = text_model("llama")
+    own = model.forward
+
+    @wraps(own)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("position_ids") is not None:
+            raise TypeError("unexpected position_ids")
+        return own(*args, **kwargs)
+
+    model.forward = forward
+    with pytest.raises(ModelError, match="the completions of LlamaForCausalLM cannot be scored: TypeError: unexpected"):
+        probe(model, ROWS)
+
+
+def test_alibi_that_follows_the_mask_is_shared() -> None:
+    torch.manual_seed(0)
+    model = BloomForCausalLM(BloomConfig(hidden_size=32, n_head=4, n_layer=2, vocab_size=300)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    found = probe(model, ROWS)
+    assert found.difference < BOUND
+
+
+def test_qwen_3_5_in_bf16() -> None:
+    model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**SIZES)).to(torch.bfloat16)
+    assert probe(model, ROWS).difference < BOUND
