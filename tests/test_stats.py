@@ -14,11 +14,13 @@ from cepo.stats import (
     cluster_values,
     clustered_interval,
     crossed_difference,
+    geometric_mean,
     holm,
     majority_vote,
     mean_interval,
     p_text,
     paired_difference,
+    paired_ratio,
     pass_at_k,
     wilson_interval,
 )
@@ -171,6 +173,24 @@ def test_p_crosses_its_level_with_the_interval():
 def test_paired_difference_without_spread():
     assert paired_difference([1, 2], [1, 2]).p == 1.0
     assert paired_difference([2, 3], [1, 2]) == (1.0, 1.0, 1.0, 0.0)
+
+
+def test_a_ratio_is_a_difference_of_logarithms():
+    """Halved, halved and kept: the geometric mean is 2 ** (-2 / 3); upside down it is the inverse, with the same p."""
+    ratio = paired_ratio([1.0, 5.0, 3.0], [2.0, 10.0, 3.0])
+    half = 4.3026527297 * math.log(2) * math.sqrt(1 / 3) / math.sqrt(3)
+    assert ratio[:3] == pytest.approx((2 ** (-2 / 3), 2 ** (-2 / 3) / math.exp(half), 2 ** (-2 / 3) * math.exp(half)))
+    back = paired_ratio([2.0, 10.0, 3.0], [1.0, 5.0, 3.0])
+    assert back == pytest.approx((1 / ratio.mean, 1 / ratio.high, 1 / ratio.low, ratio.p))
+    assert geometric_mean([0.5, 0.5, 1.0]) == pytest.approx(ratio.mean)
+    assert paired_ratio([3.0, 6.0], [1.0, 2.0]) == pytest.approx((3.0, 3.0, 3.0, 0.0))
+
+
+@pytest.mark.parametrize("values", [[1.0, 0.0], [1.0, -1.0], [1.0, math.nan]])
+def test_a_ratio_needs_numbers_above_zero(values):
+    for call in (lambda: paired_ratio(values, [1.0, 1.0]), lambda: geometric_mean(values)):
+        with pytest.raises(ValueError, match="must be"):
+            call()
 
 
 def test_pairs_need_partners():

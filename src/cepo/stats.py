@@ -124,6 +124,27 @@ def paired_difference(a: Iterable[float], b: Iterable[float], confidence: float 
     return _of_sample(first - second, confidence)
 
 
+def geometric_mean(values: Iterable[float]) -> float:
+    """exp of the mean logarithm.
+
+    Raises:
+        ValueError: no values, one that is not finite or not above 0.
+    """
+    return math.exp(float(_logarithms("values", values, at_least=1).mean()))
+
+
+def paired_ratio(a: Iterable[float], b: Iterable[float], confidence: float = 0.95) -> Difference:
+    """Geometric mean of a_i / b_i with its interval and the p-value of "no difference", which is a ratio of 1.
+
+    `paired_difference` of the logarithms, its mean and ends taken back by exp: halving and doubling weigh the same.
+
+    Raises:
+        ValueError: unequal lengths, fewer than two pairs, a value that is not finite or not above 0.
+    """
+    found = paired_difference(_logarithms("a", a), _logarithms("b", b), confidence)
+    return Difference(math.exp(found.mean), math.exp(found.low), math.exp(found.high), found.p)
+
+
 def cluster_values(values: Iterable[float], clusters: Iterable[Hashable]) -> list[float]:
     """One value for each cluster, in the order of first appearance, whose plain mean is the mean of `values`.
 
@@ -250,6 +271,13 @@ def _vector(name: str, values: Iterable[float], at_least: int = 2) -> NDArray[np
     if not np.isfinite(vector).all():
         raise ValueError(f"{name}: must be finite, got {vector[~np.isfinite(vector)][0]}")
     return vector
+
+
+def _logarithms(name: str, values: Iterable[float], at_least: int = 2) -> NDArray[np.float64]:
+    vector = _vector(name, values, at_least)
+    if not (vector > 0).all():
+        raise ValueError(f"{name}: must be above 0, got {vector[vector <= 0][0]}")
+    return np.log(vector)
 
 
 def _of_sample(vector: NDArray[np.float64], confidence: float) -> Difference:

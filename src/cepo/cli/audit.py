@@ -103,6 +103,7 @@ def _on_device(name: str) -> tuple[PreTrainedModel, Processor]:
 
 
 def _write(result: AuditResult, about: dict[str, object], folder: Path) -> None:
+    from cepo.lab.audit.blame_picture import draw_blame
     from cepo.lab.audit.findings import findings
     from cepo.lab.audit.picture import draw
     from cepo.lab.audit.table import as_csv, as_json, as_markdown
@@ -112,9 +113,12 @@ def _write(result: AuditResult, about: dict[str, object], folder: Path) -> None:
     write_atomically(folder / "audit.md", as_markdown(result, about, told))
     write_atomically(folder / "audit.csv", as_csv(result.ledger))
     write_atomically(folder / "audit.json", as_json(result, about, told))
-    draw(result, f"{about['model']} on {about['data']}", folder / "audit.png")
+    title = f"{about['model']} on {about['data']}"
+    draw(result, title, folder / "audit.png")
+    drawn = draw_blame(result, title, folder / "blame.png")
     print("\n".join(line.replace("**", "") for line in told))
-    print(f"\nwrote {folder}/audit.md, audit.csv, audit.json, audit.png ({about['seconds']} s)")
+    files = ["audit.md", "audit.csv", "audit.json", "audit.png", *(["blame.png"] if drawn else [])]
+    print(f"\nwrote {folder}/{', '.join(files)} ({about['seconds']} s)")
 
 
 def _versions() -> dict[str, str | None]:

@@ -100,16 +100,47 @@ def made_results(
     )
 
 
+def learning_results(
+    arms: Mapping[str, Sequence[Sequence[float]]],
+    base: float | None = 0.25,
+    every: int = 10,
+    roles: Mapping[str, str] | None = None,
+    controls: Mapping[str, tuple[str, ...]] | None = None,
+) -> Results:
+    """arm -> for each seed the accuracy at `every` step after 0; the same on each of four problems.
+
+    Problems do not vary, so that the interval over seeds and problems is Student's over seeds.
+    """
+    runs = {}
+    for arm, seeds in arms.items():
+        for seed, accuracies in enumerate(seeds):
+            outcomes = {every * (index + 1): made_outcome([value] * 4) for index, value in enumerate(accuracies)}
+            runs[arm, seed] = RunResult(arm, seed, every * len(accuracies), outcomes)
+    return Results(
+        arms=tuple(arms),
+        baseline=next(iter(arms)),
+        seeds=tuple(range(len(next(iter(arms.values()))))),
+        base=None if base is None else made_outcome([base] * 4),
+        runs=runs,
+        missing={},
+        shown=4,
+        roles=roles or {},
+        controls=controls or {},
+    )
+
+
 class PlayedJobs:
     """Stands in for `run_jobs`: writes what a training or an evaluation would leave, and counts them.
 
-    `accuracy(run name, split)` says how many of the problems are right; `fails` names trainings that fail.
+    `accuracy(run name, split)` says how many of the problems are right, `accuracy_at(run name, step)` where it is not
+    None; `fails` names trainings that fail.
     """
 
     def __init__(self) -> None:
         self.trained: list[str] = []
         self.evaluated: list[str] = []
         self.accuracy: Callable[[str, str], float] = lambda run, split: 0.5
+        self.accuracy_at: Callable[[str, int], float | None] = lambda run, step: None
         self.fails: set[str] = set()
 
     def __call__(self, jobs: Sequence[Job], parallel: int, show: Any) -> dict[str, Failure]:
@@ -141,7 +172,10 @@ class PlayedJobs:
         for task in json.loads((folder / "tasks.json").read_text()):
             out, name = Path(task["out"]), task["run"]
             self.evaluated.append(f"{name}@{task['step']}")
-            right = self.accuracy(name, task["protocol"]["split"]) * task["count"]
+            share = self.accuracy_at(name, task["step"]) if name != "base" else None
+            if share is None:
+                share = self.accuracy(name, task["protocol"]["split"])
+            right = share * task["count"]
             out.parent.mkdir(parents=True, exist_ok=True)
             save_generations([_generation(index, index < right) for index in range(task["count"])], out)
 

@@ -12,7 +12,7 @@ from cepo.errors import RunFolderError, SettingError
 from cepo.lab.compare.comparison import compare
 from tests.lab.compare.conftest import PlayedJobs, Write
 
-SELECT = {"field": "learning_rate", "values": ["1e-4", "1e-3", "1e-2"], "seeds": [5], "limit": 4}
+TUNE = {"learning_rate": ["1e-4", "1e-3", "1e-2"], "seeds": [5], "limit": 4, "by": "final"}
 
 
 class Said(list[str]):
@@ -56,14 +56,17 @@ def test_a_whole_comparison_and_nothing_twice(write: Write, tmp_path: Path, play
     assert means(out) == {"base": 0.75, "grpo": 0.375, "cepo": 0.75}
     contrast = table(out)["contrasts"][0]
     assert contrast["seeds"]["mean"] == 0.375
-    assert said[-2] == table(out)["words"][0]
     assert said[-2].startswith("no difference shown between cepo and grpo: +37.5 points")
+    last = said.index(table(out)["power"]["words"])
+    assert said[last:-1] == table(out)["words"][: len(said) - last - 1]
+    assert said[last].startswith("The power of this comparison is unknown")
+    assert any(line.startswith("cepo to grpo's final: ") for line in said)
     text = (out / "table.md").read_text()
     assert "| grpo | 37.5 ± 17.7 | 37.5 ± 17.7 [-121.3, 196.3] |" in text
     assert said[-2] in text
     for name in ("table.csv", "cost.md", "cost.csv", "diagnostics.md", "diagnostics.csv"):
         assert (out / name).stat().st_size > 0
-    for name in ("accuracy", "evidence", "distribution"):
+    for name in ("accuracy", "area", "difference", "evidence", "distribution"):
         assert all((out / f"{name}.{ending}").stat().st_size > 0 for ending in ("png", "svg", "csv"))
 
     counts = len(played.trained), len(played.evaluated)
@@ -117,10 +120,10 @@ def test_each_arm_takes_its_best_value_on_validation(write: Write, tmp_path: Pat
 
     played.accuracy = accuracy
     out = tmp_path / "out"
-    assert compare(write(select=SELECT), out, None, False, Said()) == 0
+    assert compare(write(tune=TUNE), out, None, False, Said()) == 0
     assert table(out)["chosen"] == {"grpo": "1e-3", "cepo": "1e-4"}
-    assert table(out)["selection"]["grpo"] == {"1e-4": 0.5, "1e-3": 0.75, "1e-2": 0.25}
-    candidates = [f"{arm}-learning_rate={value}-seed5" for arm in ("grpo", "cepo") for value in SELECT["values"]]
+    assert table(out)["tuning"]["grpo"] == {"1e-4": 0.5, "1e-3": 0.75, "1e-2": 0.25}
+    candidates = [f"{arm}-learning_rate={value}-seed5" for arm in ("grpo", "cepo") for value in TUNE["learning_rate"]]
     finals = [f"grpo-learning_rate=1e-3-seed{seed}" for seed in (0, 1)]
     finals += [f"cepo-learning_rate=1e-4-seed{seed}" for seed in (0, 1)]
     assert played.trained == candidates + finals
@@ -131,11 +134,68 @@ def test_each_arm_takes_its_best_value_on_validation(write: Write, tmp_path: Pat
 def test_without_all_candidates_nothing_is_chosen(write: Write, tmp_path: Path, played: PlayedJobs) -> None:
     played.fails = {"cepo-learning_rate=1e-2-seed5"}
     out = tmp_path / "out"
-    assert compare(write(select=SELECT), out, None, False, Said()) == 1
+    assert compare(write(tune=TUNE), out, None, False, Said()) == 1
     assert "cepo" not in table(out)["chosen"]
     assert not any("cepo" in name and "seed0" in name for name in played.trained)
     assert "cepo, seed 0 is missing: no value could be chosen for it" in table(out)["missing"]
     assert "| cepo | none | 50.0 | 50.0 | missing |" in (out / "table.md").read_text()
+
+
+def test_area_on_validation_tunes_a_method_and_its_controls_with_it(
+    write: Write, tmp_path: Path, played: PlayedJobs
+) -> None:
+    """1e-2 ends best, 1e-3 has the larger area; the control trains at its method's value, without trials of its own."""
+    areas = {"1e-3": {1: 0.75, 2: 0.5}, "1e-2": {1: 0.25, 2: 0.75}, "1e-4": {1: 0.25, 2: 0.25}}
+    played.accuracy = lambda run, split: 0.5
+    played.accuracy_at = lambda run, step: areas[run.split("=")[1][:4]].get(step, 0.5) if "cepo" in run else None
+    arms = [
+        {"name": "grpo", "method": "grpo", "tune": {"learning_rate": ["1e-3"]}},
+        {"name": "cepo", "method": "cepo", "controls": ["mass"]},
+    ]
+    out, said = tmp_path / "out", Said()
+    assert compare(write(tune=TUNE | {"by": "area", "seeds": [5, 6]}, arms=arms), out, None, False, said) == 0
+    assert table(out)["chosen"] == {"grpo": "1e-3", "cepo": "1e-3", "cepo+mass": "1e-3"}
+    assert table(out)["tuning"] == {"cepo": {"1e-4": 0.3125, "1e-3": 0.625, "1e-2": 0.4375}}
+    tried = {name for name in played.trained if "seed5" in name or "seed6" in name}
+    assert len(tried) == 6
+    assert not any("grpo" in name or "mass" in name for name in tried)
+    assert "cepo+mass-learning_rate=1e-3-seed0" in played.trained
+    text = (out / "table.md").read_text()
+    assert "## Area on validation at seeds 5, 6, by learning_rate (%)" in text
+    assert "| cepo | 1e-3 | 31.2 | 62.5 | 43.8 |" in text
+    assert "| cepo+mass | 1e-3 |  |  |  |" in text
+    assert table(out)["tune"]["seeds"] == [5, 6]
+
+
+def test_a_choice_at_an_end_of_the_grid_is_told(write: Write, tmp_path: Path, played: PlayedJobs) -> None:
+    played.accuracy = lambda run, split: 0.75 if "1e-2" in run or "cepo-learning_rate=1e-3" in run else 0.25
+    said = Said()
+    compare(write(tune=TUNE), tmp_path / "out", None, False, said)
+    (line,) = [line for line in said if "at an end" in line]
+    assert line.startswith("grpo: 1e-2 is at an end of what was tried (1e-4, 1e-3, 1e-2): its best may lie beyond")
+    assert line in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_an_oracle_and_controls_calibrate_the_table(write: Write, tmp_path: Path, played: PlayedJobs) -> None:
+    """Five seeds, an oracle far above, a method no better than its control: power, and no claim for the method."""
+    ends = {"grpo": 0.25, "oracle": 1.0, "cepo": 0.75, "cepo+mass": 0.75}
+    played.accuracy = lambda run, split: ends.get(run.partition("-")[0], 0.25)
+    arms = [
+        {"name": "grpo", "method": "grpo"},
+        {"name": "cepo", "method": "cepo", "controls": ["mass"]},
+        {"name": "oracle", "method": "cepo", "credit_clip": 0.9, "role": "oracle"},
+    ]
+    out, said = tmp_path / "out", Said()
+    assert compare(write(arms=arms, seeds=[0, 1, 2, 3, 4], evaluate={"limit": 8}), out, None, False, said) == 0
+    content = table(out)
+    assert content["power"]["claims"] is True
+    assert said[said.index(content["power"]["words"])].startswith("This bed has power for claims: oracle (+")
+    assert any("but not shown above its own control cepo+mass (" in line for line in said)
+    text = (out / "table.md").read_text()
+    assert text.splitlines()[2] == f"**{content['power']['words']}**"
+    lines = text.split("## Area under")[1].split("## Steps")[0].splitlines()
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")]
+    assert rows[1:] == ["grpo", "oracle", "cepo", "cepo+mass"]
 
 
 def test_a_sweep_has_its_figure(write: Write, tmp_path: Path, played: PlayedJobs) -> None:

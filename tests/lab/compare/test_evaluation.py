@@ -46,9 +46,9 @@ def test_another_protocol_is_another_folder(plan: Plan, write: Write) -> None:
     ):
         keys.add(replace(settings, **changed).key)  # pyright: ignore[reportArgumentType]
     assert len(keys) == 7
-    select = {"field": "learning_rate", "values": [1], "seeds": [0], "limit": 3}
-    other = make_plan(load_experiment(write(select=select)), plan.out)
-    chosen = protocol(other, other.run("cepo", 0, "1"), selecting=True)
+    tune = {"learning_rate": [1], "seeds": [5], "limit": 3}
+    other = make_plan(load_experiment(write(tune=tune)), plan.out)
+    chosen = protocol(other, other.run("cepo", 0, "1"), tuning=True)
     assert (chosen.split, chosen.limit) == ("validation", 3)
     assert chosen.key.startswith("validation-")
 

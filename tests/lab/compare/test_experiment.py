@@ -13,7 +13,7 @@ from cepo.lab.compare.plan import make_plan
 from tests.lab.compare.conftest import Write
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
-GRPO = {"name": "grpo", "method": "grpo"}
+GRPO, CEPO = {"name": "grpo", "method": "grpo"}, {"name": "cepo", "method": "cepo"}
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,31 @@ GRPO = {"name": "grpo", "method": "grpo"}
         ({"evaluate": {"temperature": "hot"}}, "evaluate.temperature: input should be a valid number, .* got 'hot'"),
         ({"evaluate": {"temperature": "inf"}}, "evaluate.temperature: input should be a finite number, got 'inf'"),
         ({"evaluate": {"temperature": 0, "samples": 2}}, "samples=2 would be equal"),
-        ({"select": {"field": "learning_rate", "values": [1], "seeds": [0], "in": "x"}}, "select.in: unknown field"),
-        ({"select": {"field": "learning_rate", "seeds": [0]}}, "select.values is missing"),
+        (
+            {"tune": {"in": "x", "learning_rate": [1], "seeds": [5]}},
+            "tune: it tunes one field, .*, got in, learning_rate",
+        ),
+        ({"tune": {"seeds": [5]}}, "tune: it tunes one field, `FIELD: .values.`, got none"),
+        ({"tune": {"learning_rate": [1]}}, "tune.seeds is missing"),
+        ({"tune": {"learning_rate": [], "seeds": [5]}}, "tune.values: tuple should have at least 1 item"),
+        ({"tune": {"learning_rate": [1], "seeds": [1, 5, 0]}}, "tune: seeds 0, 1 are reported; .*: tune on others"),
+        ({"tune": {"learning_rate": [1], "seeds": [5], "by": "luck"}}, "tune.by: input should be 'area' or 'final'"),
+        ({"arms": [GRPO | {"tune": {"learning_rate": [1]}}]}, "arm 'grpo': tune: .* is not what .* tunes: nothing"),
+        (
+            {"arms": [GRPO | {"tune": {"beta": [1]}}], "tune": {"learning_rate": [1], "seeds": [5]}},
+            "tune: 'beta' is not what the experiment tunes: learning_rate",
+        ),
+        (
+            {"arms": [GRPO, CEPO | {"role": "judge"}]},
+            r"arms\[1\].role: input should be 'method', 'oracle' or 'control'",
+        ),
+        ({"arms": [GRPO, CEPO | {"controls": ["shuffled"]}]}, r"controls\[0\]: input should be 'permuted', 'mass' or"),
+        ({"arms": [GRPO, CEPO | {"controls": ["mass", "mass"]}]}, "'mass' is given twice"),
+        ({"arms": [GRPO, CEPO | {"of": "grpo"}]}, "of: 'grpo' is what a control is of; say `role: control`"),
+        ({"arms": [GRPO, CEPO | {"role": "control", "controls": ["mass"]}]}, "a control has no controls"),
+        ({"arms": [GRPO, CEPO | {"role": "control", "of": "sdpo"}]}, "of: 'sdpo' is no method or oracle"),
+        ({"arms": [GRPO | {"role": "oracle"}, CEPO]}, "baseline: 'grpo' has the role oracle; it is the baseline"),
+        ({"target": 50}, "target: input should be less than 1, got '50'"),
         ({"sweep": [{"field": "credit_clip", "values": [0.1, 0.1], "arm": {}}]}, r"values: '0.1' is given twice"),
         ({"sweep": [{"field": "data", "values": ["a/b"], "arm": {}}]}, "name: 'data=a/b' names a folder"),
         ({"jobs": 0}, "jobs: input should be greater than 0, got '0'"),
@@ -69,6 +92,38 @@ def test_defaults_and_a_sweep_that_becomes_arms(write: Write) -> None:
     assert (experiment.evaluate.split, experiment.evaluate.temperature) == ("held_out", 1.0)
     with pytest.raises(SettingError, match="no arm 'opsd'; there are grpo, cepo"):
         experiment.arm("opsd")
+
+
+def test_controls_become_arms_behind_their_method(write: Write) -> None:
+    differs = {"beta": "why"}
+    cepo = CEPO | {"beta": 1, "differs": differs, "controls": ["permuted", "mass"]}
+    plain = {"name": "plain", "method": "scaled", "role": "control", "of": "cepo"}
+    oracle = {"name": "oracle", "method": "cepo", "role": "oracle", "controls": ["random"]}
+    experiment = load_experiment(write(arms=[GRPO, cepo, plain, oracle]))
+    names = ["grpo", "cepo", "cepo+permuted", "cepo+mass", "plain", "oracle", "oracle+random"]
+    assert [arm.name for arm in experiment.arms] == names
+    mass = experiment.arm("cepo+mass")
+    assert mass.fields == {"method": "cepo", "beta": "1", "credit_control": "mass"}
+    assert (mass.role, mass.of, mass.differs) == ("control", "cepo", differs)
+    assert experiment.controls_of() == {"cepo": ("cepo+permuted", "cepo+mass", "plain"), "oracle": ("oracle+random",)}
+    roles = ["baseline", "method", "control", "control", "control", "oracle", "control"]
+    assert list(experiment.roles.values()) == roles
+
+
+def test_a_control_takes_its_method_s_values_and_an_arm_may_have_its_own(write: Write) -> None:
+    cepo = CEPO | {"controls": ["mass"], "tune": {"learning_rate": ["1e-3", "4e-3"]}}
+    own = {"name": "own", "method": "scaled", "role": "control", "of": "cepo", "tune": {"learning_rate": ["1e-5"]}}
+    tune = {"learning_rate": ["1e-4", "1e-3"], "seeds": [5]}
+    experiment = load_experiment(write(arms=[GRPO, cepo, own], tune=tune))
+    grids = {arm.name: (experiment.tuned_as(arm).name, experiment.grid(arm)) for arm in experiment.arms}
+    assert grids == {
+        "grpo": ("grpo", ("1e-4", "1e-3")),
+        "cepo": ("cepo", ("1e-3", "4e-3")),
+        "cepo+mass": ("cepo", ("1e-3", "4e-3")),
+        "own": ("own", ("1e-5",)),
+    }
+    assert experiment.tune is not None
+    assert (experiment.tune.by, experiment.tune.on, experiment.tune.seeds) == ("area", "validation", (5,))
 
 
 def test_experiments_extend_each_other(write: Write, tmp_path: Path) -> None:

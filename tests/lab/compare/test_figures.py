@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cepo.lab.compare.arms import Sweep
 from cepo.lab.compare.contrasts import arm_contrasts
 from cepo.lab.compare.curves import (
     accuracy_curves,
@@ -21,7 +22,6 @@ from cepo.lab.compare.curves import (
     length_curves,
     sweep_curve,
 )
-from cepo.lab.compare.experiment import Sweep
 from cepo.lab.compare.figures import (
     accuracy_figure,
     difference_figure,
@@ -142,7 +142,7 @@ def test_differences_are_the_verdicts_and_open_where_none_is_shown() -> None:
     assert list(found.columns) == ["arm", "other", "mean", "low", "high", "p", "p_holm"]
     assert list(found[["arm", "other"]].itertuples(index=False, name=None)) == [("best", "grpo"), ("same", "grpo")]
     assert list(found["mean"]) == pytest.approx([0.95, -0.025])
-    (axes,) = difference_figure(found, "grpo", "the note").axes
+    (axes,) = difference_figure(found, "held-out accuracy", "grpo", "the note").axes
     dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
     assert [dot.get_xdata()[0] for dot in dots] == pytest.approx([95.0, -2.5])
     assert [dot.get_markerfacecolor() == "white" for dot in dots] == [False, True]

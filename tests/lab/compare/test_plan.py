@@ -14,7 +14,7 @@ from cepo.lab.compare.plan import Plan, check_data, check_recorded, make_plan, r
 from tests.lab.compare.conftest import Write
 
 GRPO, CEPO = {"name": "grpo", "method": "grpo"}, {"name": "cepo", "method": "cepo"}
-SELECT = {"field": "learning_rate", "values": ["1e-4", "1e-3"], "seeds": [5]}
+TUNE = {"learning_rate": ["1e-4", "1e-3"], "seeds": [5]}
 
 
 def planned(path: Path, out: Path) -> Plan:
@@ -39,11 +39,13 @@ def planned(path: Path, out: Path) -> Plan:
         ({"overrides": {"save_steps": 5}}, "overrides: save_steps is set by the comparison; see checkpoint_steps"),
         ({"overrides": {"max_steps": -1, "num_train_epochs": 1}}, "set max_steps"),
         ({"evaluate": {"split": "train"}}, "evaluate: geometry/train is what the arms are trained on"),
-        ({"select": SELECT | {"on": "held_out"}}, "'held_out' is used for the table"),
-        ({"select": SELECT | {"on": "train"}}, "'train' is used for training"),
-        ({"select": SELECT | {"field": "learning_rat"}}, "unknown field 'learning_rat'"),
-        ({"select": SELECT | {"values": ["fast"]}}, "learning_rate"),
-        ({"select": SELECT, "arms": [GRPO | {"learning_rate": 1}]}, "sets learning_rate, which `select` chooses"),
+        ({"tune": TUNE | {"on": "held_out"}}, "'held_out' is used for the table"),
+        ({"tune": TUNE | {"on": "train"}}, "'train' is used for training"),
+        ({"tune": {"learning_rat": ["1e-4"], "seeds": [5]}}, "unknown field 'learning_rat'"),
+        ({"tune": TUNE | {"learning_rate": ["fast"]}}, "learning_rate"),
+        ({"tune": TUNE, "arms": [GRPO | {"learning_rate": 1}]}, "sets learning_rate, which is tuned"),
+        ({"tune": TUNE, "arms": [GRPO | {"tune": {"learning_rate": ["fast"]}}]}, "learning_rate"),
+        ({"arms": [GRPO | {"controls": ["mass"]}]}, r"arm 'grpo\+mass': credit_control='mass' takes the credit"),
     ],
 )
 def test_refusals(write: Write, tmp_path: Path, changed: dict[str, Any], words: str) -> None:
@@ -59,7 +61,7 @@ def test_a_stated_reason_is_kept(write: Write, tmp_path: Path) -> None:
 
 
 def test_a_run_is_the_arm_at_a_seed_and_keeps_its_checkpoints(write: Write, tmp_path: Path) -> None:
-    plan = planned(write(select=SELECT, overrides={"temperature": 0.9}), tmp_path / "out")
+    plan = planned(write(tune=TUNE, overrides={"temperature": 0.9}), tmp_path / "out")
     run = plan.run("cepo", 1, "1e-4")
     assert run.folder == tmp_path / "out" / "runs" / "cepo-learning_rate=1e-4-seed1"
     config = run.config

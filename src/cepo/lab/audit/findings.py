@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from cepo.lab.audit.first_error import BLAME_MEASURES
 from cepo.lab.audit.ledger import Cell, Ledger
 from cepo.lab.audit.measure import GRPO, SURPRISAL
 from cepo.lab.audit.run import DEAD_ZONES, AuditResult
@@ -30,6 +31,8 @@ _WORDS = {
     "spearman_within": "rank correlation within rollouts",
     "coverage": "rollouts that get evidence",
 }
+_LED_BY = tuple(f"{name}{form}" for name in ("rlsd", PLAIN, "cepo-own") for form in ("", "/rationale"))
+"""Variants that the first lines are of: told answers, and told solutions."""
 _LABELLED = ("auroc", "contrast", "mass_right", "mass_wrong", "error_focus")
 
 
@@ -47,7 +50,8 @@ class _Pair:
 def findings(result: AuditResult) -> list[str]:
     """The lines, in the order of the questions; a comparison whose rows were not audited has none."""
     ledger = result.ledger
-    lines = [_compared(ledger, pair) for pair in _pairs()]
+    lines = [_first_error(ledger, variant.name) for variant in result.variants if variant.name in _LED_BY]
+    lines += [_compared(ledger, pair) for pair in _pairs()]
     lines += [
         _levels(ledger, name, *levels) for levels in _level_pairs() for name in (PLAIN, "cepo-own", "cepo-marginal")
     ]
@@ -83,6 +87,21 @@ def _level_pairs() -> Iterator[tuple[str, str]]:
     factor = "different answers of 4 wrong siblings"
     yield f"{factor}: {DIFFERENT[0]}", f"{factor}: {DIFFERENT[-1]}"
     yield "rejection rate: 3: over 2/3", "rejection rate: 1: under 1/3"
+
+
+def _first_error(ledger: Ledger, name: str) -> str:
+    """Whether the blame of one variant finds the first wrong step, beside chance and the answer's echo."""
+    cells = {measure: Cell("first_error", name, "", measure) for measure in BLAME_MEASURES}
+    found = {measure: ledger[cell] for measure, cell in cells.items()}
+    share, chance, end, echo = (found[measure] for measure in ("found", "chance", "at_end", "echo"))
+    if share is None or chance is None or end is None:
+        return ""
+    beside = f"chance {100 * chance.mean:.0f}%, pointing at the end {100 * end.mean:.0f}%"
+    said = f"the first wrong step has the largest blame in {share.text(0)}% of wrong rollouts ({beside})"
+    if echo is not None:
+        said += f"; where it is not the last step, {echo.text(0)}% of the evidence lies on the last step and the answer"
+    few = ledger.problems(cells["found"])
+    return f"**first error, {name}**: {said}{f'; {few} problems, no verdict' if few < FEWEST else ''}."
 
 
 def _compared(ledger: Ledger, pair: _Pair) -> str:

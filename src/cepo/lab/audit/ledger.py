@@ -14,7 +14,7 @@ from cepo.stats import Estimate
 
 __all__ = ["Cell", "Ledger", "Part"]
 
-Part = Literal["sampled", "worked", "profile", "montecarlo", "null", "sensitivity"]
+Part = Literal["first_error", "sampled", "worked", "profile", "montecarlo", "null", "sensitivity"]
 
 
 @dataclass(frozen=True, slots=True)

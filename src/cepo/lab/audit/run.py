@@ -13,6 +13,7 @@ from cepo.errors import SettingError
 from cepo.evaluate import end_tokens
 from cepo.lab.audit.collect import Bench, chosen_for_steps, is_decided, progress_bar
 from cepo.lab.audit.evidence import Key, ScoreBook
+from cepo.lab.audit.first_error import record_first_errors
 from cepo.lab.audit.ledger import Ledger
 from cepo.lab.audit.measure import Choices, Floors, Meter, StepTable, choose, usable
 from cepo.lab.audit.metrics import resamples
@@ -223,6 +224,7 @@ class _Audit:
     def _measure_labelled(
         self, main: Choices, worked: Choices, decided: Mapping[int, Sequence[Target]], floors: Floors, bins: bool
     ) -> None:
+        record_first_errors(main, self.book, self.ledger)
         targets = self.meter.labelled("sampled", main, floors)
         self.meter.labelled("worked", worked, {})
         plain = Choices({v: chosen for v, chosen in main.by_variant.items() if v.asking == ASKING[0]}, main.placed)

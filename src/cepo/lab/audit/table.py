@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from cepo.lab.audit.first_error import BLAME_MEASURES, PLACES, PRAISE_MEASURES
 from cepo.lab.audit.labelled import MEASURES
 from cepo.lab.audit.ledger import Cell, Ledger, Part
 from cepo.lab.audit.measure import GRPO, SURPRISAL
@@ -27,6 +28,7 @@ _LABELLED = (
 _AGREEMENT = ("spearman", "spearman_corrected", "spearman_within", "sign_agreement")
 _SENSITIVITY = ("auroc", "contrast", "mass_right", "mass_wrong", "coverage", "spearman", "spearman_within")
 _COVERAGE = "share of the rollouts of decided groups that get evidence; variants are compared on those all can give it"
+_PLACES = "all but steps; a share of a rollout's blame, at places counted in steps from its first wrong one"
 
 Rows = Sequence[tuple[str, str]]
 """(level, variant) of each row of a section."""
@@ -49,7 +51,14 @@ def as_json(result: AuditResult, about: Mapping[str, object], findings: Sequence
         "facts": {**result.facts, "null_floor_nats": result.floors},
         "notes": result.notes,
         "findings": findings,
-        "measures": {**MEASURES, **MC_MEASURES, **NULL_MEASURES, "coverage": _COVERAGE},
+        "measures": {
+            **BLAME_MEASURES,
+            **PRAISE_MEASURES,
+            **MEASURES,
+            **MC_MEASURES,
+            **NULL_MEASURES,
+            "coverage": _COVERAGE,
+        },
         "cells": records(result.ledger.frame()),
     }
     return json.dumps(_finite(content), indent=1, allow_nan=False) + "\n"
@@ -63,6 +72,13 @@ def as_markdown(result: AuditResult, about: Mapping[str, object], findings: Sequ
     lines = [f"# Audit of `{about['model']}` on `{about['data']}`", "", f"`{about['command']}`", ""]
     lines += [_summary(result), *(f"\nNote: {note}." for note in result.notes)]
     lines += ["", "## Findings", "", *(f"- {finding}" for finding in findings)]
+    known: Rows = [*plain, ("", SURPRISAL), ("", GRPO)]
+    for title, columns, meanings in (
+        ("Wrong rollouts: does blame find the first error?", tuple(BLAME_MEASURES), BLAME_MEASURES),
+        ("Wrong rollouts: where the blame lies", PLACES, {"words": _PLACES}),
+        ("Right rollouts: does praise find what siblings failed at?", tuple(PRAISE_MEASURES), PRAISE_MEASURES),
+    ):
+        lines += _section(title, _variants(ledger, "first_error", known, columns), meanings)
     sampled = _variants(ledger, "sampled", [*plain, ("", SURPRISAL)], _LABELLED)
     lines += _section("Sampled rollouts against labels", sampled, MEASURES)
     lines += _section("The same with a dead zone", _variants(ledger, "sampled", zones, _LABELLED))

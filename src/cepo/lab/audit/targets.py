@@ -14,6 +14,7 @@ from cepo.glossary import Rollout
 from cepo.lab.audit.labels import Labels, token_spans, tokens_at
 from cepo.lab.audit.metrics import Bools
 from cepo.lab.audit.problems import AuditProblem, Solution
+from cepo.lab.audit.steps import StepLabels, step_labels
 
 __all__ = ["Target", "TokenLabels", "sampled_target", "worked_target"]
 
@@ -28,7 +29,7 @@ class TokenLabels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """One completion of one problem. `labels` is None where it does not parse; `truncated`: no end token."""
+    """One completion of one problem. `labels`, `steps`: None where it does not parse; `truncated`: no end token."""
 
     problem: int
     ids: tuple[int, ...]
@@ -37,6 +38,7 @@ class Target:
     rollout: Rollout
     labels: TokenLabels | None
     truncated: bool
+    steps: StepLabels | None = None
 
     @property
     def right(self) -> bool:
@@ -62,6 +64,7 @@ def sampled_target(
         rollout=_graded(text, problem),
         labels=labels and _token_labels(chars, labels),
         truncated=not ids or ids[-1] not in ends,
+        steps=labels and step_labels(text, chars, labels),
     )
 
 
@@ -78,7 +81,8 @@ def worked_target(
     if target.text != solution.text:
         lost = f"the tokenizer turns the solution {solution.text!r} into {target.text!r}"
         raise ModelError(f"{lost}: its labels have no place")
-    return replace(target, labels=_token_labels(target.token_chars, solution.labels))
+    chars, labels = target.token_chars, solution.labels
+    return replace(target, labels=_token_labels(chars, labels), steps=step_labels(target.text, chars, labels))
 
 
 def _graded(text: str, problem: AuditProblem) -> Rollout:

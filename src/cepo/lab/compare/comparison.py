@@ -1,4 +1,4 @@
-"""`cepo compare` in order: check, choose on validation, train, evaluate, report."""
+"""`cepo compare` in order: check, tune, train, evaluate, report."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 
-from cepo.evaluate import load_generations
+from cepo.lab.compare.arms import Arm
 from cepo.lab.compare.evaluation import Task, base_tasks, tasks, write_tasks
-from cepo.lab.compare.experiment import Arm, load_experiment
+from cepo.lab.compare.experiment import load_experiment
 from cepo.lab.compare.plan import Plan, Run, check_data, check_recorded, make_plan, record
 from cepo.lab.compare.report import Report
-from cepo.lab.compare.results import Selected, read_results
+from cepo.lab.compare.results import read_results
 from cepo.lab.compare.reuse import Shelf
+from cepo.lab.compare.tuning import candidates, choose
 from cepo.lab.jobs import Job, run_jobs
 from cepo.lab.progress import shown
 
@@ -57,7 +57,7 @@ def compare(
     if dry_run:
         return 0
     comparison.run(arms)
-    everything = _select_from(plan, experiment.arms)
+    everything = choose(plan, experiment.arms)
     results = read_results(plan, everything.chosen, comparison.failed)
     for line in Report(plan, results, everything, config).write():
         say(line)
@@ -82,22 +82,24 @@ class _Comparison:
         say(f"{size} in {self.plan.out}; equal outside of the credit fields")
         for reason in self.plan.reasons:
             say(f"differs with a reason: {reason}")
-        if (select := experiment.select) is not None:
-            say(f"{select.field} of each arm: the best of {', '.join(select.values)} on {select.on}")
-        for run in _candidates(self.plan, arms) or _possible(self.plan, arms):
+        if (tune := experiment.tune) is not None:
+            say(f"{tune.field} of each arm: the best by {tune.by} on {tune.on}, of {', '.join(tune.values)}")
+        for run in candidates(self.plan, arms) or _possible(self.plan, arms):
             found = self.shelf.find(run)
             state = "finished" if run.finished else f"step {_last_step(run.folder)}/{run.steps}"
             say(f"  {run.name:<40} {state if found is None else f'finished in {found}'}")
 
     def run(self, arms: Sequence[Arm]) -> None:
-        """Train and evaluate the candidates of `select`, choose, and then train and evaluate what was chosen."""
-        plan = self.plan
-        tried = self._train(_candidates(plan, arms), "selection")
-        self._evaluate([task for run in tried for task in tasks(plan, run, selecting=True)], "selection's evaluation")
-        chosen = _select_from(plan, arms).chosen
+        """Train and evaluate the candidates of `tune`, choose, and then train and evaluate what was chosen."""
+        plan, base = self.plan, base_tasks(self.plan)
+        if plan.experiment.tune is not None:
+            tried = self._train(candidates(plan, arms), "tuning")
+            given = [task for run in tried for task in tasks(plan, run, tuning=True)]
+            self._evaluate([*base_tasks(plan, tuning=True), *given], "tuning's evaluation")
+        chosen = choose(plan, arms).chosen
         runs = [plan.run(arm, seed, value) for arm, value in chosen.items() for seed in plan.experiment.seeds]
         trained = self._train(runs, "training")
-        self._evaluate([*base_tasks(plan), *(task for run in trained for task in tasks(plan, run))], "evaluation")
+        self._evaluate([*base, *(task for run in trained for task in tasks(plan, run))], "evaluation")
 
     def _train(self, runs: Sequence[Run], title: str) -> list[Run]:
         """Take or train what is not finished, each run from its own last checkpoint; returns the finished runs."""
@@ -154,43 +156,14 @@ def _worker(folder: Path, given: Sequence[Task]) -> Job:
 
 def _possible(plan: Plan, arms: Iterable[Arm]) -> list[Run]:
     """Every run that the arms can lead to, whichever values are chosen."""
-    experiment, select = plan.experiment, plan.experiment.select
-    values = (None,) if select is None else select.values
-    seeds = experiment.seeds if select is None else sorted({*experiment.seeds, *select.seeds})
-    return [plan.run(arm.name, seed, value) for arm in arms for value in values for seed in seeds]
-
-
-def _candidates(plan: Plan, arms: Iterable[Arm]) -> list[Run]:
-    """The runs that `select` chooses from."""
-    select = plan.experiment.select
-    if select is None:
-        return []
-    return [plan.run(arm.name, seed, value) for arm in arms for value in select.values for seed in select.seeds]
-
-
-def _select_from(plan: Plan, arms: Iterable[Arm]) -> Selected:
-    """Each arm's value with the best mean accuracy; the first of equals. An arm with a missing candidate has none."""
-    select = plan.experiment.select
-    if select is None:
-        return Selected({arm.name: None for arm in arms})
-    found = Selected()
-    for arm in arms:
-        scores = {value: _score(plan, arm.name, value, select.seeds) for value in select.values}
-        found.scores[arm.name] = scores
-        known = {value: score for value, score in scores.items() if score is not None}
-        if len(known) == len(scores):
-            found.chosen[arm.name] = max(known, key=known.__getitem__)
-    return found
-
-
-def _score(plan: Plan, arm: str, value: str, seeds: Sequence[int]) -> float | None:
-    accuracies = []
-    for seed in seeds:
-        (task,) = tasks(plan, plan.run(arm, seed, value), selecting=True)
-        if not task.finished:
-            return None
-        accuracies.append(fmean(generation.correct for generation in load_generations(task.out)))
-    return fmean(accuracies)
+    experiment = plan.experiment
+    reported = [
+        plan.run(arm.name, seed, value)
+        for arm in arms
+        for value in experiment.grid(arm) or (None,)
+        for seed in experiment.seeds
+    ]
+    return [*candidates(plan, arms), *reported]
 
 
 def _last_step(folder: Path) -> int:

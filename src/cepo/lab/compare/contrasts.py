@@ -1,4 +1,4 @@
-"""An arm against another one: the paired difference of final accuracy, over seeds, over problems, and over both.
+"""An arm against another one: the paired difference of a measure, over seeds, over problems, and over both.
 
 What the intervals support is said in a sentence by `in_words`, of which no number comes from anywhere else.
 """
@@ -7,25 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from cepo.errors import RecordError
-from cepo.lab.compare.results import Outcome, Results
+from cepo.lab.compare.measures import FINAL, Measure, Scores
+from cepo.lab.compare.results import Results
 from cepo.stats import Difference, cluster_values, crossed_difference, holm, p_text, paired_difference
 
-__all__ = ["Contrast", "arm_contrasts", "base_contrasts", "in_words"]
+__all__ = ["Contrast", "arm_contrasts", "base_contrasts", "control_contrasts", "in_words"]
 
 ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Accuracy of `arm` less that of `other`, in [-1, 1]; positive: `arm` is more often right.
+    """Measure of `arm` less that of `other`, in [-1, 1]; positive: `arm` is more often right.
 
     Attributes:
+        measure, unit: what is compared, and what a hundredth of it is called.
         seeds: Student over per-seed differences, each of accuracies over the same problems; None for one seed.
         problems: Student over problems (clusters), each the mean over the seeds; what these seeds alone say.
         both: seeds and problems crossed, see `cepo.stats.crossed_difference`; None for one seed. The verdict.
-        p_holm: the verdict's p-value, adjusted for the number of arms compared with the same other.
+        p_holm: the verdict's p-value, adjusted for the number of arms of the same role compared with the same other.
         why_missing: there is no difference, and this is why.
     """
 
@@ -36,6 +39,13 @@ class Contrast:
     both: Difference | None = None
     p_holm: float | None = None
     why_missing: str | None = None
+    measure: str = FINAL.name
+    unit: str = FINAL.unit
+
+    @property
+    def side(self) -> int | None:
+        """1: above the other, -1: below it, 0: no difference shown, None: there is no verdict."""
+        return None if self.verdict is None else self.verdict.estimate.side
 
     @property
     def verdict(self) -> Difference | None:
@@ -46,60 +56,85 @@ class Contrast:
         """As plain values for JSON."""
         named = {"seeds": self.seeds, "problems": self.problems, "both": self.both}
         found = {name: difference._asdict() if difference else None for name, difference in named.items()}
-        return {"arm": self.arm, "other": self.other, **found, "p_holm": self.p_holm, "missing": self.why_missing}
+        names = {"arm": self.arm, "other": self.other, "measure": self.measure}
+        return {**names, **found, "p_holm": self.p_holm, "missing": self.why_missing}
 
 
-def arm_contrasts(results: Results) -> list[Contrast]:
-    """Every arm against the baseline arm, paired by seed and problem; Holm over all of them."""
-    return _adjusted(
-        [
-            _contrast(results, arm, results.baseline, _finals(results, arm), _finals(results, results.baseline))
-            for arm in results.arms
-            if arm != results.baseline
-        ]
-    )
+def arm_contrasts(results: Results, measure: Measure = FINAL) -> list[Contrast]:
+    """Every arm against the baseline arm, paired by seed and problem; Holm over the arms of the same role.
+
+    Methods are what is claimed of; oracles and controls calibrate, and are no reason to correct what methods do.
+    """
+    scores = {arm: _scores(results, arm, measure) for arm in results.arms}
+    found = {
+        arm: _contrast(results, measure, (arm, results.baseline), (scores[arm], scores[results.baseline]))
+        for arm in results.arms
+        if arm != results.baseline
+    }
+    adjusted: dict[str, Contrast] = {}
+    for role in dict.fromkeys(results.role(arm) for arm in found):
+        of_role = [contrast for arm, contrast in found.items() if results.role(arm) == role]
+        adjusted |= {contrast.arm: contrast for contrast in _adjusted(of_role)}
+    return [adjusted[arm] for arm in found]
+
+
+def control_contrasts(results: Results, measure: Measure) -> list[Contrast]:
+    """Every method and oracle against each of its own controls. A claim needs all of them, so none is adjusted."""
+    return [
+        _contrast(
+            results, measure, (arm, control), (_scores(results, arm, measure), _scores(results, control, measure))
+        )
+        for arm, controls in results.controls.items()
+        for control in controls
+    ]
 
 
 def base_contrasts(results: Results) -> list[Contrast]:
-    """Every arm against the untrained model, whose one evaluation stands beside each seed; Holm over all of them."""
-    base = [results.base] * len(results.seeds) if results.base else None
-    return _adjusted([_contrast(results, arm, "base", _finals(results, arm), base) for arm in results.arms])
+    """Every arm's final accuracy against the untrained model's, whose one evaluation stands beside each seed; Holm
+    over all of them.
+    """
+    base = [results.base.correct] * len(results.seeds) if results.base else None
+    return _adjusted(
+        [_contrast(results, FINAL, (arm, "base"), (_scores(results, arm, FINAL), base)) for arm in results.arms]
+    )
 
 
-def _finals(results: Results, arm: str) -> list[Outcome] | None:
-    runs = results.complete(arm)
-    return None if runs is None else [run.final for run in runs]
+def _scores(results: Results, arm: str, measure: Measure) -> list[Scores] | None:
+    """For each seed; None where a run is missing."""
+    found = [measure.of(results, run) for run in results.complete(arm) or ()]
+    return [scores for scores in found if scores is not None] or None
 
 
 def _contrast(
-    results: Results, arm: str, other: str, ours: Sequence[Outcome] | None, theirs: Sequence[Outcome] | None
+    results: Results,
+    measure: Measure,
+    names: tuple[str, str],
+    scores: tuple[Sequence[Scores] | None, Sequence[Scores] | None],
 ) -> Contrast:
-    lacking = [name for name, outcomes in ((arm, ours), (other, theirs)) if outcomes is None]
+    (arm, other), (ours, theirs) = names, scores
+    found = Contrast(arm, other, measure=measure.name, unit=measure.unit)
+    lacking = [name for name, given in zip(names, scores, strict=True) if given is None]
     if ours is None or theirs is None:
-        return Contrast(arm, other, why_missing=f"runs of {' and '.join(lacking)} are missing")
+        return replace(found, why_missing=f"runs of {' and '.join(lacking)} are missing")
     rows = [_differences(one, two) for one, two in zip(ours, theirs, strict=True)]
-    clusters = list(ours[0].clusters.values())
+    known = next(iter(results.runs.values())).final.clusters
+    clusters = [known[problem] for problem in ours[0]]
     if len(set(clusters)) < 2:
-        return Contrast(arm, other, why_missing="a paired test needs at least two problems")
+        return replace(found, why_missing="a paired test needs at least two problems")
     mean = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     over_problems = cluster_values(mean, clusters)
     problems = paired_difference(over_problems, [0.0] * len(over_problems))
     if len(rows) < 2:
-        return Contrast(arm, other, problems=problems)
-    accuracies = [outcome.accuracy() for outcome in ours], [outcome.accuracy() for outcome in theirs]
-    return Contrast(
-        arm,
-        other,
-        seeds=paired_difference(*accuracies),
-        problems=problems,
-        both=crossed_difference([cluster_values(row, clusters) for row in rows]),
-    )
+        return replace(found, problems=problems)
+    means = [fmean(one.values()) for one in ours], [fmean(one.values()) for one in theirs]
+    both = crossed_difference([cluster_values(row, clusters) for row in rows])
+    return replace(found, seeds=paired_difference(*means), problems=problems, both=both)
 
 
-def _differences(ours: Outcome, theirs: Outcome) -> list[float]:
-    if ours.correct.keys() != theirs.correct.keys():
+def _differences(ours: Scores, theirs: Scores) -> list[float]:
+    if ours.keys() != theirs.keys():
         raise RecordError("the evaluations are not of the same problems: remove their eval/ folders and compare again")
-    return [share - theirs.correct[name] for name, share in ours.correct.items()]
+    return [share - theirs[name] for name, share in ours.items()]
 
 
 def _adjusted(contrasts: list[Contrast]) -> list[Contrast]:
@@ -123,11 +158,11 @@ def in_words(contrast: Contrast) -> str:
         p += f", {p_text(contrast.p_holm)} after Holm"
     alone = "" if contrast.both else " One seed: this holds for this pair of runs, not for the methods."
     if difference.estimate.side == 0:
-        points = f"{100 * difference.mean:+.1f} points, and the interval {interval} holds 0"
+        points = f"{100 * difference.mean:+.1f} {contrast.unit}, and the interval {interval} holds 0"
         return f"no difference shown between {contrast.arm} and {contrast.other}: {points} ({p}).{alone}"
     side = "above" if difference.mean > 0 else "below"
     doubt = ""
     if contrast.p_holm is not None and contrast.p_holm >= ALPHA:
         doubt = " It does not survive the correction for the number of comparisons."
-    points = f"{abs(100 * difference.mean):.1f} points {interval}"
+    points = f"{abs(100 * difference.mean):.1f} {contrast.unit} {interval}"
     return f"{contrast.arm} is {side} {contrast.other} by {points} ({p}).{doubt}{alone}"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from cepo.lab.compare.arms import Sweep
 from cepo.lab.compare.contrasts import Contrast
-from cepo.lab.compare.experiment import Sweep
 from cepo.lab.compare.results import Outcome, Results, RunResult
 from cepo.lab.compare.tables import MISSING, over_seeds_or_none
 

@@ -75,14 +75,14 @@ class Task:
         return Path(self.out).is_file()
 
 
-def protocol(plan: Plan, run: Run, *, selecting: bool = False) -> Protocol:
-    """How the checkpoints of a run are evaluated: for the table, or on the split that `select` chooses on."""
-    evaluate, select = plan.experiment.evaluate, plan.experiment.select
+def protocol(plan: Plan, run: Run, *, tuning: bool = False) -> Protocol:
+    """How the checkpoints of a run are evaluated: for the table, or on the split that `tune` chooses on."""
+    evaluate, tune = plan.experiment.evaluate, plan.experiment.tune
     settings, config = run.run_config, run.config
     columns = settings.data_columns if settings.eval_columns is None else settings.eval_columns
     split, limit = evaluate.split, evaluate.limit
-    if selecting and select is not None:
-        split, limit = select.on, select.limit
+    if tuning and tune is not None:
+        split, limit = tune.on, tune.limit
     return Protocol(
         model=settings.model,
         weights=plan.weights,
@@ -102,19 +102,21 @@ def protocol(plan: Plan, run: Run, *, selecting: bool = False) -> Protocol:
     )
 
 
-def tasks(plan: Plan, run: Run, *, selecting: bool = False) -> list[Task]:
-    """The checkpoints of a run: every kept one and the last; the last alone for a selection."""
-    settings = protocol(plan, run, selecting=selecting)
-    every, evaluate = plan.experiment.checkpoint_steps, plan.experiment.evaluate
-    between = [] if selecting else range(every, run.steps, every)
-    count = evaluate.checkpoint_limit or evaluate.limit
+def tasks(plan: Plan, run: Run, *, tuning: bool = False) -> list[Task]:
+    """The checkpoints of a run: every kept one and the last; the last alone where the final accuracy tunes."""
+    settings = protocol(plan, run, tuning=tuning)
+    tune, every = plan.experiment.tune, plan.experiment.checkpoint_steps
+    last_alone = tuning and tune is not None and tune.by == "final"
+    between = [] if last_alone else range(every, run.steps, every)
+    count = min(plan.experiment.evaluate.checkpoint_limit or settings.limit, settings.limit)
     made = [_task(run.folder, run.name, step, f"checkpoint-{step}", count, settings) for step in between]
     return [*made, _task(run.folder, run.name, run.steps, "model", settings.limit, settings)]
 
 
-def base_tasks(plan: Plan) -> list[Task]:
+def base_tasks(plan: Plan, *, tuning: bool = False) -> list[Task]:
     """The model before training, step 0."""
-    settings = protocol(plan, plan.run(plan.experiment.baseline, plan.experiment.seeds[0]))
+    experiment = plan.experiment
+    settings = protocol(plan, plan.run(experiment.baseline, experiment.seeds[0]), tuning=tuning)
     return [_task(plan.out / "base", "base", 0, None, settings.limit, settings)]
 
 

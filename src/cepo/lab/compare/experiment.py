@@ -2,79 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from cepo.errors import SettingError, did_you_mean
+from cepo.lab.compare.arms import Arm, Fields, Part, Seeds, Sweep, Text, Tune, distinct
 from cepo.runs.recipe import load_recipe
 
-__all__ = ["Arm", "Evaluation", "Experiment", "Selection", "Sweep", "load_experiment"]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
-_BASE = "base"
-
-T = TypeVar("T")
+__all__ = ["Evaluation", "Experiment", "load_experiment"]
 
 
-def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise ValueError(f"{str(value)!r} is given twice")
-    return values
-
-
-def _of_a_folder(name: str) -> str:
-    if not _NAME.fullmatch(name) or name == _BASE:
-        raise ValueError(
-            f"{name!r} names a folder: letters, digits and . _ = + -, and not {_BASE!r}, which is the untrained model"
-        )
-    return name
-
-
-Text = Annotated[str, Field(min_length=1)]
-Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_distinct)]
-Values = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_distinct)]
-Fields = Mapping[str, object]
-"""Fields of a recipe, laid over it."""
-Name = Annotated[str, AfterValidator(_of_a_folder)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
-
-
-class Arm(_Part):
-    """A row of the table: a recipe with some `fields`; `differs` says why those outside of the credit differ."""
-
-    name: Name
-    differs: Mapping[str, Text] = {}
-    fields: Fields = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, given: object) -> object:
-        """Everything beside the name and the reasons is a field of the recipe."""
-        if not isinstance(given, Mapping):
-            return given
-        own = {key: value for key, value in given.items() if key in ("name", "differs")}
-        return own | {"fields": {key: value for key, value in given.items() if key not in own}}
-
-
-class Evaluation(_Part):
+class Evaluation(Part):
     """Held-out problems and how they are sampled: the same ones, with the same seed, for every checkpoint.
 
     `checkpoint_limit`: problems at the checkpoints before the last, the first ones of the data; None: all.
@@ -100,32 +42,7 @@ class Evaluation(_Part):
         return self
 
 
-class Selection(_Part):
-    """One small grid for every arm: each takes the value with the best mean accuracy on split `on`."""
-
-    field: Text
-    values: Values
-    seeds: Seeds
-    on: Text = "validation"
-    limit: PositiveInt = 500
-
-
-class Sweep(_Part):
-    """A recipe with one field at each of several values: an arm `field=value` for each."""
-
-    field: Text
-    values: Values
-    arm: Fields
-
-    def name(self, value: str) -> str:
-        return f"{self.field}={value}"
-
-    def arms(self) -> list[Arm]:
-        given = ({"name": self.name(value), **self.arm, self.field: value} for value in self.values)
-        return [Arm.model_validate(one) for one in given]
-
-
-class Experiment(_Part):
+class Experiment(Part):
     """A comparison as it is written; see docs/comparison.md for every field.
 
     Attributes:
@@ -134,6 +51,8 @@ class Experiment(_Part):
         checkpoint_steps: a checkpoint is kept, and evaluated, every so many steps.
         baseline: the arm that the others are compared with.
         overrides: fields laid over the recipe, for all arms.
+        target: the accuracy to which steps are counted.
+        tune: a field, each arm's value of which is chosen before anything is reported.
         jobs: processes side by side, each with one thread.
     """
 
@@ -143,22 +62,67 @@ class Experiment(_Part):
     baseline: Text = "grpo"
     written: tuple[Arm, ...] = Field(default=(), alias="arms")
     sweep: tuple[Sweep, ...] = ()
-    overrides: Fields = {}
+    overrides: Fields = Field(default_factory=dict)
     evaluate: Evaluation = Evaluation()
-    select: Selection | None = None
+    target: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    tune: Tune | None = None
     jobs: PositiveInt = 2
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
-        """The rows of the table, those that `sweep` makes last."""
-        return (*self.written, *(arm for sweep in self.sweep for arm in sweep.arms()))
+        """The rows of the table: each arm with its controls behind it, those that `sweep` makes last."""
+        written = (one for arm in self.written for one in arm.with_controls())
+        return (*written, *(arm for sweep in self.sweep for arm in sweep.arms()))
 
     @model_validator(mode="after")
-    def _has_its_baseline(self) -> Experiment:
-        names = _distinct(tuple(arm.name for arm in self.arms))
+    def _has_its_arms(self) -> Experiment:
+        names = distinct(tuple(arm.name for arm in self.arms))
         if self.baseline not in names:
             raise ValueError(f"baseline: {self.baseline!r} is no arm; there are: {', '.join(names) or 'none'}")
+        roles = {arm.name: arm.role for arm in self.arms}
+        if roles[self.baseline] != "method":
+            raise ValueError(f"baseline: {self.baseline!r} has the role {roles[self.baseline]}; it is the baseline")
+        for arm in self.arms:
+            if arm.of is not None and roles.get(arm.of, "control") == "control":
+                raise ValueError(f"arm {arm.name!r}: of: {arm.of!r} is no method or oracle of this experiment")
         return self
+
+    @model_validator(mode="after")
+    def _tunes_apart(self) -> Experiment:
+        for arm in self.arms:
+            for name in arm.tune:
+                if self.tune is None or [*arm.tune] != [self.tune.field]:
+                    tuned = "nothing" if self.tune is None else self.tune.field
+                    raise ValueError(f"arm {arm.name!r}: tune: {name!r} is not what the experiment tunes: {tuned}")
+        if self.tune is not None and (both := sorted({*self.seeds} & {*self.tune.seeds})):
+            raise ValueError(
+                f"tune: seeds {', '.join(map(str, both))} are reported; what is chosen on them would favour the arms "
+                "that were lucky there: tune on others"
+            )
+        return self
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Arm -> method, oracle, control or baseline."""
+        return {arm.name: arm.role for arm in self.arms} | {self.baseline: "baseline"}
+
+    def controls_of(self) -> dict[str, tuple[str, ...]]:
+        """Method or oracle -> the controls that are of it, where it has any."""
+        found: dict[str, tuple[str, ...]] = {}
+        for arm in self.arms:
+            if arm.of is not None:
+                found[arm.of] = (*found.get(arm.of, ()), arm.name)
+        return found
+
+    def tuned_as(self, arm: Arm) -> Arm:
+        """The arm whose candidates choose for `arm`: a control without values of its own takes its method's value."""
+        return self.arm(arm.of) if arm.of is not None and not arm.tune else arm
+
+    def grid(self, arm: Arm) -> tuple[str, ...]:
+        """The values of the tuned field that are tried for an arm."""
+        if self.tune is None:
+            return ()
+        return self.tuned_as(arm).tune.get(self.tune.field, self.tune.values)
 
     def arm(self, name: str) -> Arm:
         """Raises SettingError where there is no arm of that name."""
@@ -184,7 +148,7 @@ def load_experiment(path: Path) -> Experiment:
         raise SettingError(f"{path.name}: {_sentence(error)}") from None
 
 
-_PARTS: Mapping[str, type[_Part]] = {"evaluate": Evaluation, "select": Selection, "sweep": Sweep}
+_PARTS: Mapping[str, type[Part]] = {"evaluate": Evaluation, "tune": Tune, "sweep": Sweep}
 
 
 def _sentence(error: ValidationError) -> str:

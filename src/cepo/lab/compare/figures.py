@@ -61,8 +61,8 @@ def accuracy_figure(curves: pd.DataFrame, baseline: str, note: str) -> Figure:
 
 
 @_styled
-def difference_figure(found: pd.DataFrame, other: str, note: str) -> Figure:
-    """Final accuracy less that of `other`, in points, a row for each arm with its interval; no difference is a line.
+def difference_figure(found: pd.DataFrame, measure: str, other: str, note: str) -> Figure:
+    """A measure less that of `other`, in points, a row for each arm with its interval; no difference is a line.
 
     An interval that holds 0 is drawn hollow and grey: no difference shown.
     """
@@ -80,7 +80,7 @@ def difference_figure(found: pd.DataFrame, other: str, note: str) -> Figure:
     axes.set_yticks(range(len(found)), list(found["arm"]))
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(f"held-out accuracy less {other}'s (points)")
+    axes.set_xlabel(f"{measure} less {other}'s (points)")
     figure.supxlabel(note, fontsize=7, color="#444444")
     return figure
 

@@ -16,7 +16,8 @@ from cepo.credit.rules import get_method
 from cepo.data.datasets import load_data
 from cepo.data.rewards import get_reward
 from cepo.errors import RunFolderError, SettingError
-from cepo.lab.compare.experiment import Arm, Experiment
+from cepo.lab.compare.arms import Arm
+from cepo.lab.compare.experiment import Experiment
 from cepo.lab.jobs import LOCK
 from cepo.models.embedded import resolve
 from cepo.runs.folder import write_atomically
@@ -51,7 +52,7 @@ class Record(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training run: an arm, a seed and, under `select`, a value of its field.
+    """One training run: an arm, a seed and, under `tune`, a value of its field.
 
     `recipe` is what `cepo train` is given, `resolved` every field that follows from it.
     """
@@ -107,7 +108,7 @@ class Plan:
     _runs: dict[tuple[str, int, str | None], Run] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def run(self, arm: str, seed: int, value: str | None = None) -> Run:
-        """The run of an arm at a seed; `value` of the selected field belongs to its name."""
+        """The run of an arm at a seed; `value` of the tuned field belongs to its name."""
         key = (arm, seed, value)
         if key not in self._runs:
             self._runs[key] = self._make_run(*key)
@@ -115,11 +116,11 @@ class Plan:
 
     def _make_run(self, arm: str, seed: int, value: str | None) -> Run:
         recipe = dict(self.recipes[arm])
-        select = self.experiment.select
+        tune = self.experiment.tune
         name = f"{arm}-seed{seed}"
-        if select is not None and value is not None:
-            recipe[select.field] = value
-            name = f"{arm}-{select.field}={value}-seed{seed}"
+        if tune is not None and value is not None:
+            recipe[tune.field] = value
+            name = f"{arm}-{tune.field}={value}-seed{seed}"
         folder = self.out / "runs" / name
         recipe |= {"seed": str(seed), "output_dir": str(folder.absolute()), "run_name": name}
         run_config, config = resolve_recipe(recipe)
@@ -132,7 +133,7 @@ def make_plan(experiment: Experiment, out: Path) -> Plan:
 
     Raises:
         SettingError: fields that differ without a reason or with a needless one, a field that the comparison
-            sets itself, no number of steps, evaluation or selection on the training data.
+            sets itself, no number of steps, evaluation or tuning on the training data.
         RecipeError, ValueError: an unknown field or method, or a value that `cepo train` would refuse.
     """
     base = {name: value for name, value in load_recipe(experiment.recipe).items() if name not in _OURS}
@@ -143,7 +144,7 @@ def make_plan(experiment: Experiment, out: Path) -> Plan:
         saving = {"save_strategy": "steps", "save_steps": str(experiment.checkpoint_steps)}
         recipes[arm.name] = base | dict(experiment.overrides) | dict(arm.fields) | saving
     configs = {arm.name: _resolve_arm(arm, recipes[arm.name]) for arm in experiment.arms}
-    _check_selection(experiment, recipes)
+    _check_tuning(experiment, recipes)
     for run, config in configs.values():
         _check_splits(experiment, run, config)
     _check_equal(experiment, {name: _resolved(*pair) for name, pair in configs.items()})
@@ -229,24 +230,27 @@ def _refuse_ours(fields: Mapping[str, object], where: str) -> None:
             raise SettingError(f"{where}: {name} is set by the comparison; see {_OURS[name]}")
 
 
-def _check_selection(experiment: Experiment, recipes: Mapping[str, Mapping[str, object]]) -> None:
-    select = experiment.select
-    if select is None:
+def _check_tuning(experiment: Experiment, recipes: Mapping[str, Mapping[str, object]]) -> None:
+    tune = experiment.tune
+    if tune is None:
         return
     for arm in experiment.arms:
-        if select.field in arm.fields:
-            raise SettingError(f"arm {arm.name!r} sets {select.field}, which `select` chooses: leave it out")
-        for value in select.values:
-            _resolve_arm(arm, {**recipes[arm.name], select.field: value})
+        if tune.field in arm.fields:
+            raise SettingError(
+                f"arm {arm.name!r} sets {tune.field}, which is tuned: leave it out, or give the arm values of its own, "
+                f"`tune: {{{tune.field}: [{arm.fields[tune.field]}]}}`"
+            )
+        for value in experiment.grid(arm):
+            _resolve_arm(arm, {**recipes[arm.name], tune.field: value})
 
 
 def _check_splits(experiment: Experiment, run: RunConfig, config: CEPOConfig) -> None:
-    evaluate, select = experiment.evaluate, experiment.select
+    evaluate, tune = experiment.evaluate, experiment.tune
     if evaluate.data == run.data and evaluate.split == run.data_split:
         raise SettingError(f"evaluate: {run.data}/{run.data_split} is what the arms are trained on")
-    if select is not None and select.on in (evaluate.split, run.data_split):
-        use = "the table" if select.on == evaluate.split else "training"
-        raise SettingError(f"select.on: {select.on!r} is used for {use}; choose on a split of its own")
+    if tune is not None and tune.on in (evaluate.split, run.data_split):
+        use = "the table" if tune.on == evaluate.split else "training"
+        raise SettingError(f"tune.on: {tune.on!r} is used for {use}; tune on a split of its own")
 
 
 def _check_equal(experiment: Experiment, resolved: Mapping[str, Mapping[str, object]]) -> None:

@@ -16,7 +16,7 @@ from cepo.lab.compare.derivation import Derivation, Solutions, Worked, derivatio
 from cepo.lab.compare.evaluation import Protocol, Task, base_tasks, load_problems, tasks
 from cepo.lab.compare.plan import Plan, Run
 
-__all__ = ["Line", "Outcome", "Results", "RunResult", "Selected", "outcome", "read_results", "solutions_of"]
+__all__ = ["Line", "Outcome", "Results", "RunResult", "outcome", "read_results", "solutions_of"]
 
 Line = Mapping[str, float]
 """What was logged at one step."""
@@ -50,14 +50,6 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
-    """What `select` chose: arm -> value, and arm -> value -> mean accuracy on its split, where all seeds are there."""
-
-    chosen: dict[str, str | None] = field(default_factory=dict)
-    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class RunResult:
     """One run: step -> outcome (the last step is the trained model), every logged line in order, and how far its credit
     went (`cepo.lab.compare.credited`).
@@ -87,6 +79,8 @@ class Results:
         runs: (arm, seed) -> result, for the runs that are complete.
         missing: (arm, seed) -> why there is none.
         shown: problems that every checkpoint was evaluated on: what curves over steps are drawn from.
+        roles: arm -> method, oracle, control or baseline; method where it is not named.
+        controls: method or oracle -> the controls that are of it.
     """
 
     arms: tuple[str, ...]
@@ -96,6 +90,15 @@ class Results:
     runs: Mapping[tuple[str, int], RunResult]
     missing: Mapping[tuple[str, int], str]
     shown: int
+    roles: Mapping[str, str] = field(default_factory=dict)
+    controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def role(self, arm: str) -> str:
+        return self.roles.get(arm, "baseline" if arm == self.baseline else "method")
+
+    def outcomes(self, run: RunResult) -> Mapping[int, Outcome] | None:
+        """Of a run, from the untrained model at step 0 on; None where that one was not evaluated."""
+        return None if self.base is None else {0: self.base, **run.outcomes}
 
     def complete(self, arm: str) -> list[RunResult] | None:
         """The arm's runs in the order of the seeds; None where any is missing, which is never averaged away."""
@@ -138,7 +141,7 @@ def read_results(plan: Plan, chosen: Mapping[str, str | None], failed: Mapping[s
     """Read everything that is there.
 
     Args:
-        chosen: arm -> value of the selected field (None without a selection); an arm that is not in it has none.
+        chosen: arm -> value of the tuned field (None where nothing is tuned); an arm that is not in it has none.
         failed: run name -> why this call could not finish it.
     """
     experiment = plan.experiment
@@ -165,6 +168,8 @@ def read_results(plan: Plan, chosen: Mapping[str, str | None], failed: Mapping[s
         runs=runs,
         missing=missing,
         shown=experiment.evaluate.checkpoint_limit or experiment.evaluate.limit,
+        roles=experiment.roles,
+        controls=experiment.controls_of(),
     )
 
 

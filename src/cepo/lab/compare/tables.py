@@ -18,8 +18,8 @@ from cepo.lab.compare.results import Line, Outcome, Results, RunResult
 from cepo.stats import Difference, Estimate, cluster_values, mean_interval, p_text
 
 __all__ = [
-    "AVERAGE", "Cell", "Table", "accuracy_table", "contrast_table", "cost_table", "credit_table", "diagnostics_table",
-    "over_seeds", "over_seeds_or_none",
+    "AVERAGE", "MISSING", "Cell", "Table", "accuracy_table", "contrast_table", "cost_table", "credit_table",
+    "diagnostics_table", "over_seeds", "over_seeds_or_none",
 ]  # fmt: skip
 
 AVERAGE = "average"
