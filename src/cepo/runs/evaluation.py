@@ -1,0 +1,60 @@
+"""The evaluation that belongs to a run: before and after training, with the same prompts and the same draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from cepo.errors import RecordError
+from cepo.evaluate import EvalReport, Generation, generate_answers, load_generations, report, save_generations
+from cepo.models.loading import Processor
+from cepo.runs.recipe import RunConfig
+from cepo.trainer.checkpoint import writing
+from cepo.trainer.trainer import CEPOTrainer
+
+__all__ = ["evaluate_run"]
+
+
+def evaluate_run(
+    trainer: CEPOTrainer, data: Dataset | None, run: RunConfig, file: Path, say: Callable[[str], None], *, keep: bool
+) -> EvalReport | None:
+    """Evaluate on the main process and save the generations; None: nothing is to be evaluated, or not here.
+
+    The sampling seed is the same before and after training. `keep`: take what `file` holds if it is of these problems.
+    """
+    if data is None or not trainer.accelerator.is_main_process:
+        return None
+    when = file.stem
+    if keep and (kept := _kept(file, data, run.eval_samples)) is not None:
+        say(f"evaluated {when} training: {file} is kept")
+        return report(kept, run.eval_samples)
+    say(f"evaluating {when} training: {len(data)} held-out problems x {run.eval_samples}")
+    generations = generate_answers(
+        cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model)),
+        cast(Processor, trainer.processing_class),
+        data,
+        samples=run.eval_samples,
+        temperature=1.0,
+        max_new_tokens=trainer.args.max_completion_length or 256,
+        seed=0,
+        autocast_bf16=bool(trainer.args.bf16),
+    )
+    file.parent.mkdir(exist_ok=True)
+    with writing(file):
+        save_generations(generations, file)
+    return report(generations, run.eval_samples)
+
+
+def _kept(file: Path, data: Dataset, samples: int) -> list[Generation] | None:
+    """The generations of an earlier start, if they are of these problems, in their order."""
+    try:
+        found = load_generations(file) if file.is_file() else []
+    except (RecordError, UnicodeDecodeError):
+        return None
+    wanted = list(zip(data["id"], data["answer"], strict=True))
+    same = [(one.id, one.answer) for one in found] == [pair for pair in wanted for _ in range(samples)]
+    return found if same else None
