@@ -16,12 +16,13 @@ HEAD = """# The rules
 <!-- Written by docs/make_rules.py; do not edit. -->
 
 Every method that `CEPOConfig(method=...)` and a recipe's `method:` can name. Symbols: A, the advantage of a row, as TRL
-computes it; A_hat, what the loss reads at a token; `plus`, `minus` and so on: the policy told something; P_S: the student,
-told nothing; Delta and d: evidence, in nats; lambda: `credit_strength` after its schedule; eps_w: `credit_clip`. "Second-hand"
-means that we know a formula from another paper's account of it and have not read the original.
+computes it; A_hat, what the loss reads at a token; `plus`, `minus` and so on: the policy told something; P_S: the
+student, told nothing; Delta and d: evidence, in nats; lambda: `credit_strength` after its schedule; eps_w:
+`credit_clip`. "Second-hand" means that we know a formula from another paper's account of it and have not read the
+original.
 
-Ask of a result before you believe it: does the rule beat GRPO, its own `mass` and its own `permuted` (below)? A rule that
-gives less blame in all can gain by that alone.
+Ask of a result before you believe it: does the rule beat GRPO, its own `mass` and its own `permuted` (below)? A rule
+that gives less blame in all can gain by that alone.
 
 """
 
@@ -30,12 +31,12 @@ CONTROLS = """
 
 `credit_control` turns any rule into a control of itself. Everything else stays, teachers and their cost too.
 
-| value | what is left |
-|---|---|
-| `off` | the rule |
-| `permuted` | the same evidence, weights and advantages on other tokens of the row, drawn anew for each row and step. `credit_mix` below 1 moves only that share of the tokens: evidence made worse by degrees |
-| `mass` | every token has the mean weight that the rule gives in this step to its sign of A: as much praise and blame in all, no better placed |
-| `random` | weights drawn uniformly from 1 +- eps_w |
+- `off`: the rule.
+- `permuted`: the same evidence, weights and advantages on other tokens of the row, drawn anew for each row and step.
+  `credit_mix` below 1 moves only that share of the tokens: evidence made worse by degrees.
+- `mass`: every token has the mean weight that the rule gives in this step to its sign of A: as much praise and blame in
+  all, no better placed.
+- `random`: weights drawn uniformly from 1 +- eps_w.
 
 `scaled` is a control that needs no teacher: all praise times one number, all blame times another.
 """

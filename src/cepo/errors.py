@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher
 
 __all__ = [
-    "CepoError", "DataError", "GraderError", "ModelError", "PackageError", "RecordError", "RewardError", "RuleError",
-    "RunFolderError", "SettingError", "did_you_mean",
+    "CepoError", "DataError", "GraderError", "ModelError", "OutOfMemory", "PackageError", "RecordError", "RewardError",
+    "RuleError", "RunFolderError", "SettingError", "did_you_mean",
 ]  # fmt: skip
 
 _SIMILAR = 0.4
@@ -47,6 +47,10 @@ class RunFolderError(CepoError, OSError, ValueError):
 
 class PackageError(CepoError, ImportError):
     """A package that this use needs is not installed, or has the wrong version."""
+
+
+class OutOfMemory(CepoError, RuntimeError):
+    """The machine's memory does not hold what a run does at once; the message says which setting to change."""
 
 
 class RewardError(CepoError, RuntimeError):

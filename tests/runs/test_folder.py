@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from cepo.data import digest as digest_module
+from cepo.data.digest import digest
 from cepo.errors import RunFolderError
 from cepo.models.embedded import EMBEDDED
-from cepo.runs import identity as identity_module
 from cepo.runs.folder import RunFolder, resolved_config, write_atomically
-from cepo.runs.identity import differences, digest, identify
+from cepo.runs.identity import differences, identify
 from cepo.runs.recipe import resolve_recipe
 
 FIELDS = {"method": "cepo", "learning_rate": "1e-5", "bf16": "false", "max_steps": "4"}
@@ -155,7 +156,7 @@ def test_a_large_file_is_sampled_to_its_ends(tmp_path: Path, monkeypatch: pytest
     file.write_bytes(bytes(range(256)) * 40)
     whole = digest(file)
     for name, value in (("_WHOLE_BYTES", 1000), ("_SAMPLES", 5), ("_SAMPLE_BYTES", 16)):
-        monkeypatch.setattr(identity_module, name, value)
+        monkeypatch.setattr(digest_module, name, value)
     sampled, content = digest(file), bytearray(file.read_bytes())
     assert sampled != whole
     for place in (0, len(content) - 1, (len(content) - 16) // 2):

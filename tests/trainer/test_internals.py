@@ -33,10 +33,21 @@ METHODS = {
     "_load_optimizer_and_scheduler": ["checkpoint"],
     "_tokenize_prompts": ["prompts"],
     "_get_output_dir": ["trial"],
-}
+    "_save_rng_state": ["output_dir"],
+    "_maybe_log_save_evaluate": [
+        "tr_loss", "grad_norm", "model", "trial", "epoch", "ignore_keys_for_eval", "start_time", "learning_rate",
+    ],
+    "_run_epoch": [
+        "model", "epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch", "trial",
+        "ignore_keys_for_eval", "start_time", "resume_from_checkpoint", "epochs_trained",
+        "steps_trained_in_current_epoch",
+    ],
+    "_load_from_checkpoint": ["resume_from_checkpoint", "model"],
+    "_save": ["output_dir", "state_dict"],
+}  # fmt: skip
 """Private methods that we override or call, with their parameters."""
 
-ATTRIBUTES = {"_tokenizer", "_metrics", "_logs", "_is_vlm", "_name"}
+ATTRIBUTES = {"_tokenizer", "_metrics", "_logs", "_is_vlm", "_name", "_step", "_buffered_inputs"}
 
 CALLED_IN = {
     "_generate_and_score_completions": GRPOTrainer._prepare_inputs,
@@ -45,6 +56,9 @@ CALLED_IN = {
     "_save_checkpoint": Trainer._maybe_log_save_evaluate,
     "_load_optimizer_and_scheduler": Trainer._prepare_for_training,
     "_tokenize_prompts": GRPOTrainer._generate,
+    "_save_rng_state": Trainer._save_checkpoint,
+    "_maybe_log_save_evaluate": Trainer._run_epoch,
+    "_run_epoch": Trainer._inner_training_loop,
 }
 """Hooks that must still be called where we think they are."""
 

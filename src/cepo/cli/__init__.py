@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import traceback
@@ -25,7 +26,10 @@ A module imports nothing heavy at its top: `cepo --help` answers at once.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed or a bug, 2 wrong input, 130 interrupted.
+    """Run a command and return its exit code.
+
+    0 done, 1 failed or a bug, 2 wrong input, 3 a training that a callback ended early; 129, 130 and 143: stopped by
+    SIGHUP, Ctrl-C and SIGTERM, with all that is needed to go on saved.
 
     With `CEPO_TRACEBACK=1` an error shows where it came from.
     """
@@ -46,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = options.run(options)
         sys.stdout.flush()  # while a closed pipe can still be answered
         return code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("cepo: interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
-        return 130
+        return 128 + getattr(error, "signal", signal.SIGINT)
     except BrokenPipeError:  # as of `| head`, which has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cepo.errors import CepoError
+from cepo.runs.out_of_memory import advice, is_out_of_memory
 
 __all__ = ["BUG", "WRONG_INPUT", "explain"]
 
@@ -13,8 +14,7 @@ def explain(error: Exception) -> tuple[str, int]:
     """The line to print and the exit code."""
     if is_out_of_memory(error):
         reason = str(error).partition("\n")[0].rstrip(".")
-        remedy = "lower per_device_train_batch_size, max_completion_length or score_tokens_per_forward"
-        return f"cepo: error: out of memory ({reason}); {remedy}", WRONG_INPUT
+        return f"cepo: error: out of memory ({reason}); {advice(None)}", WRONG_INPUT
     if isinstance(error, (CepoError, OSError)) or _is_missing_package(error):
         return f"cepo: error: {error}", WRONG_INPUT
     message = f"{type(error).__name__}: {error}".strip().partition("\n")[0].rstrip(".")
@@ -22,12 +22,6 @@ def explain(error: Exception) -> tuple[str, int]:
         f"cepo: {message}. This is a bug in cepo or in a library, not a wrong input: run the command again with "
         "CEPO_TRACEBACK=1, and report what it prints in cepo's issue tracker"
     ), BUG
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Python's, CUDA's and the CPU's; torch is not imported to ask."""
-    allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or allocator
 
 
 def _is_missing_package(error: Exception) -> bool:

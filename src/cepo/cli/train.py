@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from cepo.runs.summary import RunSummary
     from cepo.stats import Difference
 
-__all__ = ["add"]
+__all__ = ["STOPPED", "add"]
+
+STOPPED = 3
+"""The exit code of a run that a callback has ended before its last step."""
 
 
 def add(commands: Commands) -> None:
@@ -31,6 +34,11 @@ def run(options: argparse.Namespace) -> int:
     from cepo.runs.run import run_training
 
     summary = run_training(run, config, say=say)
+    if summary is None:
+        print(f"already finished: {config.run_folder} has all that is asked for; nothing was changed")
+        return 0
+    if summary.state == "stopped":
+        return STOPPED
     print_summary(summary, config.run_folder)
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -32,10 +33,12 @@ class Generation:
 
 
 def save_generations(generations: Iterable[Generation], path: str | Path) -> None:
-    """Write one JSON object per generation and line; a file that is there is replaced."""
-    with Path(path).open("w", encoding="utf-8") as file:
+    """Write one JSON object per generation and line; a file that is there is replaced, by the whole new one."""
+    part = Path(f"{path}.part")
+    with part.open("w", encoding="utf-8") as file:
         for generation in generations:
             file.write(json.dumps(asdict(generation)) + "\n")
+    os.replace(part, path)
 
 
 def load_generations(path: str | Path) -> list[Generation]:

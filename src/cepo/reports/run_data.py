@@ -97,6 +97,8 @@ def _read_settings(run: RunData, folder: Path) -> None:
         run.summary = json.loads(summary.read_text()) if summary.is_file() else {}
     except json.JSONDecodeError:
         run.notes.append("summary.json cannot be read")
+    if run.summary.get("state") == "stopped":
+        run.notes.append(f"the run was stopped at step {run.summary.get('steps')}: {run.summary.get('why')}")
     if not summary.is_file():
         run.notes.append("no summary.json: a run of `cepo train` that has not ended, or a script's")
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerState
 
 from cepo.runs.folder import write_atomically
+from cepo.trainer.checkpoint import writing
 
 __all__ = ["AccuracyCurve", "MetricsFile", "Progress"]
 
@@ -25,14 +26,16 @@ class MetricsFile(TrainerCallback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._from = 0
 
     def on_train_begin(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
-        if state.is_world_process_zero:
+        self._from = state.global_step
+        if state.is_world_process_zero and state.global_step < state.max_steps:
             _drop_after(self.path, state.global_step)
 
     def on_log(self, args: object, state: TrainerState, control: object, logs: _Logs = None, **kwargs: object) -> None:
-        if state.is_world_process_zero and logs:
-            with self.path.open("a") as file:
+        if state.is_world_process_zero and logs and (state.global_step > self._from or not self._from):
+            with writing(self.path), self.path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}, default=str) + "\n")
 
 

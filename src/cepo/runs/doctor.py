@@ -12,11 +12,13 @@ from typing import Any, cast
 import torch
 from datasets import Dataset
 from packaging.requirements import Requirement
+from transformers import GenerationConfig
 
 from cepo.credit.rules import get_method
 from cepo.data.datasets import load_data
 from cepo.data.rewards import get_reward
 from cepo.errors import CepoError
+from cepo.models.embedded import resolve
 from cepo.models.loading import load_config_and_processor
 from cepo.runs.problems import data_spec
 from cepo.runs.recipe import RunConfig
@@ -41,6 +43,8 @@ def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
     yield disk(config.run_folder)
     model_config, processor, finding = _attempt("model", lambda: load_config_and_processor(run.model, False))
     yield finding or Finding("model", "ok", f"{run.model}: {model_config.model_type}, config and processor load")
+    if processor is not None:
+        yield generation_config(run.model, processor)
     data, _, finding = _attempt("data", lambda: (load_data(_spec(run, config)), None))
     yield finding or Finding("data", "ok", f"{run.data}: {len(data)} rows")
     if data is not None and processor is not None and model_config is not None:
@@ -93,6 +97,24 @@ def disk(folder: Path) -> Finding:
     return Finding(
         "disk", "ok" if free > 20 else "warn", f"{free:.0f} GiB free at {there}", "" if free > 20 else remedy
     )
+
+
+def generation_config(model: str, processor: Any) -> Finding:
+    """Whether the model's generation config can be written: transformers refuses one that it has to change."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    try:
+        config = GenerationConfig.from_pretrained(resolve(model))
+    except OSError:
+        return Finding("generation config", "ok", "the model has none of its own")
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        names = ("eos_token_id", "bos_token_id", "pad_token_id")
+        ids = {name: getattr(tokenizer, name, None) for name in names}
+        changed = [name for name in names if ids[name] is not None and ids[name] != getattr(config, name)]
+        remedy = "edit generation_config.json: sampling settings do not go with do_sample: false"
+        return Finding("generation config", "fail" if changed else "warn", _one_line(error), remedy)
+    return Finding("generation config", "ok", "can be written")
 
 
 def _first_rows(data: Dataset) -> list[dict[str, Any]]:

@@ -16,11 +16,12 @@ import torch
 import yaml
 
 from cepo.errors import RunFolderError
-from cepo.runs.identity import Identity, decisive_fields, differences
+from cepo.runs.identity import Identity, by_update, decisive_fields, differences
 from cepo.runs.recipe import RunConfig
+from cepo.trainer.checkpoint import writing
 from cepo.trainer.config import CEPOConfig
 
-__all__ = ["RunFolder", "git_revision", "resolved_config", "write_atomically"]
+__all__ = ["RunFolder", "git_revision", "is_finished", "resolved_config", "write_atomically"]
 
 _PACKAGES = ("cepo", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "math-verify")
 _SHOWN = 5
@@ -56,13 +57,23 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        """Written last: a run that has one is finished."""
+        """Written last. Its `state` is `finished`, or `stopped` with why; see `is_finished`."""
         return self.path / "summary.json"
 
     @property
     def model(self) -> Path:
         """The trained model, or its adapter."""
         return self.path / "model"
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """What `summary.json` says; None: there is none. Raises RunFolderError where the file is damaged."""
+        try:
+            return json.loads(self.summary.read_text()) if self.summary.is_file() else None
+        except json.JSONDecodeError as error:
+            raise RunFolderError(
+                f"{self.summary} is not JSON ({error}): the run folder was damaged; remove the file, and the same "
+                "command makes it again"
+            ) from None
 
     def generations(self, when: str) -> Path:
         """Answers of the evaluation `before` or `after` training."""
@@ -85,10 +96,12 @@ class RunFolder:
             RunFolderError: they are not. Resuming would train the wrong model, or report one run as another.
         """
         if self.identity.is_file():
-            found = differences(self._read_identity(), now.record, now.named)
+            found = differences(by_update(self._read_identity()), by_update(now.record), now.named)
         elif self.config.is_file():
             before, names = self.read_config(), decisive_fields()
-            found = differences(*({name: values.get(name) for name in names} for values in (before, resolved)))
+            found = differences(
+                *(by_update({name: values.get(name) for name in names}) for values in (before, resolved))
+            )
         else:
             return
         if found:
@@ -115,6 +128,11 @@ class RunFolder:
             raise RunFolderError(f"{self.identity} is not JSON ({error}): the run folder was damaged") from None
 
 
+def is_finished(summary: Mapping[str, object] | None) -> bool:
+    """Whether a `summary.json` is that of a run that came to its end; older versions wrote no other."""
+    return summary is not None and summary.get("state", "finished") == "finished"
+
+
 def resolved_config(run: RunConfig, config: CEPOConfig) -> dict[str, object]:
     """Every field of a run as plain data."""
     resolved = asdict(run) | {name: value for name, value in config.to_dict().items() if value is not None}
@@ -138,7 +156,8 @@ def _git(*words: str) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Whole or not at all, also when the disk fills up."""
+    """Whole or not at all. Raises RunFolderError: the disk is full, or may not be written."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+    with writing(path):
+        part.write_text(text)
+        os.replace(part, path)

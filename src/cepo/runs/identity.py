@@ -7,7 +7,6 @@ and whatever lies on the hub, are known by their names alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
@@ -15,12 +14,13 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
+from cepo.data.digest import digest
 from cepo.data.sources import is_procedural
 from cepo.models.embedded import resolve
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.config import CEPOConfig
 
-__all__ = ["Identity", "decisive_fields", "differences", "digest", "identify"]
+__all__ = ["Identity", "by_update", "decisive_fields", "differences", "digest", "identify"]
 
 _FREE_PREFIXES = ("eval_", "log_", "vllm_", "trace_", "score_", "null_control_", "reward_timeout")
 """Fields of ours and of TRL's that leave what is trained as it is, or are the machine's."""
@@ -31,10 +31,9 @@ _SCHEDULE = {
 }  # fmt: skip
 """What of transformers' own fields decides what is trained. `max_steps` is free: a run may be made longer."""
 
+_CUT = ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation")
 _FILES = ("data_files", "method_files", "model_files")
 _DATA_ENDINGS = (".arrow", ".csv", ".json", ".jsonl", ".parquet")
-_WHOLE_BYTES = 256 * 2**20
-_SAMPLES, _SAMPLE_BYTES = 64, 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +69,15 @@ def differences(before: Mapping[str, object], now: Mapping[str, object], named: 
     return [said for name in sorted(counted) for said in _unequal(name, before.get(name), now.get(name))]
 
 
-def digest(path: Path) -> str:
-    """Of a file's content; of one above 256 MiB, of its size and of 64 pieces spread evenly over it."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= _WHOLE_BYTES:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        whole = hashlib.sha256(str(size).encode())
-        for index in range(_SAMPLES):
-            file.seek(index * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
-            whole.update(file.read(_SAMPLE_BYTES))
-    return whole.hexdigest()[:16]
+def by_update(record: Mapping[str, object]) -> dict[str, object]:
+    """A record in which micro-batch and accumulation are one number: how a batch is cut changes nothing but rounding.
+
+    `generation_batch_size`, the rows that are generated at once, stays.
+    """
+    rows, times = (record.get(name) for name in ("per_device_train_batch_size", "gradient_accumulation_steps"))
+    if not isinstance(rows, int) or not isinstance(times, int):
+        return dict(record)
+    return {name: value for name, value in record.items() if name not in _CUT} | {"rows_per_update": rows * times}
 
 
 def decisive_fields() -> dict[str, Field[object]]:

@@ -3,69 +3,186 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cepo.data.rewards import get_reward
-from cepo.errors import CepoError, SettingError
-from cepo.evaluate import EvalReport, Generation, generate_answers, report, save_generations
-from cepo.models.loading import Processor, load_model
-from cepo.runs.callbacks import AccuracyCurve, MetricsFile, Progress
-from cepo.runs.folder import RunFolder, resolved_config, write_atomically
-from cepo.runs.identity import identify
+from cepo.errors import CepoError, ModelError, OutOfMemory, RunFolderError, SettingError
+from cepo.evaluate import EvalReport
+from cepo.models.loading import load_model
+from cepo.runs.callbacks import MetricsFile, Progress
+from cepo.runs.evaluation import accuracy_curve, evaluate_run
+from cepo.runs.folder import RunFolder, is_finished, resolved_config, write_atomically
+from cepo.runs.identity import Identity, identify
+from cepo.runs.lock import run_lock
+from cepo.runs.out_of_memory import Sizes, advice, is_out_of_memory
 from cepo.runs.problems import load_held_out, load_training
 from cepo.runs.recipe import RunConfig
-from cepo.runs.summary import RunSummary, summarise
+from cepo.runs.summary import RunSummary, asked, summarise
+from cepo.trainer.checkpoint import COMPLETE, last_checkpoint, remove_unfinished, usable_checkpoint, writing
 from cepo.trainer.checks import check_folder, check_vllm
 from cepo.trainer.config import CEPOConfig
-from cepo.trainer.trainer import CEPOTrainer, last_checkpoint
+from cepo.trainer.stopping import StopAtStep, Stopped, Stopping
+from cepo.trainer.trainer import CEPOTrainer
 
 __all__ = ["run_training"]
 
 Say = Callable[[str], None]
 
 
-def run_training(run: RunConfig, config: CEPOConfig, say: Say) -> RunSummary:
+def run_training(run: RunConfig, config: CEPOConfig, say: Say) -> RunSummary | None:
     """Train as the recipe says and return the summary, which is also written to `summary.json`.
 
-    A run folder that holds a checkpoint of the same run is continued. When training is interrupted or fails
-    after its first step, the state is saved before the error goes on.
+    A run folder that holds a checkpoint of the same run is continued; of a finished run only what is missing is made,
+    and None is returned where nothing is. When training is stopped by a signal or fails, the state of its last whole
+    step is saved before the error goes on.
 
     Raises:
         CepoError, OSError: whatever is wrong with model, data or folder, before anything is generated.
+        Stopped: by a signal; the summary says so as well.
     """
     folder = RunFolder(config.run_folder)
     check_folder(folder.path)
     check_vllm(config)
-    identity = identify(run, config)
-    if last_checkpoint(folder.path):
-        folder.check_same_run(identity, resolved_config(run, config))
+    stopping = Stopping()
+    with run_lock(folder.path), stopping.listening():
+        return _Work(run, config, folder, stopping, say).do()
 
-    data, held_out = load_training(run, config.seed), load_held_out(run)
-    trainer = _build_trainer(run, config, data, folder)
-    if trainer.accelerator.is_main_process:
-        folder.write_provenance(run, config, identity)
 
-    if held_out is not None and run.eval_curve_every:
-        trainer.add_callback(_curve(trainer, held_out, run, folder))
-    before = _evaluate(trainer, held_out, run, folder, "before", say)
-    say(f"training: {config.method}, {len(data)} problems, up to {config.max_steps} steps")
-    started = time.time()
-    _train(trainer, folder)
-    seconds = time.time() - started
-    after = _evaluate(trainer, held_out, run, folder, "after", say)
+@dataclass
+class _Work:
+    """A run that has its folder for itself."""
 
-    trainer.save_model(str(folder.model))
-    summary = summarise(trainer, before, after, seconds)
-    if trainer.accelerator.is_main_process:
-        write_atomically(folder.summary, json.dumps(summary.to_dict(), indent=1) + "\n")
-    return summary
+    run: RunConfig
+    config: CEPOConfig
+    folder: RunFolder
+    stopping: Stopping
+    say: Say
+
+    def do(self) -> RunSummary | None:
+        checkpoint, done = self._found()
+        if done is not None and self._has_all(done):
+            return None
+        data, held_out = load_training(self.run, self.config.seed), load_held_out(self.run)
+        trainer = _build_trainer(self.run, self.config, data, self.folder)
+        if held_out is not None and self.run.eval_curve_every:
+            trainer.add_callback(accuracy_curve(trainer, held_out, self.run, self.folder.curve))
+        self._prepare(trainer, is_new=checkpoint is None and done is None)
+        before = self._evaluate(trainer, held_out, "before", keep=checkpoint is not None)
+        started, at_step = time.time(), StopAtStep(self.stopping)
+        with self._told(trainer, at_step, started):
+            if done is not None and checkpoint is None:
+                trainer.load_weights(self.folder.model)
+                trainer.state.global_step = trainer.state.max_steps = int(done["steps"])
+            else:
+                self.say(f"training: {self.config.method}, {len(data)} problems, up to {self.config.max_steps} steps")
+                with at_step.training(trainer):
+                    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            seconds = time.time() - started
+            if trainer.state.global_step < trainer.state.max_steps:
+                return self._ended_early(trainer, seconds)
+            self._save_model(trainer)
+            after = self._evaluate(trainer, held_out, "after", keep=False)
+        if done is not None:
+            seconds = float(done["train_seconds"])
+        return self._conclude(trainer, summarise(trainer, self._asked, seconds, before, after))
+
+    def _found(self) -> tuple[Path | None, Mapping[str, Any] | None]:
+        """The checkpoint to go on from, and the summary of a training that has come to its end."""
+        checkpoint, summary = usable_checkpoint(self.folder.path, self.say), self.folder.read_summary()
+        if checkpoint is not None or is_finished(summary):
+            self.folder.check_same_run(self._identity, resolved_config(self.run, self.config))
+        if summary is None or not is_finished(summary) or not self.folder.model.is_dir():
+            return checkpoint, None
+        epochs = summary.get("asked", {}).get("num_train_epochs", 0)
+        wanted, steps = self.config.max_steps, int(summary["steps"])
+        trained = steps >= wanted if wanted > 0 else epochs >= self.config.num_train_epochs
+        return checkpoint, summary if trained else None
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return identify(self.run, self.config)
+
+    @cached_property
+    def _asked(self) -> dict[str, Any]:
+        return asked(self.run, self.config)
+
+    def _has_all(self, done: Mapping[str, Any]) -> bool:
+        """Nothing is missing of what is asked for now."""
+        return done.get("asked", self._asked)["evaluation"] == self._asked["evaluation"]
+
+    def _prepare(self, trainer: CEPOTrainer, *, is_new: bool) -> None:
+        """Clear what kills have left, try to write what will be written, and say what the run is."""
+        if trainer.accelerator.is_main_process:
+            if self.folder.identity.is_file():
+                remove_unfinished(self.folder.path)
+            if is_new:
+                _try_to_save(trainer, self.folder.path / "untrained.part")
+            self.folder.write_provenance(self.run, self.config, self._identity)
+        trainer.accelerator.wait_for_everyone()
+
+    def _evaluate(self, trainer: CEPOTrainer, data: Dataset | None, when: str, *, keep: bool) -> EvalReport | None:
+        return evaluate_run(trainer, data, self.run, self.folder.generations(when), self.say, keep=keep)
+
+    @contextmanager
+    def _told(self, trainer: CEPOTrainer, at_step: StopAtStep, started: float) -> Iterator[None]:
+        """What stops the block is saved and told before it goes on."""
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            if not trainer.accelerator.is_main_process and self.stopping.asked is not None:
+                raise Stopped(self.stopping.asked) from error  # the main process has saved, and is gone
+            saved = at_step.save(trainer) if not isinstance(error, RunFolderError) else None
+            saved = saved or last_checkpoint(self.folder.path)
+            kept = f"the same command goes on from {saved.name}" if saved else "no step had ended: nothing is lost"
+            where = f"in step {trainer.state.global_step + 1} of {trainer.state.max_steps}"
+            if isinstance(error, KeyboardInterrupt):
+                why = f"{error or 'interrupted'} {where}"
+                self._conclude(trainer, summarise(trainer, self._asked, time.time() - started, why=why))
+                self.say(f"stopped by {why}; {kept}")
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"out of memory {where}: {self._advice(trainer)}; {kept}") from error
+            raise
+
+    def _advice(self, trainer: CEPOTrainer) -> str:
+        names = [entry.name for entry in fields(Sizes)]
+        return advice(trainer.failed_in, Sizes(**{name: getattr(self.config, name) for name in names}))
+
+    def _ended_early(self, trainer: CEPOTrainer, seconds: float) -> RunSummary:
+        """Somebody's callback has ended the training: what is saved can be gone on from, and is no result."""
+        step, steps = trainer.state.global_step, trainer.state.max_steps
+        checkpoint = self.folder.path / f"checkpoint-{step}"
+        if not (checkpoint / COMPLETE).is_file():
+            trainer.save_now()
+        why = f"a callback ended the training at step {step} of {steps}"
+        self.say(f"stopped: {why}; the same command goes on from {checkpoint.name}")
+        return self._conclude(trainer, summarise(trainer, self._asked, seconds, why=why))
+
+    def _save_model(self, trainer: CEPOTrainer) -> None:
+        """`model/`, whole or not at all."""
+        part = self.folder.path / "model.part"
+        with writing(self.folder.model):
+            trainer.save_model(str(part))
+            trainer.accelerator.wait_for_everyone()
+            if trainer.accelerator.is_main_process:
+                shutil.rmtree(self.folder.model, ignore_errors=True)
+                os.replace(part, self.folder.model)
+
+    def _conclude(self, trainer: CEPOTrainer, summary: RunSummary) -> RunSummary:
+        if trainer.accelerator.is_main_process:
+            write_atomically(self.folder.summary, json.dumps(summary.to_dict(), indent=1) + "\n")
+        return summary
 
 
 def _build_trainer(run: RunConfig, config: CEPOConfig, data: Dataset, folder: RunFolder) -> CEPOTrainer:
@@ -94,53 +211,20 @@ def _build_trainer(run: RunConfig, config: CEPOConfig, data: Dataset, folder: Ru
     return trainer
 
 
-def _train(trainer: CEPOTrainer, folder: RunFolder) -> None:
-    checkpoint = last_checkpoint(folder.path)
+def _try_to_save(trainer: CEPOTrainer, folder: Path) -> None:
+    """Write the untrained model, its processor and its generation config once, and remove them.
+
+    Raises:
+        ModelError, RunFolderError: what a checkpoint would fail on hours later.
+    """
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except (Exception, KeyboardInterrupt):
-        saved = folder.path / f"checkpoint-{trainer.state.global_step}"
-        if trainer.state.global_step > 0 and trainer.accelerator.num_processes == 1 and not saved.exists():
-            trainer.save_now()
+        with writing(folder):
+            trainer.save_untrained(folder)
+    except CepoError:
         raise
-
-
-def _evaluate(
-    trainer: CEPOTrainer, data: Dataset | None, run: RunConfig, folder: RunFolder, when: str, say: Say
-) -> EvalReport | None:
-    """Evaluate on the main process; the same sampling seed before and after."""
-    if data is None or not trainer.accelerator.is_main_process:
-        return None
-    say(f"evaluating {when} training: {len(data)} held-out problems x {run.eval_samples}")
-    generations = _generate(trainer, data, run.eval_samples)
-    file = folder.generations(when)
-    file.parent.mkdir(exist_ok=True)
-    save_generations(generations, file)
-    return report(generations, run.eval_samples)
-
-
-def _curve(trainer: CEPOTrainer, data: Dataset, run: RunConfig, folder: RunFolder) -> AccuracyCurve:
-    """Evaluates the first problems during training, with the same sampling seed at every step."""
-    first = data.select(range(min(run.eval_curve_limit, len(data))))
-
-    def measure() -> list[bool]:
-        return [generation.correct for generation in _generate(trainer, first, progress=False, batch=len(first))]
-
-    return AccuracyCurve(folder.curve, run.eval_curve_every, measure)
-
-
-def _generate(
-    trainer: CEPOTrainer, data: Dataset, samples: int = 1, *, progress: bool = True, batch: int = 64
-) -> list[Generation]:
-    return generate_answers(
-        cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model)),
-        cast(Processor, trainer.processing_class),
-        data,
-        samples=samples,
-        temperature=1.0,
-        max_new_tokens=trainer.args.max_completion_length or 256,
-        batch_size=batch,
-        seed=0,
-        progress=progress,
-        autocast_bf16=bool(trainer.args.bf16),
-    )
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        hint = "; mend the model's generation_config.json" if "GenerationConfig" in reason else ""
+        raise ModelError(f"the model cannot be saved, and every checkpoint would fail: {reason}{hint}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from cepo.evaluate import EvalReport
+from cepo.runs.recipe import RunConfig
 from cepo.stats import Difference, paired_difference
+from cepo.trainer.config import CEPOConfig
 from cepo.trainer.trainer import CEPOTrainer
 
-__all__ = ["RunSummary", "summarise"]
+__all__ = ["RunSummary", "asked", "summarise"]
 
 _CREDIT = (
     "credit/evidence_abs_mean_pos",
@@ -28,12 +30,17 @@ class RunSummary:
     """What `summary.json` holds.
 
     Attributes:
+        state, why: `finished`; or `stopped`, and what stopped it.
+        asked: how far the run was to go, and what it was to be evaluated on.
         credit_settings: as resolved; None where the method has no teachers.
         credit: means over the steps that logged them.
         before, after, difference: the evaluation, paired over problems; None where nothing was evaluated.
     """
 
     method: str
+    state: str
+    why: str | None
+    asked: Mapping[str, object]
     steps: int
     train_seconds: float
     credit_settings: Mapping[str, object] | None
@@ -46,6 +53,9 @@ class RunSummary:
         """As plain values for JSON; without an evaluation its three entries are left out."""
         values: dict[str, object] = {
             "method": self.method,
+            "state": self.state,
+            **({} if self.why is None else {"why": self.why}),
+            "asked": dict(self.asked),
             "steps": self.steps,
             "train_seconds": self.train_seconds,
             "credit_settings": self.credit_settings,
@@ -57,8 +67,22 @@ class RunSummary:
         return values
 
 
-def summarise(trainer: CEPOTrainer, before: EvalReport | None, after: EvalReport | None, seconds: float) -> RunSummary:
-    """The summary of a run that has been trained for `seconds`."""
+def asked(run: RunConfig, config: CEPOConfig) -> dict[str, object]:
+    """What decides whether a finished run is finished for those who give its command again."""
+    evaluation = {"eval_data", "eval_split", "eval_subset", "eval_columns", "eval_limit", "eval_samples"}
+    said = {name: getattr(run, name) for name in sorted(evaluation)} if run.eval_data is not None else {}
+    return {"max_steps": config.max_steps, "num_train_epochs": config.num_train_epochs, "evaluation": said}
+
+
+def summarise(
+    trainer: CEPOTrainer,
+    about: Mapping[str, object],
+    seconds: float,
+    before: EvalReport | None = None,
+    after: EvalReport | None = None,
+    why: str | None = None,
+) -> RunSummary:
+    """The summary of a run that was asked for `about` and has been trained for `seconds`; `why` it was stopped."""
     difference = None
     if before is not None and after is not None:
         names = sorted(before.per_problem)
@@ -68,6 +92,9 @@ def summarise(trainer: CEPOTrainer, before: EvalReport | None, after: EvalReport
     means = {name: _mean(trainer.state.log_history, name) for name in _CREDIT}
     return RunSummary(
         method=trainer.args.method,
+        state="finished" if why is None else "stopped",
+        why=why,
+        asked=about,
         steps=trainer.state.global_step,
         train_seconds=round(seconds, 1),
         credit_settings=asdict(trainer.credit) if trainer.method.prompts else None,

@@ -5,21 +5,27 @@ What a new release changed is changed here and in `cepo.trainer.batch`; tests/tr
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+import numpy as np
 import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 
+from cepo.errors import RunFolderError
 from cepo.glossary import Completion, DataRow, Prompt
 from cepo.scoring import Images
 from cepo.trainer.batch import RawBatch, not_qwen_layout
+from cepo.trainer.checkpoint import writing
+from cepo.trainer.stopping import Boundary
 
 __all__ = [
     "Generate",
@@ -44,9 +50,10 @@ Loss = Callable[[nn.Module, RawBatch], Tensor]
 
 class HostTrainer(GRPOTrainer):
     """GRPOTrainer whose private hooks call public methods, to be overridden: `make_batch`, `rewarded`, `loss_of`,
-    `checkpoint_written`, `checkpoint_loaded`."""
+    `checkpoint_written`, `checkpoint_loaded`, `step_ended`."""
 
     _name = "CEPO"  # in model cards
+    _random_of_all: Sequence[Mapping[str, Any]] | None = None
 
     # --- hooks ------------------------------------------------------------------------------------------------
 
@@ -62,7 +69,10 @@ class HostTrainer(GRPOTrainer):
         return loss(model, inputs)
 
     def checkpoint_written(self, folder: Path) -> None:
-        """Called once a checkpoint's own files are there, on the process that writes."""
+        """Called once a checkpoint's own files are there, on every process (`save_alone`: on the one that writes)."""
+
+    def step_ended(self) -> None:
+        """Called after each optimiser step, when its callbacks are through and its checkpoint is written."""
 
     def checkpoint_loaded(self, folder: Path) -> None:
         """Called when training goes on from a checkpoint."""
@@ -81,9 +91,37 @@ class HostTrainer(GRPOTrainer):
         return self.loss_of(model, inputs, super()._compute_loss)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            self.checkpoint_written(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
+        """Old checkpoints are not TRL's to delete: it would do so before ours is whole."""
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        with writing(folder):
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.save_total_limit = limit
+            self.checkpoint_written(folder)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        if self._random_of_all is None:
+            return super()._save_rng_state(output_dir)
+        many = len(self._random_of_all) > 1
+        for index, state in enumerate(self._random_of_all):
+            torch.save(dict(state), Path(output_dir) / (f"rng_state_{index}.pth" if many else "rng_state.pth"))
+
+    def store_flos(self) -> None:
+        if self._random_of_all is None:  # it asks the other processes
+            super().store_flos()
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        self.step_ended()
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """TRL's trains at least one step, also where a resumed run has made them all."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -112,6 +150,11 @@ class HostTrainer(GRPOTrainer):
         return cast(nn.Module, self.model).training
 
     @property
+    def is_generating(self) -> bool:
+        """Whether rollouts are being made or rewarded: no weight is being changed."""
+        return False
+
+    @property
     def weights_are_sharded(self) -> bool:
         """Whether a forward is collective, as under ZeRO-3 and FSDP."""
         kind, plugin = self.accelerator.distributed_type, self.accelerator.state.deepspeed_plugin
@@ -136,8 +179,72 @@ class HostTrainer(GRPOTrainer):
         self._logs["extra"][name].extend(gather_object(list(values)))
 
     def save_now(self) -> None:
-        """Write a checkpoint of the present step."""
+        """Write a checkpoint of the present step (a collective call)."""
         self._save_checkpoint(cast(nn.Module, self.model), trial=None)
+
+    def save_alone(self, boundary: Boundary) -> None:
+        """Write a checkpoint of a step's end without the other processes; weights must be whole on this one."""
+        self._step, self._buffered_inputs = boundary.micro_steps, boundary.window
+        self._random_of_all = boundary.random
+        try:
+            self._save_checkpoint(cast(nn.Module, self.model), trial=None)
+        finally:
+            self._random_of_all = None
+
+    @property
+    def saves_alone(self) -> bool:
+        """Whether a checkpoint is being written without the other processes."""
+        return self._random_of_all is not None
+
+    def boundary(self) -> Boundary:
+        """Of a step that has ended (a collective call)."""
+        state: dict[str, Any] = {
+            "python": random.getstate(),
+            "numpy": np.random.get_state(),  # noqa: NPY002 (transformers saves and loads this one)
+            "cpu": torch.random.get_rng_state(),
+        }
+        if torch.cuda.is_available():
+            cuda, many = torch.cuda.random, self.accelerator.num_processes > 1
+            state["cuda"] = cuda.get_rng_state_all() if many else cuda.get_rng_state()
+        everyone = gather_object([state]) if self.accelerator.num_processes > 1 else [state]
+        return Boundary(self.state.global_step, everyone, self._step, self._buffered_inputs)
+
+    @property
+    def window(self) -> dict[str, Any] | None:
+        """Generated batches of which some are still to be trained on; None: the next step generates."""
+        if self._step % self._window_steps == 0:
+            return None
+        return {"micro_steps": self._step, "window_steps": self._window_steps, "batches": self._buffered_inputs}
+
+    def go_on_within(self, window: Mapping[str, Any]) -> None:
+        """Train on what is left of generated batches. Raises RunFolderError: their rows are cut otherwise now."""
+        if window["window_steps"] != self._window_steps:
+            raise RunFolderError(
+                f"the checkpoint lies within batches generated for {window['window_steps']} micro-batches, of which "
+                f"there are {self._window_steps} now: resume with the micro-batch that it was written with, or from an "
+                "earlier checkpoint"
+            )
+        self._step, self._buffered_inputs = window["micro_steps"], window["batches"]
+
+    @property
+    def _window_steps(self) -> int:
+        return cast(int, self.args.steps_per_generation) * self.num_iterations
+
+    def load_weights(self, folder: Path) -> None:
+        """Those of a checkpoint or of a saved model, into the model that has not been wrapped yet."""
+        self._load_from_checkpoint(str(folder))
+
+    def save_untrained(self, folder: Path) -> None:
+        """Whatever a checkpoint needs beside the optimiser's state, as it is before training; weights where whole."""
+        if not self.args.should_save:
+            return
+        model = cast(Any, self.accelerator.unwrap_model(self.model))
+        align_special_tokens(model, cast(Any, self.processing_class))  # as `train` will do
+        cast(Any, self.processing_class).save_pretrained(folder)
+        if getattr(model, "generation_config", None) is not None:
+            model.generation_config.save_pretrained(folder)
+        if not self.weights_are_sharded:
+            self._save(str(folder))
 
     def render(self, prompt: Prompt) -> str:
         """A prompt as TRL turns it into text, generation prompt included."""

@@ -25,6 +25,8 @@ class PhaseClock:
         self._cpu = dict.fromkeys(PHASES, 0.0)
         self._running: list[str] = []
         self._since = (0.0, 0.0)
+        self.failed_in: str | None = None
+        """The innermost phase that an error ended."""
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -33,6 +35,9 @@ class PhaseClock:
         self._running.append(name)
         try:
             yield
+        except BaseException:
+            self.failed_in = self.failed_in or name
+            raise
         finally:
             self._book()
             self._running.pop()
@@ -45,6 +50,11 @@ class PhaseClock:
         self._wall = dict.fromkeys(PHASES, 0.0)
         self._cpu = dict.fromkeys(PHASES, 0.0)
         return named
+
+    @property
+    def running(self) -> str | None:
+        """The innermost phase of now."""
+        return self._running[-1] if self._running else None
 
     def _book(self) -> None:
         """Give the time since the last reading to the innermost phase."""

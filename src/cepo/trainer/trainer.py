@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ from cepo.errors import SettingError
 from cepo.glossary import Completion, DataRow, Group
 from cepo.models.processor import load_processor
 from cepo.trainer.batch import Batch, RawBatch
-from cepo.trainer.checkpoint import last_checkpoint, mark_complete
+from cepo.trainer.checkpoint import last_checkpoint, mark_complete, rotate, window_file
 from cepo.trainer.checks import Subject, check_folder, check_resampling, check_vllm, preflight
 from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
@@ -47,6 +48,7 @@ from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.recorder import StepRecorder
 from cepo.trainer.resample import Drawn, Graded, Resampler
 from cepo.trainer.scorer import Scorer
+from cepo.trainer.stopping import StopAtStep
 
 __all__ = ["CEPOTrainer", "last_checkpoint"]
 
@@ -60,6 +62,8 @@ class CEPOTrainer(HostTrainer):
     """
 
     args: CEPOConfig
+    stopping: StopAtStep | None = None
+    """Who stops the training on a signal; nobody but in `cepo train`."""
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: CEPOConfig | None = None, **kwargs: Any) -> None:
         if args is None:
@@ -156,13 +160,25 @@ class CEPOTrainer(HostTrainer):
         return loss(model, inputs)
 
     def checkpoint_written(self, folder: Path) -> None:
-        if self.asks_teacher:
+        if self.asks_teacher and self.args.should_save:
             self.teacher.save(folder)
-        mark_complete(folder)
+        if (window := self.window) is not None:
+            torch.save(window, folder / window_file(self.accelerator.process_index))
+        if not self.saves_alone:
+            self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            mark_complete(folder)
+            rotate(folder.parent, self.args.save_total_limit, self.state.best_model_checkpoint)
 
     def checkpoint_loaded(self, folder: Path) -> None:
         if self.asks_teacher:
             self.teacher.load(folder, self.policy)
+        if (file := folder / window_file(self.accelerator.process_index)).is_file():
+            self.go_on_within(torch.load(file, map_location=self.accelerator.device, weights_only=True))
+
+    def step_ended(self) -> None:
+        if self.stopping is not None:
+            self.stopping.step_ended(self)
 
     # --- the paper's algorithm box ----------------------------------------------------------------------------
 
@@ -277,6 +293,15 @@ class CEPOTrainer(HostTrainer):
     def asks_teacher(self) -> bool:
         """Whether anything is ever scored: also a rule that reads no prompt has the student's in its records."""
         return isinstance(self.method, Distillation) or self.method.assign is not None
+
+    @property
+    def is_generating(self) -> bool:
+        return self._clock.running == "generation"
+
+    @property
+    def failed_in(self) -> str | None:
+        """The phase that an error ended: generation, credit or update."""
+        return self._clock.failed_in
 
     # --- its parts --------------------------------------------------------------------------------------------
 

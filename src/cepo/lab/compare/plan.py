@@ -20,7 +20,7 @@ from cepo.lab.compare.arms import Arm
 from cepo.lab.compare.experiment import Experiment
 from cepo.lab.jobs import LOCK
 from cepo.models.embedded import resolve
-from cepo.runs.folder import write_atomically
+from cepo.runs.folder import RunFolder, is_finished, write_atomically
 from cepo.runs.identity import differences, digest
 from cepo.runs.problems import data_spec
 from cepo.runs.recipe import CREDIT_FIELDS, RunConfig, load_recipe, resolve_recipe, unexplained_differences
@@ -76,8 +76,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """`cepo train` writes the summary last."""
-        return (self.folder / "summary.json").is_file()
+        """`cepo train` writes the summary last; that of a run which was stopped says so."""
+        return is_finished(RunFolder(self.folder).read_summary())
 
     @property
     def hash(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cepo.errors import RunFolderError
 from cepo.lab.compare.plan import RECORD, Record, Run
 from cepo.lab.jobs import LOCK
+from cepo.runs.folder import RunFolder, is_finished
 
 __all__ = ["Shelf"]
 
@@ -30,7 +31,9 @@ class Shelf:
                 raise RunFolderError(f"--reuse {folder}: there is no {folder / 'runs'}; give a comparison's folder")
         records = (path for folder in folders for path in sorted(folder.glob(f"runs/*/{RECORD}")))
         self._finished: list[tuple[Path, Record]] = [
-            (path.parent, json.loads(path.read_text())) for path in records if (path.parent / "summary.json").is_file()
+            (path.parent, json.loads(path.read_text()))
+            for path in records
+            if is_finished(RunFolder(path.parent).read_summary())
         ]
 
     def find(self, run: Run) -> Path | None:

@@ -1,0 +1,79 @@
+"""The evaluation that belongs to a run: before and after training, with the same prompts and the same draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from cepo.errors import RecordError
+from cepo.evaluate import EvalReport, Generation, generate_answers, load_generations, report, save_generations
+from cepo.models.loading import Processor
+from cepo.runs.callbacks import AccuracyCurve
+from cepo.runs.recipe import RunConfig
+from cepo.trainer.checkpoint import writing
+from cepo.trainer.trainer import CEPOTrainer
+
+__all__ = ["accuracy_curve", "evaluate_run"]
+
+
+def evaluate_run(
+    trainer: CEPOTrainer, data: Dataset | None, run: RunConfig, file: Path, say: Callable[[str], None], *, keep: bool
+) -> EvalReport | None:
+    """Evaluate on the main process and save the generations; None: nothing is to be evaluated, or not here.
+
+    The sampling seed is the same before and after training. `keep`: take what `file` holds if it is of these problems.
+    """
+    if data is None or not trainer.accelerator.is_main_process:
+        return None
+    when = file.stem
+    if keep and (kept := _kept(file, data, run.eval_samples)) is not None:
+        say(f"evaluated {when} training: {file} is kept")
+        return report(kept, run.eval_samples)
+    say(f"evaluating {when} training: {len(data)} held-out problems x {run.eval_samples}")
+    generations = _generate(trainer, data, run.eval_samples)
+    file.parent.mkdir(exist_ok=True)
+    with writing(file):
+        save_generations(generations, file)
+    return report(generations, run.eval_samples)
+
+
+def accuracy_curve(trainer: CEPOTrainer, data: Dataset, run: RunConfig, file: Path) -> AccuracyCurve:
+    """Evaluates the first problems during training, with the same sampling seed at every step."""
+    first = data.select(range(min(run.eval_curve_limit, len(data))))
+
+    def measure() -> list[bool]:
+        return [generation.correct for generation in _generate(trainer, first, progress=False, batch=len(first))]
+
+    return AccuracyCurve(file, run.eval_curve_every, measure)
+
+
+def _generate(
+    trainer: CEPOTrainer, data: Dataset, samples: int = 1, *, progress: bool = True, batch: int = 64
+) -> list[Generation]:
+    return generate_answers(
+        cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model)),
+        cast(Processor, trainer.processing_class),
+        data,
+        samples=samples,
+        temperature=1.0,
+        max_new_tokens=trainer.args.max_completion_length or 256,
+        batch_size=batch,
+        seed=0,
+        progress=progress,
+        autocast_bf16=bool(trainer.args.bf16),
+    )
+
+
+def _kept(file: Path, data: Dataset, samples: int) -> list[Generation] | None:
+    """The generations of an earlier start, if they are of these problems, in their order."""
+    try:
+        found = load_generations(file) if file.is_file() else []
+    except (RecordError, UnicodeDecodeError):
+        return None
+    wanted = list(zip(data["id"], data["answer"], strict=True))
+    same = [(one.id, one.answer) for one in found] == [pair for pair in wanted for _ in range(samples)]
+    return found if same else None
