@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import assume, given
 
-from cepo.credit.rules import Quantities
+from cepo.credit.rules import Inputs, Knobs, Quantities
 from cepo.credit.rules.cepo import CEPO
 from cepo.credit.rules.cpo import CPO, CPOOptions
+from cepo.credit.rules.decisive import DECISIVE
 from cepo.credit.rules.distilled_rl import DISTILLED_RL, DistilledRLOptions
 from cepo.credit.rules.focused import FOCUSED, FocusedOptions
 from cepo.credit.rules.prob_mask import PROB_MASK, ProbMaskOptions
@@ -138,6 +139,37 @@ def test_focused_gives_nothing_to_tokens_that_the_evidence_does_not_name(case: C
 def test_rows_without_enough_evidence_keep_their_advantage(case: Case) -> None:
     got = case.credit(FOCUSED, FocusedOptions(least=1e6)).advantage_BT
     assert torch.equal(got, case.advantage_B[:, None].expand_as(got))
+
+
+# --- decisive ------------------------------------------------------------------------------------------------
+
+
+@given(cases(nonzero=True))
+def test_decisive_stays_in_cepo_s_bounds(case: Case) -> None:
+    got = multiplier(case, case.credit(DECISIVE).advantage_BT)
+    assert (got >= 1 - case.strength * case.clip - 1e-12).all()
+    assert (got <= 1 + case.strength * case.clip + 1e-12).all()
+
+
+@given(cases(nonzero=True))
+def test_a_row_is_lost_once(case: Case) -> None:
+    """The blame above the floor sums to at most one whole token's, and order matters: what comes first takes it."""
+    case = but(case, strength=1.0, clip=0.5, dead_zone=0.0)
+    shares = (case.credit(DECISIVE).weight_BT - 0.5).masked_fill(~case.keep, 0.0)
+    blamed = case.advantage_B < 0
+    assert (shares[blamed] >= -1e-12).all()
+    assert (shares[blamed].sum(1) <= 1.0 + 1e-9).all()
+
+
+def test_an_error_that_follows_from_another_is_not_blamed() -> None:
+    """Two steps against the right solution by 10 nats each: the first has the blame, the second nothing."""
+    told = torch.zeros(1, 4, dtype=torch.float64)
+    against = torch.tensor([[0.0, -10.0, 0.0, -10.0]], dtype=torch.float64)
+    logps = {"plus": against - 1.0, "minus": told - 1.0, "student": told - 1.0}
+    inputs = Inputs(DECISIVE.name, -torch.ones(1, dtype=torch.float64), torch.ones(1, 4), Knobs(1.0, 0.5), logps)
+    assert DECISIVE.assign is not None
+    want = torch.tensor([[0.5, 1.5, 0.5, 0.5]], dtype=torch.float64)
+    torch.testing.assert_close(DECISIVE.assign(inputs).weight_BT, want, atol=1e-4, rtol=0)
 
 
 # --- rlcsd, cpo, distilled_rl, prob_mask ---------------------------------------------------------------------

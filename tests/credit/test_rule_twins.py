@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cepo.credit.rules.cpo import CPO, CPOOptions
+from cepo.credit.rules.decisive import DECISIVE
 from cepo.credit.rules.distilled_rl import DISTILLED_RL, DistilledRLOptions
 from cepo.credit.rules.focused import FOCUSED, FocusedOptions
 from cepo.credit.rules.posterior import POSTERIOR
@@ -80,6 +81,16 @@ def test_focused(case: Case, cap: float, least: float) -> None:
     weights = naive.focused_weights(advantage, delta(case), mask, cap, least)
     got = case.credit(FOCUSED, FocusedOptions(cap, least))
     agree(got.evidence_BT, delta(case))
+    agree(got.advantage_BT, naive.weighed(advantage, weights, mask, case.strength))
+
+
+@given(cases())
+def test_decisive(case: Case) -> None:
+    advantage, mask = case.lists()["advantage"], case.lists()["mask"]
+    gain, contrast = delta(case, "plus", "student"), delta(case)
+    weights = naive.decisive_weights(advantage, gain, contrast, mask, case.clip)
+    got = case.credit(DECISIVE)
+    agree(got.evidence_BT, [one if a > 0 else other for a, one, other in zip(advantage, gain, contrast, strict=True)])
     agree(got.advantage_BT, naive.weighed(advantage, weights, mask, case.strength))
 
 

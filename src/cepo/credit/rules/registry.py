@@ -7,6 +7,7 @@ from typing import TypeAlias
 from cepo.credit.references import SOURCES
 from cepo.credit.rules.cepo import CEPO
 from cepo.credit.rules.cpo import CPO
+from cepo.credit.rules.decisive import DECISIVE
 from cepo.credit.rules.distillations import OPSD, SDPO, Distillation
 from cepo.credit.rules.distilled_rl import DISTILLED_RL
 from cepo.credit.rules.focused import FOCUSED
@@ -38,6 +39,7 @@ METHODS: dict[str, Method] = {
         SCORES_ADDED,
         VALUES,
         FOCUSED,
+        DECISIVE,
         POSTERIOR,
         RLCSD,
         CPO,
