@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel
 
 from cepo.errors import ModelError, SettingError
 from cepo.scoring.models import causal_model
@@ -133,7 +132,8 @@ def _without_flash_attention(model: nn.Module) -> Iterator[None]:
     A model's parts (the vision tower, the text model) are set and put back one by one: transformers' own setter
     changes all parts of a config at once.
     """
-    parts = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    # Told by the attribute: importing PreTrainedModel would load accelerate, which scoring needs nowhere.
+    parts = [module for module in model.modules() if hasattr(type(module), "_supports_sdpa")]
     name = "_attn_implementation_internal"
     with ExitStack() as stack:
         for part in reversed(parts):  # the innermost knows best what its config's attention can be
