@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from cepo.lab.forks import Fork, Main, fork
+
 __all__ = ["LOCK", "ONE_THREAD", "Failure", "Job", "Status", "last_lines", "run_jobs"]
 
 LOCK = "lock"
@@ -43,7 +45,7 @@ class Job:
         name: as shown.
         folder: where its lock lies.
         log: what it prints is appended to this file.
-        command: argument list.
+        command: argument list; or a function of ours with its arguments, for a process with its libraries loaded.
         done: whether its result is there; asked before it is started and after it has ended.
         progress: (steps done, steps in all), for the display.
         prepare: called right before it is started, with the lock held.
@@ -56,7 +58,7 @@ class Job:
     name: str
     folder: Path
     log: Path
-    command: Sequence[str]
+    command: Sequence[str] | Main
     done: Callable[[], bool]
     progress: Callable[[], tuple[int, int]]
     prepare: Callable[[], object] = lambda: None
@@ -98,7 +100,7 @@ class Status:
 @dataclass(slots=True)
 class _Running:
     job: Job
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Fork
     lock: IO[str]
     started: float
 
@@ -220,9 +222,18 @@ def _lock(folder: Path) -> IO[str] | None:
     return file
 
 
-def _launch(job: Job, lock: IO[str]) -> subprocess.Popen[bytes]:
+def _launch(job: Job, lock: IO[str]) -> subprocess.Popen[bytes] | Fork:
+    command = job.command
+    process = fork(command, job.log, lock.fileno(), job.environment) if isinstance(command, Main) else _run(job, lock)
+    lock.truncate(0)
+    lock.write(f"{process.pid}\n")
+    lock.flush()
+    return process
+
+
+def _run(job: Job, lock: IO[str]) -> subprocess.Popen[bytes]:
     with job.log.open("ab") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             list(job.command),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -232,10 +243,6 @@ def _launch(job: Job, lock: IO[str]) -> subprocess.Popen[bytes]:
             pass_fds=[lock.fileno()],
             process_group=0,  # a terminal's Ctrl-C reaches us alone, and we pass it on once
         )
-    lock.truncate(0)
-    lock.write(f"{process.pid}\n")
-    lock.flush()
-    return process
 
 
 def _status(job: Job, state: str, seconds: float) -> Status:

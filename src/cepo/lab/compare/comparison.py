@@ -16,6 +16,7 @@ from cepo.lab.compare.report import Report
 from cepo.lab.compare.results import read_results
 from cepo.lab.compare.reuse import Shelf
 from cepo.lab.compare.tuning import candidates, choose
+from cepo.lab.forks import Main
 from cepo.lab.jobs import Job, run_jobs
 from cepo.lab.progress import shown
 
@@ -134,7 +135,7 @@ def _training(run: Run) -> Job:
         name=run.name,
         folder=run.folder,
         log=run.folder / "train.log",
-        command=[sys.executable, "-m", "cepo.cli", "train", "--config", str(run.folder / "recipe.yaml")],
+        command=Main("cepo.cli:main", ["train", "--config", str(run.folder / "recipe.yaml")]),
         prepare=lambda: record(run),
         done=lambda: run.finished,
         progress=lambda: (run.steps if run.finished else _last_step(run.folder), run.steps),
