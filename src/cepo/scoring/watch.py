@@ -16,8 +16,8 @@ HALF = (torch.bfloat16, torch.float16)
 
 ARITHMETIC = frozenset({
     "mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "convolution", "_grouped_mm", "mul", "add", "sub", "div",
-    "pow", "rsqrt", "mean", "sum", "cumsum", "addcmul", "exp", "tanh", "sigmoid", "silu", "gelu", "softplus", "_softmax",
-    "native_layer_norm", "native_group_norm", "_fused_rms_norm", "_scaled_dot_product_flash_attention",
+    "pow", "rsqrt", "mean", "sum", "cumsum", "addcmul", "exp", "tanh", "sigmoid", "silu", "gelu", "softplus",
+    "_softmax", "native_layer_norm", "native_group_norm", "_fused_rms_norm", "_scaled_dot_product_flash_attention",
     "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
     "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",
 })  # fmt: skip
