@@ -11,6 +11,7 @@ import pytest
 
 from cepo.cli import main
 from cepo.runs.doctor import diagnose
+from cepo.runs.doctor_gpu import gpu_settings
 from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
 from cepo.trainer.checks import CHECKS
 
@@ -38,6 +39,37 @@ def rows_file(folder: Path, **changes: Any) -> str:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
+
+
+def known(folder: Path, *fields: str) -> dict[str, tuple[str, str]]:
+    """Findings on settings alone."""
+    values = load_recipe(Path("tiny/cepo.yaml")) | parse_overrides([*TINY, "--output_dir", str(folder), *fields])
+    return {found.name: (found.verdict, found.seen) for found in gpu_settings(*resolve_recipe(values), eval_rows=5000)}
+
+
+def test_settings_that_go_wrong_on_gpus_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert known(tmp_path) == {}
+    vllm = ["--use_vllm", "true", "--vllm_mode", "colocate"]
+    assert known(tmp_path, *vllm) == {}
+    verdict, seen = known(tmp_path, *vllm, "--vllm_enable_sleep_mode", "true")["vllm sleep"]
+    assert verdict == "warn"
+    assert "stale ones" in seen
+    for cut in (["--top_p", "0.9"], ["--top_k", "20"], ["--min_p", "0.05"]):
+        verdict, seen = known(tmp_path, *vllm, *cut)["sampling"]
+        assert verdict == "fail"
+        assert "importance correction" in seen
+        assert "sampling" not in known(tmp_path, *vllm, *cut, "--vllm_importance_sampling_correction", "false")
+        assert "sampling" not in known(tmp_path, *cut)
+    for flash, precision in (("flash_attention_2", "bfloat16"), ("sdpa", "tf32")):
+        fields = ["--attn_implementation", flash, "--credit_precision", precision]
+        assert "attention" not in known(tmp_path, *fields)
+    assert "no fp32 kernels" in known(tmp_path, "--attn_implementation", "flash_attention_2")["attention"][1]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    long = ["--eval_samples", "8", "--max_completion_length", "512"]
+    verdict, seen = known(tmp_path, *long)["evaluation"]
+    assert verdict == "warn"
+    assert seen.startswith("5000 problems x 8 may take 853 minutes on one process, while the others wait 30 for it")
+    assert "evaluation" not in known(tmp_path, *long, "--ddp_timeout", "90000")
 
 
 @pytest.mark.parametrize(

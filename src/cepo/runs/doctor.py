@@ -20,7 +20,8 @@ from cepo.data.rewards import get_reward
 from cepo.errors import CepoError
 from cepo.models.embedded import resolve
 from cepo.models.loading import load_config_and_processor
-from cepo.runs.problems import data_spec
+from cepo.runs.doctor_gpu import gpu_settings
+from cepo.runs.problems import data_spec, load_held_out
 from cepo.runs.recipe import RunConfig
 from cepo.scoring import LOGITS_PER_CHUNK
 from cepo.trainer.checks import CHECKS, Subject
@@ -55,6 +56,7 @@ def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
             yield from _measured(subject, data, getattr(processor, "image_token_id", None))
     if model_config is not None:
         yield memory(model_config, run, config)
+    yield from gpu_settings(run, config, run.eval_limit or _held_out_rows(run))
     if config.use_vllm:
         yield vllm_package()
     if config.use_vllm and config.vllm_mode == "server":
@@ -207,6 +209,11 @@ def _lora_parameters(text: Any, rank: int) -> int:
 
 def _spec(run: RunConfig, config: CEPOConfig) -> Any:
     return data_spec(run.data, run.data_split, run.data_limit, run, config.seed)
+
+
+def _held_out_rows(run: RunConfig) -> int:
+    held_out, _, _ = _attempt("eval data", lambda: (load_held_out(run), None))
+    return len(held_out or ())
 
 
 def _attempt(name: str, load: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any, Finding | None]:

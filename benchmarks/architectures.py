@@ -1,0 +1,298 @@
+"""Every causal and image-text architecture of the installed transformers, at toy size, through the probe of a run.
+
+    python benchmarks/architectures.py [--only NAME ...]
+
+Writes docs/architectures.md, and the same as JSON under benchmarks/results (a quarter of an hour on one
+core). What cannot be built from its own default config with small numbers is listed as not tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import signal
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
+
+from cepo.errors import ModelError
+from cepo.scoring import Images, ScoreRow
+from cepo.scoring.probe import probe
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT / "benchmarks" / "results" / "architectures.json"
+PAGE = ROOT / "docs" / "architectures.md"
+SECONDS = 90
+VOCABULARY = 320
+MOST_WEIGHTS = 30_000_000
+
+SMALL: dict[int, Sequence[str]] = {
+    32: ("hidden_size", "d_model", "n_embd", "dim", "embed_dim", "word_embed_proj_dim", "hidden_dim", "embedding_size",
+         "out_hidden_size", "projection_dim", "output_dim", "hidden_size_per_layer_input", "out_dim", "width"),
+    64: ("intermediate_size", "ffn_dim", "d_ff", "moe_intermediate_size", "ffn_hidden_size", "n_inner", "mlp_dim",
+         "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim",
+         "intermediate_size_mlp", "shared_intermediate_size", "lru_width"),
+    4: ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_attention_heads", "n_head", "n_heads", "num_heads",
+        "encoder_attention_heads", "decoder_attention_heads", "attention_heads", "num_experts", "num_local_experts",
+        "n_routed_experts", "moe_num_experts", "state_size", "num_query_tokens", "num_latents", "hc_mult", "num_hash"),
+    2: ("depth", "encoder_layers", "decoder_layers",
+        "num_key_value_heads", "num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts", "linear_num_key_heads",
+        "linear_num_value_heads", "num_kv_heads", "num_global_layers"),
+    16: ("head_dim",),
+    8: ("linear_key_head_dim", "linear_value_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim",
+        "q_lora_rank", "kv_lora_rank", "mamba_d_state", "attention_head_dim", "global_head_dim", "kda_head_dim"),
+    1: ("n_group", "topk_group", "n_shared_experts", "num_expert_group", "first_k_dense_replace", "mamba_n_groups"),
+    512: ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "max_sequence_length", "seq_length"),
+    VOCABULARY: ("vocab_size", "vocab_size_per_layer_input", "text_vocab_size"),
+    28: ("image_size",),
+    14: ("patch_size",),
+}  # fmt: skip
+_SIZE = {name: size for size, names in SMALL.items() for name in names}
+_TOKENS = {"image_token_id": 300, "image_token_index": 300, "video_token_id": 301, "vision_start_token_id": 302,
+           "vision_end_token_id": 303, "audio_token_id": 304, "boi_token_id": 305, "eoi_token_id": 306,
+           "img_context_token_id": 300}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What some architectures want of a toy: as many heads of keys as of queries, axes of M-RoPE that fit."""
+
+    key_value_heads: int = 2
+    image_axes: bool = False
+    rotary_share: float = 1.0
+
+
+VARIANTS = [Variant(), Variant(4), Variant(image_axes=True), Variant(image_axes=True, rotary_share=0.5)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One architecture. `verdict`: exact, whole rows, refused, or not tried."""
+
+    architecture: str
+    kind: str
+    inputs: str
+    verdict: str
+    difference: float | None = None
+    why: str = ""
+
+
+def small_config(
+    kind: type[PretrainedConfig], variant: Variant, given: PretrainedConfig | None = None
+) -> PretrainedConfig:
+    """The architecture's own default config with small numbers, its parts too."""
+    default = given if given is not None else kind()
+    changes = {name: small for name, value in default.to_dict().items() if (small := _small(name, value)) is not None}
+    for name in default.sub_configs:
+        part = getattr(default, name, None)
+        if isinstance(part, PretrainedConfig):
+            changes[name] = small_config(type(part), variant, part).to_dict()
+    if "num_key_value_heads" in changes:
+        changes["num_key_value_heads"] = variant.key_value_heads
+    if variant.image_axes and hasattr(default, "num_key_value_heads"):
+        changes["rope_parameters"] = _axes(default, changes, variant)
+    return kind(**changes)
+
+
+def _small(name: str, value: object) -> int | None:
+    """A small number in place of one of a config's; None: the config's own stays."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    if name in _SIZE:
+        return min(value, _SIZE[name])
+    return 0 if name in ("pad_token_id", "bos_token_id", "eos_token_id") else _TOKENS.get(name)
+
+
+def _axes(default: Any, changes: Mapping[str, Any], variant: Variant) -> dict[str, Any]:
+    """M-RoPE's three axes, as many pairs as a small head has."""
+    own = getattr(default, "rope_parameters", None) or {}
+    rotary = int((changes.get("head_dim") or 8) * own.get("partial_rotary_factor", variant.rotary_share)) // 2
+    axes = [rotary - 2 * (rotary // 3), rotary // 3, rotary // 3]
+    return {"rope_type": "default", "rope_theta": 1e4, **own, "mrope_section": axes}
+
+
+def rows_of(images: Images | None, image_ids: Sequence[int]) -> list[ScoreRow]:
+    """Two groups of two rows; the prompts of the second are longer."""
+    rng = Random(0)
+    ids = lambda count: [rng.randrange(5, 290) for _ in range(count)]
+    rows = []
+    for group, length in enumerate((20, 27)):
+        prompt, tail = [*ids(3), *image_ids, *ids(length)], ids(3)
+        rows += [
+            ScoreRow([*prompt, *block, *tail], ids(9 - 3 * n), images, group) for n, block in enumerate(([], ids(5)))
+        ]
+    return rows
+
+
+def qwen_images(config: Any) -> Images:
+    """One image of 2 x 2 merged patches, of Qwen-VL's layout."""
+    vision = config.vision_config
+    side = 2 * vision.spatial_merge_size
+    values = getattr(vision, "in_channels", 3) * getattr(vision, "temporal_patch_size", 1) * vision.patch_size**2
+    generator = torch.Generator().manual_seed(0)
+    return Images(torch.randn(side**2, values, generator=generator), torch.tensor([[1, side, side]]))
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """Weights large enough that a fault shows: fresh ones give nearly the same log-prob to every token."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.08 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def tried(name: str, auto: Any) -> Iterator[Outcome]:
+    """The outcomes of one architecture: its text, and its images where their layout is Qwen-VL's."""
+    kind = "image-text" if auto is AutoModelForImageTextToText else "causal"
+    why = ""
+    for variant in VARIANTS:
+        try:
+            config, model = built(name, auto, variant)
+            break
+        except Exception as error:
+            why = why or line(error)
+    else:
+        yield Outcome(name, kind, "text", "not tried", why=f"no toy of it runs: {why}")
+        return
+    yield judged(name, kind, "text", model, rows_of(None, []), None)
+    if kind == "image-text":
+        takes = inspect.signature(model.forward).parameters
+        if "image_grid_thw" in takes and hasattr(getattr(config, "vision_config", None), "spatial_merge_size"):
+            token = getattr(config, "image_token_id", 300)
+            rows = rows_of(qwen_images(config), [token] * 4)
+            yield judged(name, kind, "images", model, rows, token)
+        else:
+            yield Outcome(name, kind, "images", "refused", why="images are not in Qwen-VL's layout (image_grid_thw)")
+
+
+def built(name: str, auto: Any, variant: Variant) -> tuple[PretrainedConfig, nn.Module]:
+    """A toy that runs."""
+    config = small_config(CONFIG_MAPPING[name], variant)
+    with torch.device("meta"):
+        size = sum(parameter.numel() for parameter in auto.from_config(config).parameters())
+    if size > MOST_WEIGHTS:
+        raise ValueError(f"{size / 1e6:.0f} million weights, however small its numbers")
+    torch.manual_seed(0)
+    model = shaken(auto.from_config(config))
+    with torch.no_grad():
+        logits = model(
+            input_ids=torch.arange(5, 25)[None], attention_mask=torch.ones(1, 20).long(), use_cache=False
+        ).logits
+    if not logits.isfinite().all():
+        raise ValueError("its logits are not finite")
+    return config, model
+
+
+def judged(name: str, kind: str, inputs: str, model: nn.Module, rows: list[ScoreRow], token: int | None) -> Outcome:
+    try:
+        found = probe(model, rows, image_token_id=token)
+    except ModelError as error:
+        return Outcome(
+            name, kind, inputs, "refused", why=str(error).removesuffix(". Use method='grpo' with this model")
+        )
+    if found.shares:
+        return Outcome(name, kind, inputs, "exact", found.difference)
+    return Outcome(
+        name, kind, inputs, "whole rows", found.difference, found.why_whole or "its cache is not a plain one"
+    )
+
+
+def line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:140]
+
+
+class TooLong(BaseException):
+    """Past every `except Exception` of a model."""
+
+
+@contextmanager
+def bounded(seconds: int) -> Iterator[None]:
+    def stop(_number: int, _frame: object) -> None:
+        raise TooLong
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def page(outcomes: Sequence[Mapping[str, Any]]) -> str:
+    order = ("exact", "whole rows", "refused", "not tried")
+    counts = {verdict: sum(outcome["verdict"] == verdict for outcome in outcomes) for verdict in order}
+    lines = [
+        "# Architectures",
+        "",
+        "<!-- Written by benchmarks/architectures.py; do not edit. -->",
+        "",
+        f"Every causal and image-text architecture of transformers {transformers.__version__} that can be built from its "
+        "own default config with small numbers and random weights, through the probe that every run makes at its start: "
+        "log-probs as they are scored against the log-softmax of the model's own forward, in fp32.",
+        "",
+        "- **exact**: they agree within 1e-4 nats, and what the prompts of a group share is encoded once.",
+        "- **whole rows**: they agree when every row is encoded whole; sharing is switched off, which takes longer.",
+        "- **refused**: credit methods refuse this model with this sentence; `method: grpo` is TRL's own.",
+        "- **not tried**: no toy of it could be built here. A run with the real model is probed all the same.",
+        "",
+        ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + ".",
+        "",
+        "| architecture | kind | inputs | verdict | largest difference (nats) | why |",
+        "|---|---|---|---|---|---|",
+    ]
+    for outcome in sorted(outcomes, key=lambda one: (order.index(one["verdict"]), one["architecture"], one["inputs"])):
+        difference = "" if outcome["difference"] is None else f"{outcome['difference']:.0e}"
+        why = outcome["why"].replace("|", "\\|").replace("<", "&lt;")
+        lines.append(f"| {outcome['architecture']} | {outcome['kind']} | {outcome['inputs']} | {outcome['verdict']} "
+                     f"| {difference} | {why} |")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", help="these architectures; the others keep what was found before")
+    only = parser.parse_args().only
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    names = [(name, AutoModelForImageTextToText) for name in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES]
+    names += [(name, AutoModelForCausalLM) for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+              if name not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES]  # fmt: skip
+    found: dict[str, list[dict[str, Any]]] = (
+        json.loads(RECORD.read_text()) if only is not None and RECORD.is_file() else {}
+    )
+    RECORD.parent.mkdir(exist_ok=True)
+    for name, auto in names:
+        if only is not None and name not in only and name in found:
+            continue
+        outcomes: list[Outcome] = []
+        try:
+            with bounded(SECONDS):
+                for outcome in tried(name, auto):
+                    outcomes.append(outcome)
+        except TooLong:
+            outcomes.append(Outcome(name, "", "", "not tried", why=f"took more than {SECONDS} s"))
+        found[name] = [asdict(outcome) for outcome in outcomes]
+        print(name, [(one.inputs, one.verdict, one.why[:90]) for one in outcomes], flush=True)
+        RECORD.write_text(json.dumps(found, indent=1) + "\n")
+    PAGE.write_text(page([outcome for outcomes in found.values() for outcome in outcomes]))
+
+
+if __name__ == "__main__":
+    main()
