@@ -7,25 +7,27 @@ from typing import Any
 
 from PIL import Image
 
+from cepo.answers import BOXED, Grading
 from cepo.glossary import Problem
 
-__all__ = ["INSTRUCTION", "problem_row", "user_prompt"]
-
-INSTRUCTION = "Put the final answer in \\boxed{}."
-"""Ends every question that we load: without it nothing tells a model what the grader will read."""
+__all__ = ["problem_row", "user_prompt"]
 
 
-def user_prompt(question: str) -> list[dict[str, Any]]:
-    """The conversational prompt of one question; images are added by the trainer in front of the text."""
-    return [{"role": "user", "content": f"{question}\n{INSTRUCTION}"}]
+def user_prompt(question: str, grading: Grading = BOXED) -> list[dict[str, Any]]:
+    """The conversational prompt of one question; images are added by the trainer in front of the text.
+
+    It ends with the sentence that asks for the format of `grading`: without it nothing tells a model
+    what the grader will read.
+    """
+    return [{"role": "user", "content": f"{question}\n{grading.instruction}"}]
 
 
-def problem_row(problem: Problem) -> dict[str, Any]:
-    """One row: `prompt`, `images`, `answer`, `solution`, `family`, `id`."""
+def problem_row(problem: Problem, grading: Grading = BOXED) -> dict[str, Any]:
+    """One row: `prompt`, `images`, `answer`, `solution`, `family`, `id`. The solution boxes its answer."""
     image = Image.open(io.BytesIO(problem.image_png))
     image.load()
     return {
-        "prompt": user_prompt(problem.question),
+        "prompt": user_prompt(problem.question, grading),
         "images": [image.convert("RGB")],
         "answer": problem.answer,
         "solution": problem.solution,

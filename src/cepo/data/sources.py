@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from datasets import Dataset, DatasetDict, Features, Image, List, load_dataset, load_from_disk
 
+from cepo.answers import BOXED, Grading
 from cepo.data.rows import problem_row
 from cepo.errors import DataError, did_you_mean
 from cepo.geometry import FAMILIES, SPLITS, generate
@@ -55,6 +56,7 @@ class DataSpec:
         columns: our name -> the data's column, e.g. `{"problem": "question_text"}`.
         image_root: where relative image paths start; None: the folder of the data file.
         drop_invalid: leave out rows that cannot be used, and say how many; else they are an error.
+        grading: the answers' format: prompts ask for it, and gold answers can be given in it.
     """
 
     path: str
@@ -66,6 +68,7 @@ class DataSpec:
     columns: Mapping[str, str] = field(default_factory=dict)
     image_root: str | None = None
     drop_invalid: bool = False
+    grading: Grading = BOXED
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -135,7 +138,7 @@ def _geometry(spec: DataSpec) -> Source:
         raise DataError(f"unknown geometry families {unknown}; choose from {', '.join(FAMILIES)}")
     problems = generate(spec.split, spec.limit, spec.seed, spec.families or None)
     # The PNG itself, not the decoded image: a tenth of the memory.
-    rows = [{**problem_row(p), "images": [{"bytes": p.image_png, "path": None}]} for p in problems]
+    rows = [{**problem_row(p, spec.grading), "images": [{"bytes": p.image_png, "path": None}]} for p in problems]
     return Source(f"{GEOMETRY}/{spec.split}", rows, tuple(rows[0]), None)
 
 

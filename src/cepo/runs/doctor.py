@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from cepo.credit.rules import get_method
 from cepo.data.datasets import load_data
-from cepo.data.rewards import get_reward
+from cepo.data.rewards import bind_reward, get_reward
 from cepo.errors import CepoError
 from cepo.models.loading import load_config_and_processor
 from cepo.runs.problems import data_spec
@@ -184,7 +184,7 @@ def _lora_parameters(text: Any, rank: int) -> int:
 
 
 def _spec(run: RunConfig, config: CEPOConfig) -> Any:
-    return data_spec(run.data, run.data_split, run.data_limit, run, config.seed)
+    return data_spec(run.data, run.data_split, run.data_limit, run, config)
 
 
 def _attempt(name: str, load: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any, Finding | None]:
@@ -210,6 +210,6 @@ def _subject(run: RunConfig, config: CEPOConfig, data: Dataset, processor: Any, 
         prompt_ids=host.prompt_ids,
         positions=model_config.get_text_config().max_position_embeddings,
         image_token=getattr(processor, "image_token", None),
-        reward_funcs=[get_reward(name) for name in run.rewards],
+        reward_funcs=[bind_reward(get_reward(name), config.grading) for name in run.rewards],
         reward_names=list(run.rewards),
     )

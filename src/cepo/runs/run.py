@@ -47,7 +47,7 @@ def run_training(run: RunConfig, config: CEPOConfig, say: Say) -> RunSummary:
     if last_checkpoint(folder.path):
         folder.check_same_run(identity, resolved_config(run, config))
 
-    data, held_out = load_training(run, config.seed), load_held_out(run)
+    data, held_out = load_training(run, config), load_held_out(run, config)
     trainer = _build_trainer(run, config, data, folder)
     if trainer.accelerator.is_main_process:
         folder.write_provenance(run, config, identity)
@@ -118,6 +118,7 @@ def _evaluate(
         temperature=1.0,
         max_new_tokens=trainer.args.max_completion_length or 256,
         seed=0,
+        grading=trainer.args.grading,
         autocast_bf16=bool(trainer.args.bf16),
     )
     file = folder.generations(when)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
@@ -125,9 +125,9 @@ class HostTrainer(GRPOTrainer):
     def image_token(self) -> str | None:
         return None if self.image_token_id is None else cast(Any, self.processing_class).image_token
 
-    def log_step(self, name: str, value: float) -> None:
-        """One of this step's metrics, beside TRL's own."""
-        self._metrics["train"][name].append(value)
+    def log_step(self, name: str, value: float, mode: Literal["train", "eval"] = "train") -> None:
+        """One of this step's metrics, beside TRL's own; `eval`: of the evaluation that runs."""
+        self._metrics[mode][name].append(value)
 
     def log_table(self, name: str, values: Sequence[object]) -> None:
         """A column of TRL's table of completions (`log_completions`), from all processes."""
