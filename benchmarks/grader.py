@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -50,10 +52,11 @@ def generated(seeds: int) -> list[Pair]:
 
 
 def geometry(count: int) -> list[Pair]:
-    """Gold answers of the geometry problems against themselves and against each other, and of the fixtures."""
-    from cepo.tasks.geometry.problems import generate
-
-    golds = list(dict.fromkeys(problem.answer for problem in generate("train", count)))
+    """Gold answers of this checkout's geometry problems, and of the fixtures: themselves, and with a 9 before them."""
+    code = f"import cepo, json; print(json.dumps([one.answer for one in cepo.generate_problems('train', {count})]))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    made = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    golds = list(dict.fromkeys(json.loads(made.stdout)))
     rows = (ROOT / "tests/fixtures/geometry3k_mini/rows.jsonl").read_text().splitlines()
     golds += [json.loads(row)["answer"] for row in rows]
     own = [(gold, gold, True) for gold in golds]

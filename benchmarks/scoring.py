@@ -258,7 +258,7 @@ def step_share(steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run, config = resolve_recipe(recipe | {"max_steps": str(steps), "output_dir": folder, "save_strategy": "no"})
         model, processor = load_model(run.model, run.dtype, run.attn_implementation, False)
-        data = load_data(data_spec(run.data, run.data_split, run.data_limit, run, config.seed))
+        data = load_data(data_spec(run.data, run.data_split, run.data_limit, run, config))
         trainer = CEPOTrainer(model, [accuracy_reward], config, train_dataset=data, processing_class=processor)
         trainer.train()
         for entry in trainer.state.log_history[1:]:  # the first step warms caches up

@@ -11,12 +11,12 @@ from cepo._moved import Finder
 from cepo._version import __version__
 
 if TYPE_CHECKING:
-    from cepo.answers import extract_answer, same_answer
+    from cepo.answers import Grading, extract_answer, same_answer
     from cepo.credit.evidence import contrastive_evidence, dead_zone, privileged_gain, signed_evidence
     from cepo.credit.references import ReferenceSource, column_source, register_source
     from cepo.credit.rules import METHODS, Credit, Distillation, Inputs, Knobs, Rule, credit_from, register
     from cepo.data.datasets import DataSpec, load_data
-    from cepo.data.rewards import accuracy_reward, format_reward
+    from cepo.data.rewards import accuracy_reward, bind_reward, format_reward
     from cepo.data.rows import problem_row
     from cepo.data.scores import TokenReward
     from cepo.errors import CepoError
@@ -38,6 +38,7 @@ __all__ = [
     "CreditRecord",
     "DataSpec",
     "Distillation",
+    "Grading",
     "Inputs",
     "Knobs",
     "ReferenceSource",
@@ -46,6 +47,7 @@ __all__ = [
     "Told",
     "__version__",
     "accuracy_reward",
+    "bind_reward",
     "column_source",
     "contrastive_evidence",
     "credit_from",
@@ -65,7 +67,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cepo.answers": ("extract_answer", "same_answer"),
+    "cepo.answers": ("Grading", "extract_answer", "same_answer"),
     "cepo.credit.evidence": ("contrastive_evidence", "dead_zone", "privileged_gain", "signed_evidence"),
     "cepo.credit.references": ("ReferenceSource", "column_source", "register_source"),
     "cepo.credit.rules": (
@@ -79,7 +81,7 @@ _HOMES = {
         "register",
     ),
     "cepo.data.datasets": ("DataSpec", "load_data"),
-    "cepo.data.rewards": ("accuracy_reward", "format_reward"),
+    "cepo.data.rewards": ("accuracy_reward", "bind_reward", "format_reward"),
     "cepo.data.rows": ("problem_row",),
     "cepo.data.scores": ("TokenReward",),
     "cepo.errors": ("CepoError",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,75 @@ def test_completions_and_jsonl(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "cepo: 2 of 2 right" in capsys.readouterr().out
 
 
-def test_what_is_wrong_with_the_files_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(files(tmp_path, ["1", "2"], ["1"])) == 2
-    assert "2 gold answers" in capsys.readouterr().err
-    assert main(["grade", "--golds", "/nowhere", "--answers", "/nowhere"]) == 2
-    assert "/nowhere" in capsys.readouterr().err
-    (tmp_path / "rows.jsonl").write_text('{"text": 5}')
-    assert main(["grade", "--golds", str(tmp_path / "rows.jsonl"), "--answers", str(tmp_path / "rows.jsonl")]) == 2
-    assert "--field" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("golds", "answers", "more", "said"),
+    [
+        ("1\n2\n", "1\n", [], "golds.txt has 2 gold answers and .*answers.txt 1 answers: each gold answer needs one"),
+        ("", "1\n", [], "--golds: .*golds.txt is empty"),
+        ("1\n", "\n\n", [], "--answers: .*answers.txt is empty"),
+        ("1\n", b"\xff\xfe1\n", [], "--answers: .*answers.txt is not UTF-8 text"),
+        ("1\n", "1\n", ["--field", "x"], "--field 'x': .*golds.txt has no fields"),
+        (None, "1\n", [], "--golds: the file '.*golds.txt' is not there"),
+        ("1\n", None, [], "--answers: the file '.*answers.txt' is not there"),
+    ],
+    ids=["lengths", "no golds", "blank answers", "bytes", "field of text", "missing golds", "missing answers"],
+)
+def test_what_is_wrong_with_text_files_is_said_in_one_line(
+    golds: str | None,
+    answers: str | bytes | None,
+    more: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = {"golds": tmp_path / "golds.txt", "answers": tmp_path / "answers.txt"}
+    for path, content in zip(paths.values(), (golds, answers), strict=True):
+        if content is not None:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert main(["grade", "--golds", str(paths["golds"]), "--answers", str(paths["answers"]), *more]) == 2
+    assert one_line(capsys, said)
+
+
+@pytest.mark.parametrize(
+    ("row", "more", "said"),
+    [
+        ('{"text": 5}', [], "line 2: no field 'gold' or 'answer' or 'solution' .it has 'text'.; name one with --field"),
+        ('{"gold": 5}', ["--field", "goold"], "no field 'goold' .it has 'gold'.; .*did you mean 'gold'"),
+        ('{"gold": 5', [], "line 2: not JSON .*; a .jsonl file has one JSON value a line"),
+        ("", [], "line 2: not JSON"),
+        ('{"gold": null, "answer": 5}', [], "line 2: gold is null, neither a text nor a number"),
+        ('{"gold": ["5"]}', [], r"line 2: gold is \["),
+    ],
+    ids=["no field", "unknown field", "cut", "blank line", "null", "list"],
+)
+def test_what_is_wrong_with_json_lines_is_said_in_one_line(
+    row: str, more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    first = json.dumps({"gold": 5, "completion": "5", "goold": 5} if not more else {more[1]: 5})
+    rows.write_text(f"{first}\n{row}\n{first}\n")
+    assert main(["grade", "--golds", str(rows), "--answers", str(rows), *more]) == 2
+    assert one_line(capsys, said)
+
+
+def test_a_folder_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["grade", "--golds", str(tmp_path), "--answers", str(tmp_path)]) == 2
+    assert one_line(capsys, "is a folder")
+
+
+def test_an_empty_line_is_an_empty_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "golds.txt").write_text("1\r\n2\r\n3\r\n")
+    (tmp_path / "answers.txt").write_text("1\n\n3\u2028\n")
+    arguments = ["grade", "--golds", str(tmp_path / "golds.txt"), "--answers", str(tmp_path / "answers.txt")]
+    assert main(arguments) == 0
+    assert "cepo: 2 of 3 right" in capsys.readouterr().out
+
+
+def one_line(capsys: pytest.CaptureFixture[str], said: str) -> bool:
+    """Whether stderr is one error that says so, and nothing was printed."""
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines()
+    assert (len(lines), shown.out) == (1, ""), shown
+    assert lines[0].startswith("cepo: error: ")
+    assert re.search(said, lines[0]), lines[0]
+    return True

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cepo.answers import Grading, grader_timeouts, pool, verdict
 from cepo.credit.groups import (
     LocalGroups,
     Verdicts,
@@ -16,11 +17,13 @@ from cepo.credit.groups import (
     gets_credit,
     grade_rollouts,
     is_decided,
+    is_open,
     pass_rate,
     row_references,
 )
 from cepo.credit.references import ReferencePolicy, choose_references
 from cepo.credit.rules import METHODS, Rule
+from cepo.credit.step import Row, credited_rows
 from cepo.glossary import Group, Rollout, Told
 
 
@@ -50,11 +53,50 @@ def test_rollouts_are_graded_against_their_own_gold() -> None:
     assert [rollout.text for rollout in rollouts] == texts
 
 
+def test_a_late_verdict_is_none_and_is_neither_told_nor_credited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the grader did not reach in time is neither right nor wrong."""
+
+    def starved(worker: Any, question: bytes, timeout_s: float) -> bool:
+        raise pool.Late
+
+    monkeypatch.setattr(pool.Worker, "ask", starved)
+    verdict._remembered.clear()
+    gold = r"\sum_{k=1}^{10} k\cdot k"
+    texts = [rf"\boxed{{{gold}}}", r"\boxed{\sum_{k=1}^{10} k^2}", r"\boxed{7}"]
+    before = grader_timeouts()
+    rollouts = grade_rollouts(texts, [gold] * 3, [1.0, 0.0, 0.0])
+    assert [rollout.correct for rollout in rollouts] == [True, None, False]
+    assert grader_timeouts() == before + 1
+    found = Group(gold, tuple(rollouts))
+    told = choose_references(found, ("plus", "minus"), ReferencePolicy(minus="own"), step=1, index=0)
+    assert {text for one in told for text in one["minus"].texts} == {"7"}
+    groups = LocalGroups({0: found}, {row: (0, row) for row in range(3)})
+    assert [is_open(groups, row) for row in range(3)] == [False, True, False]
+    given = [Row(row, 0, "", [], [], None, advantage) for row, advantage in enumerate([1.0, -0.5, -0.5])]
+    for name, prompts in (("cepo", ("plus", "minus")), ("rlsd", ("plus",))):
+        references = row_references(groups, prompts, ReferencePolicy(), 1)
+        assert [row.index for row in credited_rows(rule(name), given, groups, references)] == [0, 2]
+
+
+def test_no_row_is_open_where_nothing_is_graded() -> None:
+    """Data without gold answers: what the data tell is told to every row."""
+    ungraded = LocalGroups({0: group(("7", None, 1.0), ("8", None, 0.0), gold=None)}, {0: (0, 0), 1: (0, 1)})
+    assert not is_open(ungraded, 0)
+
+
+def test_a_run_s_grading_decides_verdicts_and_answers() -> None:
+    texts = ["<answer>7</answer>", r"\boxed{7}", "<think><answer>7</answer></think> <answer>9</answer>"]
+    rollouts = grade_rollouts(texts, ["7"] * 3, [0.0] * 3, grading=Grading("tags"))
+    assert [(rollout.correct, rollout.answer) for rollout in rollouts] == [(True, "7"), (False, None), (False, "9")]
+
+
 def test_a_reward_may_decide_what_is_right() -> None:
     """Whatever the gold answer says; a value at the bound is right."""
     texts = [r"\boxed{7}", r"\boxed{8}", r"\boxed{9}"]
     verdicts = Verdicts([0.4, 0.5, 0.9], below=0.5)
     assert [r.correct for r in grade_rollouts(texts, ["7", "7", None], [0.0] * 3, verdicts)] == [False, True, True]
+    nothing = Verdicts([float("nan"), 1.0, 0.0], below=0.5)
+    assert [r.correct for r in grade_rollouts(texts, ["7"] * 3, [0.0] * 3, nothing)] == [None, True, False]
 
 
 def test_a_missing_text_is_not_silent() -> None:

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 
-from cepo.answers import grade
+from cepo.answers import BOXED, grade
 from cepo.data import sources
 from cepo.data.datasets import DataError, DataSpec, load_data
-from cepo.data.rows import INSTRUCTION, user_prompt
+from cepo.data.rows import user_prompt
 from cepo.geometry import generate
 
 MINI = Path(__file__).parents[1] / "fixtures" / "geometry3k_mini"
@@ -66,7 +66,7 @@ def test_geometry3k_reads_alike_from_every_form(path: Path) -> None:
     for index, row in enumerate(data):
         content = row["prompt"][0]["content"]
         assert "<image>" not in content
-        assert content.endswith(INSTRUCTION)
+        assert content.endswith(BOXED.instruction)
         with Image.open(MINI / "pictures" / f"{index}.png") as drawn:
             assert row["images"][0].tobytes() == drawn.convert("RGB").tobytes()
     assert data["answer"][:2] == ["38 ^ { \\circ }", "51"]

@@ -6,8 +6,19 @@ from typing import Any
 
 import pytest
 
+from cepo.answers import BOXED, Grading
 from cepo.data.messages import prompt_messages
-from cepo.data.rows import INSTRUCTION, user_prompt
+from cepo.data.rows import user_prompt
+
+
+def test_each_format_is_asked_for_once():
+    for grading in map(Grading, ("boxed", "tags", "phrase", "auto")):
+        (asked,) = prompt_messages("Find x.", 0, grading)
+        assert asked["content"] == f"Find x.\n{grading.instruction}"
+        assert prompt_messages([asked], 0, grading) == [asked]
+    (both,) = prompt_messages(r"Find x in \boxed{}.", 0, Grading("tags"))
+    assert both["content"].endswith("<answer> and </answer>.")
+    assert prompt_messages(r"Find x in \boxed{}.", 0, Grading("auto"))[0]["content"] == r"Find x in \boxed{}."
 
 
 def test_marks_and_image_parts_are_counted_and_taken_out() -> None:
@@ -16,7 +27,7 @@ def test_marks_and_image_parts_are_counted_and_taken_out() -> None:
     assert prompt_messages("Find x.", 3) == user_prompt("Find x.")
     parts = [{"type": "image", "text": None}, {"type": "text", "text": "Find x."}]
     assert prompt_messages([{"role": "user", "content": parts}], 1) == user_prompt("Find x.")
-    assert prompt_messages([{"role": "user", "content": [{"type": "image"}]}], 1)[0]["content"] == INSTRUCTION
+    assert prompt_messages([{"role": "user", "content": [{"type": "image"}]}], 1)[0]["content"] == BOXED.instruction
     with pytest.raises(ValueError, match=r"marks 2 images .* the row has 1"):
         prompt_messages("<image><image> Find x.", 1)
     with pytest.raises(ValueError, match=r"marks 1 images .* the row has 0"):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from typing import Any
 
 import pytest
 
-from cepo.data import rewards
+from cepo.answers import BOXED, Grading, grader_timeouts, pool, verdict
 from cepo.data.rewards import (
     REWARDS,
     RewardError,
     accuracy_reward,
+    bind_reward,
     completion_text,
     format_reward,
     get_reward,
@@ -20,6 +22,7 @@ from cepo.data.rewards import (
     preflight_rewards,
 )
 
+TAGS = Grading("tags")
 PROMPT = [{"role": "user", "content": "What is 2 + 3?"}]
 
 
@@ -111,6 +114,58 @@ def test_a_reward_is_found_by_name_and_a_misspelling_names_the_nearest() -> None
         get_reward("zzz")
 
 
+# --- as a run's grading has them --------------------------------------------------------------------------
+
+
+def test_bound_rewards_follow_the_format() -> None:
+    completions = [r"\boxed{5}", "so <answer>5</answer>", "<answer>6</answer>", said("<answer> 5 </answer> it is")]
+    accuracy, form = (bind_reward(ours, TAGS) for ours in (accuracy_reward, format_reward))
+    assert call(accuracy, completions, answer=["5"] * 4) == [0.0, 1.0, 0.0, 1.0]
+    assert call(form, completions) == [0.0, 1.0, 1.0, 0.0]
+    assert (accuracy.__name__, form.__name__) == ("accuracy_reward", "format_reward")
+    assert call(accuracy, completions, answer=["5"] * 4, grading=["x"] * 4, base=["y"] * 4) == [0.0, 1.0, 0.0, 1.0]
+    with pytest.raises(ValueError, match="reads the column 'answer'"):
+        call(accuracy, completions)
+
+
+def test_the_grader_of_trl_scores_nothing_where_it_cannot_read_the_gold_answer() -> None:
+    theirs = bind_reward(accuracy_reward, Grading(grader="math_verify"))
+    assert call(theirs, [r"\boxed{5}", r"\boxed{5}", r"\boxed{6}"], answer=["5", "a $", "5"]) == [1.0, None, 0.0]
+
+
+def test_only_ours_are_bound_and_what_would_grade_otherwise_is_refused() -> None:
+    mine = returning([1.0], False)
+    assert bind_reward(mine, TAGS) is mine
+    bound = bind_reward(accuracy_reward, TAGS)
+    assert bind_reward(bound, TAGS) is bound
+    for hidden in (
+        functools.partial(accuracy_reward),
+        guard_reward(accuracy_reward, 5.0),
+        bind_reward(accuracy_reward, BOXED),
+    ):
+        with pytest.raises(
+            ValueError, match=r"'accuracy_reward' that was handed over grades by .*boxed.* the run by .*tags"
+        ):
+            bind_reward(hidden, TAGS)
+        assert bind_reward(hidden, BOXED) is hidden
+
+
+def test_a_late_verdict_is_no_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A starved machine says nothing of the answer."""
+
+    def starved(worker: Any, question: bytes, timeout_s: float) -> bool:
+        raise pool.Late
+
+    monkeypatch.setattr(pool.Worker, "ask", starved)
+    verdict._remembered.clear()
+    before = grader_timeouts()
+    completions = [r"\boxed{\sum_{k=1}^{10} k^2}", r"\boxed{\sum_{k=1}^{10} k\cdot k}", r"\boxed{7}"]
+    assert call(accuracy_reward, completions, answer=[r"\sum_{k=1}^{10} k\cdot k"] * 3) == [None, 1.0, 0.0]
+    assert grader_timeouts() == before + 1
+    monkeypatch.undo()
+    assert call(accuracy_reward, completions[:1], answer=[r"\sum_{k=1}^{10} k\cdot k"]) == [1.0]
+
+
 # --- preflight --------------------------------------------------------------------------------------------
 
 ROWS = [
@@ -170,12 +225,14 @@ def test_a_preflight_finds_each_way_to_fail(guarded: bool) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, lambda f: guard_reward(f, 5.0)], ids=["bare", "guarded"])
-def test_a_preflight_wants_every_gold_answer_to_score(wrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preflight_wants_every_gold_answer_to_score(wrap: Any) -> None:
     with pytest.raises(RewardError, match="row 1 cannot be graded: it is empty"):
         preflight_rewards([wrap(accuracy_reward)], [ROWS[0], ROWS[1] | {"answer": ""}], 5.0)
-    monkeypatch.setattr(rewards, "grade", lambda text, gold: gold == "5")
-    with pytest.raises(RewardError, match=r"gives 0.0 to the gold answer .*frac.* itself \(row 1\)"):
-        preflight_rewards([wrap(accuracy_reward)], ROWS, 5.0)
+    with pytest.raises(RewardError, match=r"gives 0.0 to the gold answer '5' itself \(row 0\)"):
+        preflight_rewards([wrap(accuracy_reward)], ROWS, 5.0, TAGS)
+    with pytest.raises(RewardError, match=r"gives 0.0 to the gold answer '5' itself \(row 0\)"):
+        preflight_rewards([wrap(bind_reward(accuracy_reward, TAGS))], ROWS, 5.0)
+    assert preflight_rewards([wrap(bind_reward(accuracy_reward, TAGS))], ROWS, 5.0, TAGS) == [[1.0, 1.0]]
 
 
 def test_a_preflight_works_where_an_event_loop_runs() -> None:

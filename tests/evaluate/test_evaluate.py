@@ -1,13 +1,14 @@
 """Evaluation: generation on a random tiny model, reports against numbers worked by hand."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 from datasets import Dataset
 
-from cepo.answers import same_answer
+from cepo.answers import BOXED, Grading, pool, same_answer, verdict
 from cepo.cli import main
 from cepo.data.rows import problem_row
 from cepo.evaluate import (
@@ -23,6 +24,7 @@ from cepo.evaluate import (
 )
 from cepo.geometry import generate
 from cepo.models.embedded import build_model, build_processor
+from cepo.runs.folder import run_grading
 from cepo.stats import mean_interval, paired_difference
 
 PROBLEMS = generate("validation", 6, seed=3)
@@ -243,6 +245,65 @@ def test_generations_survive_a_file_and_are_graded_again(tmp_path):
     assert load_generations(path) == [*GENERATIONS, odd]
     stale = [replace(g, extracted="?", correct=not g.correct) for g in [*GENERATIONS, odd]]
     assert regrade(stale) == [*GENERATIONS, odd]
+
+
+def test_generations_are_regraded_as_they_were_or_as_asked(tmp_path, capsys):
+    """A file that a run wrote under `tags` is not silently graded by boxes."""
+    tags = Grading("tags")
+    one = Generation("p", "f", "7", "<answer>7</answer>", None, False, False, grading=tags)
+    other = replace(one, id="q", text=r"\boxed{7}")
+    path = tmp_path / "g.jsonl"
+    save_generations([one, other], path)
+    assert load_generations(path) == [one, other]
+    assert [(g.correct, g.extracted, g.grading) for g in regrade([one, other])] == [
+        (True, "7", tags),
+        (False, None, tags),
+    ]
+    assert [g.correct for g in regrade([one, other], BOXED)] == [False, True]
+    for words, shares in (
+        ([], "50.0%"),
+        (["--answer-format", "auto"], "100.0%"),
+        (["--answer-format", "phrase"], "0.0%"),
+    ):
+        assert main(["eval", "--regrade", str(path), *words]) == 0
+        assert shares in capsys.readouterr().out.splitlines()[2]
+    assert main(["eval", "--regrade", str(path), "--answer-format", "box"]) == 2
+    assert "unknown answer_format 'box'" in capsys.readouterr().err
+    assert main(["eval", "tiny", "--suite", "geometry", "--grader", "cepo"]) == 2
+    assert "are for local benchmarks" in capsys.readouterr().err
+
+
+def test_records_from_before_there_was_a_choice_are_boxes(tmp_path):
+    path = tmp_path / "g.jsonl"
+    old = {name: value for name, value in asdict(GENERATIONS[0]).items() if name not in ("late", "grading")}
+    path.write_text(json.dumps(old) + "\n")
+    assert load_generations(path) == GENERATIONS[:1]
+    path.write_text(json.dumps(old | {"grading": {"answer_format": "box"}, "late": False}) + "\n")
+    with pytest.raises(ValueError, match="line 1: unknown answer_format 'box'"):
+        load_generations(path)
+
+
+def test_what_the_grader_did_not_reach_is_said(monkeypatch):
+    def starved(worker, question, timeout_s):
+        raise pool.Late
+
+    monkeypatch.setattr(pool.Worker, "ask", starved)
+    verdict._remembered.clear()
+    hard = replace(GENERATIONS[0], answer=r"\sum_{k=1}^{10} k^2", text=r"\boxed{\sum_{k=1}^{10} k\cdot k}")
+    late, right = regrade([replace(hard, id="a"), replace(hard, id="b", text=r"\boxed{\sum_{k=1}^{10} k^2}")])
+    assert (late.correct, late.late, right.correct, right.late) == (False, True, True, False)
+    assert "not graded in time (wrong)" in format_report(report([late, right], 1))
+    monkeypatch.undo()
+    assert regrade([late])[0].correct
+    assert "not graded in time" not in format_report(report(regrade([late, right]), 1))
+
+
+def test_a_run_s_grading_is_found_from_its_model(tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text("answer_format: tags\nthinking_counts: true\nmodel: tiny\n")
+    tags = Grading("tags", thinking_counts=True)
+    assert run_grading(tmp_path / "run") == run_grading(tmp_path / "run" / "model") == tags
+    assert run_grading(tmp_path) == run_grading(Path("tiny")) == BOXED
 
 
 def test_a_broken_file_is_named_by_line(tmp_path):

@@ -41,7 +41,7 @@ from cepo.credit.step import (
 from cepo.data.rows import problem_row
 from cepo.geometry import generate
 from cepo.integrations.verl import CEPOPPOTrainer
-from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_settings
+from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_grading, read_settings
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
 from cepo.scoring import ScoreRow, score
@@ -107,6 +107,7 @@ def trainer(model: Any, processor: Any, *words: str) -> CEPOPPOTrainer:
     made = object.__new__(CEPOPPOTrainer)
     made.config = config(*words)
     made.rule, made.credit = read_settings(made.config.algorithm, "vanilla")
+    made.grading = read_grading(made.config.algorithm)
     made.tokenizer, made.processor = processor.tokenizer, None
     made.tokenizer.chat_template = processor.chat_template
     made.actor_rollout_wg, made.global_steps = Workers(model), 2

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from cepo.answers import BOXED, Grading
 from cepo.credit.groups import row_references
 from cepo.credit.references import ReferencePolicy, choose_references, column_source, register_source
 from cepo.credit.rules import Credit, Distillation, Inputs, Rule, credit_from, register
 from cepo.credit.step import Asking, ScoreRequest, credited_rows, plan_scoring
 from cepo.glossary import Group, Rollout
-from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_settings
+from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_grading, read_settings
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
 
@@ -30,6 +32,20 @@ def test_settings() -> None:
     method, settings = read_settings(algorithm(method="rlsd", preset="paper"), "vanilla")
     assert settings.teacher_weights == "live", "the preset's synced teacher cannot be had"
     assert read_settings({"adv_estimator": "grpo"}, "vanilla")[0].name == "cepo"
+
+
+def test_grading_is_read_and_used() -> None:
+    given = algorithm(answer_format="tags", thinking_counts=True, credit_clip=0.3)
+    assert read_grading(given) == Grading("tags", thinking_counts=True)
+    assert read_settings(given, "vanilla")[1].credit_clip == 0.3
+    assert read_grading({"adv_estimator": "grpo"}) == BOXED
+    rows = {0: row("a", "7", 0.5), 1: replace(row("a", "7", -0.5), text="<answer>7</answer>")}
+    for grading, right in ((BOXED, [True, False]), (Grading("tags"), [False, True])):
+        assert [rollout.correct for rollout in graded_groups(rows, grading).groups[0].rollouts] == right
+    with pytest.raises(ValueError, match="unknown answer_format 'box'"):
+        read_grading(algorithm(answer_format="box"))
+    with pytest.raises(ValueError, match="did you mean 'answer_format'"):
+        read_settings(algorithm(answer_fromat="tags"), "vanilla")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,16 @@ def test_prompts_that_do_not_fit_are_refused_alike(
     assert seen == trainers_word(capsys, tmp_path, *fields)
 
 
+def test_a_format_is_checked_with_the_gold_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = ["--data", "geometry", "--answer_format", "tags", "--rewards", "[accuracy_reward, format_reward]"]
+    assert findings(tmp_path / "run", *fields)["rewards"] == ("ok", "2 functions score the gold answers of 2 rows")
+    fields = ["--data", rows_file(tmp_path, answer="a. b"), "--answer_format", "phrase"]
+    verdict, seen = findings(tmp_path / "run", *fields)["data"]
+    assert verdict == "fail"
+    assert "row 5: answer 'a. b': answer_format='phrase' reads 'a' where it stands" in seen
+    assert seen == trainers_word(capsys, tmp_path / "run", *fields)
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [({"prompt": "What is <|image_pad|>?"}, "images"), ({"prompt": "7 " * 1200}, "lengths")],

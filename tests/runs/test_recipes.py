@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import trl
 
+from cepo.answers import Grading
 from cepo.credit.prompts import TeacherPrompts
 from cepo.data.datasets import load_data
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
+from cepo.runs.identity import decisive_fields
 from cepo.runs.problems import data_spec
 from cepo.runs.recipe import (
     RecipeError,
@@ -68,18 +70,24 @@ def test_the_text_recipe_reads_its_data(tmp_path: Path) -> None:
             "extra_info": {"index": "9a9b6eb4-a1cb-49d1-8c1e-62eaf2f74079"}}  # fmt: skip
     math = {"problem": "What is 2 + 2?", "solution": "It is $\\boxed{4}$.", "answer": "4", "subject": "Prealgebra",
             "level": 1, "unique_id": "test/prealgebra/1.json"}  # fmt: skip
-    run, _ = resolve_recipe(load_recipe(RECIPES / "dapo_math" / "cepo.yaml") | {"bf16": "false"})
-    assert data_spec(run.data, run.data_split, None, run, 0).subset == "en"
-    assert data_spec(str(run.eval_data), run.eval_split, None, run, 0, held_out=True).subset is None
+    recipe = load_recipe(RECIPES / "dapo_math" / "cepo.yaml") | {"bf16": "false"}
+    run, config = resolve_recipe(recipe)
+    _, tags = resolve_recipe(recipe | {"answer_format": "tags", "thinking_counts": "true"})
+    assert tags.grading == Grading("tags", thinking_counts=True)
+    assert data_spec(run.data, run.data_split, None, run, config).subset == "en"
+    assert data_spec(str(run.eval_data), run.eval_split, None, run, config, held_out=True).subset is None
     run.data_subset = None  # a file has none
     for row, held_out, answer in ((dapo, False, "2"), (math, True, "4")):
         file = tmp_path / f"{held_out}.jsonl"
         file.write_text(json.dumps(row) + "\n")
-        (read,) = load_data(data_spec(str(file), "train", None, run, 0, held_out=held_out))
+        (read,) = load_data(data_spec(str(file), "train", None, run, config, held_out=held_out))
         assert read["answer"] == answer
         assert read["prompt"][0]["content"].startswith("What is")
         assert read["prompt"][0]["content"].endswith("\\boxed{}.")
         assert read.get("solution") == (math["solution"] if held_out else None)
+        (tagged,) = load_data(data_spec(str(file), "train", None, run, tags, held_out=held_out))
+        assert tagged["prompt"][0]["content"].endswith("Put the final answer between <answer> and </answer>.")
+        assert "boxed" not in tagged["prompt"][0]["content"]
 
 
 def test_a_reference_fits_into_the_text_models_template() -> None:
@@ -156,3 +164,22 @@ def test_a_recipe_stands_on_the_one_it_extends(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(f"extends: base.yaml\nseed: 2\nuse_cpu: true\noutput_dir: {tmp_path}/out\n")
     _, config = resolve_recipe(load_recipe(tmp_path / "run.yaml"))
     assert (config.learning_rate, config.seed) == (1e-3, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"answer_format": "box"}, "unknown answer_format 'box'.*did you mean 'boxed'"),
+        ({"grader": "trl"}, "unknown grader 'trl'"),
+        ({"grader": "math_verify", "answer_format": "tags"}, "every answer would be wrong"),
+        ({"thinking_counts": "perhaps"}, "thinking_counts: .*expected true or false"),
+    ],
+)
+def test_a_grading_that_cannot_be_used_is_refused_in_the_recipe(fields: dict[str, str], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        resolve_recipe({"output_dir": "x", "bf16": "false"} | fields)
+
+
+def test_two_gradings_are_two_runs() -> None:
+    """What is rewarded decides what is trained: a run does not resume under another format."""
+    assert {"answer_format", "grader", "thinking_counts"} <= set(decisive_fields())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
 import cepo.trainer.scorer as scorer
-from cepo.data.rewards import accuracy_reward
+import cepo.trainer.trainer as module
+from cepo.answers import pool, verdict
+from cepo.data.rewards import accuracy_reward, format_reward
 from cepo.reports.traces import read_traces
 from tests.trainer.conftest import SETTINGS, MakeTrainer, embedded, parameters
 
@@ -190,3 +193,79 @@ def test_unwritable_folder(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="run folder"):
         make_trainer(output_dir=str(tmp_path / "file" / "run"))
+
+
+# --- the run's grading ------------------------------------------------------------------------------------
+
+OPEN_GOLD = r"\sum_{k=1}^{10} k\cdot k"
+
+
+def canned(trainer: Any, texts: list[str]) -> None:
+    """Completions from a list instead of the model's, in turn."""
+
+    def generate(prompt_ids: Any, images: Any, fields: Any, count: Any, has_tool_images: bool = False) -> Any:
+        said = (texts * len(prompt_ids))[: len(prompt_ids)]
+        return [trainer.tokenizer(f"{text}<|im_end|>")["input_ids"] for text in said], None
+
+    trainer._generate_single_turn = generate
+
+
+def told_and_credited(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[int, Any], list[int], Any]:
+    """One batch: what each row is told, which rows get credit, and the groups."""
+    found: dict[str, Any] = {}
+
+    def keep(name: str) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: found.setdefault(name, real(*given)))
+
+    for name in ("row_references", "credited_rows", "gather_groups"):
+        keep(name)
+    one_batch(trainer)
+    return found["row_references"], [row.index for row in found["credited_rows"]], found["gather_groups"]
+
+
+def test_a_format_is_rewarded_extracted_and_told(
+    make_trainer: MakeTrainer, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`accuracy_reward` handed over plain grades as the config says; boxes are no answers under `tags`."""
+    data = Dataset.from_list([row | {"answer": "7"} for row in rows])
+    trainer = make_trainer(
+        answer_format="tags", train_dataset=data, reward_funcs=[accuracy_reward, format_reward], trace_groups=0
+    )
+    canned(trainer, ["<answer>7</answer>", r"\boxed{7}", "<answer>8</answer> so", r"<answer>9</answer>"])
+    told, credited, groups = told_and_credited(trainer, monkeypatch)
+    assert [rollout.correct for rollout in groups.groups[0].rollouts] == [True, False, False, False]
+    assert [rollout.reward for rollout in groups.groups[0].rollouts] == [2.0, 0.0, 0.0, 1.0]
+    assert {text for one in told.values() for text in one["minus"].texts} == {"8", "9"}
+    assert 0 in credited
+    assert trainer.reward_func_names == ["accuracy_reward", "format_reward"]
+
+
+def test_late_verdicts_are_counted_and_decide_nothing(
+    make_trainer: MakeTrainer, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(worker: Any, question: bytes, timeout_s: float) -> bool:
+        raise pool.Late
+
+    data = Dataset.from_list([row | {"answer": OPEN_GOLD} for row in rows])
+    trainer = make_trainer(train_dataset=data, trace_groups=0)
+    canned(trainer, [rf"\boxed{{{OPEN_GOLD}}}", r"\boxed{\sum_{k=1}^{10} k^2}", r"\boxed{7}", r"\boxed{8}"])
+    monkeypatch.setattr(pool.Worker, "ask", starved)
+    verdict._remembered.clear()
+    told, credited, groups = told_and_credited(trainer, monkeypatch)
+    assert [rollout.correct for rollout in groups.groups[0].rollouts] == [True, None, False, False]
+    assert {text for one in told.values() for text in one["minus"].texts} == {"7", "8"}
+    assert credited == [0, 2, 3, 4, 6, 7]
+    # Asked once for the reward and once for the credit, however many rows ask the same.
+    assert trainer._metrics["train"]["reward/grader_timeouts"] == [2.0]
+
+
+def test_a_reward_that_would_grade_otherwise_is_refused(make_trainer: MakeTrainer) -> None:
+    with pytest.raises(ValueError, match=r"hand over cepo[.]accuracy_reward itself"):
+        make_trainer(answer_format="tags", reward_funcs=[functools.partial(accuracy_reward)])
+
+
+def test_a_gold_answer_that_the_format_cuts_is_refused(make_trainer: MakeTrainer, rows: list[dict[str, Any]]) -> None:
+    data = Dataset.from_list([rows[0] | {"answer": "a. b"}, *rows[1:]])
+    with pytest.raises(ValueError, match="answer_format='phrase' reads 'a' where it stands"):
+        make_trainer(answer_format="phrase", train_dataset=data)

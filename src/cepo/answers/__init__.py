@@ -11,6 +11,7 @@ from cepo.answers.extract import (
     extract_answer,
     follows_format,
 )
+from cepo.answers.grading import BOXED, Grading
 from cepo.answers.pool import GraderUnavailable, grader_timeouts
 from cepo.answers.verdict import (
     BATCH_BUDGET_S,
@@ -28,10 +29,12 @@ from cepo.answers.verdict import (
 __all__ = [
     "ANSWER_INSTRUCTIONS",
     "BATCH_BUDGET_S",
+    "BOXED",
     "MAX_ANSWER_CHARS",
     "AnswerFormat",
     "Grader",
     "GraderUnavailable",
+    "Grading",
     "Verdict",
     "after_thinking",
     "boxed_spans",

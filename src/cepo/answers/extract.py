@@ -28,10 +28,10 @@ AnswerFormat = Literal["boxed", "tags", "phrase", "auto"]
 """How a completion marks its answer. `auto` takes the last box, else the last tags, else the last phrase."""
 
 ANSWER_INSTRUCTIONS: dict[AnswerFormat, str] = {
-    "boxed": r"Put your final answer in \boxed{}.",
-    "tags": "Put your final answer between <answer> and </answer>.",
-    "phrase": 'End with the sentence "The answer is", followed by your final answer.',
-    "auto": r"Put your final answer in \boxed{}.",
+    "boxed": r"Put the final answer in \boxed{}.",
+    "tags": "Put the final answer between <answer> and </answer>.",
+    "phrase": 'End with "The answer is", followed by the final answer.',
+    "auto": r"Put the final answer in \boxed{}.",
 }
 """The sentence that asks for each format, for prompts."""
 
@@ -152,12 +152,16 @@ def extract_answer(text: str, answer_format: AnswerFormat = "boxed", *, thinking
     """
     if answer_format not in get_args(AnswerFormat):
         raise ValueError(f"unknown answer_format {answer_format!r}: choose from {', '.join(get_args(AnswerFormat))}")
-    text = text[-MAX_TEXT_CHARS:]
-    if not thinking_counts:
-        text = after_thinking(text)
+    text = _read(text, thinking_counts)
     if answer_format == "auto":
         return _boxed(text) or _tagged(text) or _phrased(text)
     return {"boxed": _boxed, "tags": _tagged, "phrase": _phrased}[answer_format](text)
+
+
+def _read(text: str, thinking_counts: bool) -> str:
+    """The part of a completion that may hold its answer; where thinking counts, its tags end a line."""
+    text = text[-MAX_TEXT_CHARS:]
+    return _THINK.sub("\n", text) if thinking_counts else after_thinking(text)
 
 
 def _boxed(text: str) -> str | None:
@@ -209,15 +213,15 @@ def _unmarked(text: str) -> str | None:
     return text.strip().strip("*").rstrip(".").strip() or None
 
 
-def follows_format(text: str, answer_format: AnswerFormat = "boxed") -> bool:
+def follows_format(text: str, answer_format: AnswerFormat = "boxed", *, thinking_counts: bool = False) -> bool:
     r"""Whether a completion marks one answer as asked, and says no more after it.
 
     Punctuation, `$` and `\)` may follow; a letter or a digit may not. `auto` is followed by any of the formats.
     """
-    text = after_thinking(text[-MAX_TEXT_CHARS:])
+    text = _read(text, thinking_counts)
     if answer_format == "auto":
-        return any(follows_format(text, one) for one in ("boxed", "tags", "phrase"))
-    if extract_answer(text, answer_format) is None:
+        return any(follows_format(text, one, thinking_counts=True) for one in ("boxed", "tags", "phrase"))
+    if extract_answer(text, answer_format, thinking_counts=True) is None:
         return False
     if answer_format == "boxed":
         spans = boxed_spans(text)

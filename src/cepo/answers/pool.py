@@ -23,6 +23,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
 
+from cepo.errors import GraderError
+
 __all__ = ["MAX_WORKERS", "GraderUnavailable", "Late", "Pool", "Question", "ask", "grader_timeouts"]
 
 MAX_WORKERS = 4
@@ -36,7 +38,7 @@ _SCRIPT = Path(__file__).with_name("worker.py")
 Question = Literal["same_expression", "trl_accuracy"]
 
 
-class GraderUnavailable(RuntimeError):
+class GraderUnavailable(GraderError):
     """The worker cannot start: an installation at fault, never an answer."""
 
 

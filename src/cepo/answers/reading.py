@@ -27,6 +27,9 @@ _LEADS = re.compile(
     r"|(?:(?:the|a|an|so|thus|hence|therefore|final|correct|total|our|its|with)\s+)*"
     r"(?:answer|approximately|approx|about|around|roughly|area|volume|sum|total|total of|length|probability|perimeter"
     r"|value|result|solutions?|points?|vertex|vertices|thus|so|hence|therefore|cost|price|distance|time|speed)[.:]?"
+    r"|(?:(?:the|its|our|total|required|remaining)\s+)*(?:(?:minimum|maximum|smallest|largest|greatest|expected|average)\s+"
+    r"(?:possible\s+)?(?:value|number|angle|sum|product|area|volume|length|height|distance)"
+    r"|slope|radius|diameter|height|width|depth|weight|mass|angle|remainder|quotient|product|difference|profit)[.:]?"
     r"|答案|答|约|大约|共",
     re.IGNORECASE | re.DOTALL,
 )

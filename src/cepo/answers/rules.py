@@ -12,7 +12,7 @@ from cepo.answers.letters import has_letters, has_words
 from cepo.answers.options import same_glued_options, same_option
 from cepo.answers.reading import read_answer
 from cepo.answers.tree import TooDeep, Unreadable
-from cepo.answers.wording import are_words, same_words, standard_words
+from cepo.answers.wording import are_words, counted_words, same_words, standard_words
 
 __all__ = ["Found", "found_by_rules"]
 
@@ -40,6 +40,8 @@ def found_by_rules(candidate: str, gold: str) -> Found | None:
     gold = gold if standard_gold == plain_gold else standard_gold
     if are_words(standard_gold):
         return same_words(standard, standard_gold), "words"
+    if standard == plain and (counted := counted_words(plain)) is not None:
+        candidate = counted
     return _by_reading(candidate, gold)
 
 

@@ -97,7 +97,8 @@ _CHANGES_THE_NUMBER = words(
     "fewer below above between under double twice triple per cent choose divided multiplied by "
     "undefined none infinity infinite pi sqrt log ln sin cos tan hundredth tenth thousandth hundredths tenths "
     "thousandths million millions billion billions thousand thousands hundred hundreds trillion dozen dozens gross "
-    "k bn hundredfold fold"
+    "k bn hundredfold fold point score scores fourths fifths sixth sixths seventh sevenths eighth eighths ninth ninths "
+    "twelfth twelfths sixteenth sixteenths billionth billionths millionth millionths percentage basis mod tens"
 )
 _HOMELESS = words("of the a an in each per all total worth long tall wide high away left old")
 _NOUN_CHARACTERS = re.compile(r"[^\W\d_][^\d_+*=<>|\\{}\[\]^]*")

@@ -63,6 +63,11 @@ class Verdict:
         """Whether time ran out: `same` is False, and says nothing of the answer."""
         return self.rule == "late"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is known of the answer: it is late, or `math_verify` cannot read the gold answer."""
+        return self.is_late or self.same is None
+
 
 def grade(
     completion: str,

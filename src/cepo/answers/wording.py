@@ -11,7 +11,7 @@ import re
 from cepo.answers.tokens import looks_english
 from cepo.answers.vocabulary import words
 
-__all__ = ["are_words", "same_words", "standard_words"]
+__all__ = ["are_words", "counted_words", "same_words", "standard_words"]
 
 _STANDARD = [
     (re.compile(pattern, re.IGNORECASE), symbol)
@@ -36,11 +36,20 @@ _STANDARD = [
         (r"undefined|dne|does not exist|doesn't exist|not defined|no limit", "undefined"),
     )
 ]
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
+_ONES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+_TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_FIGURES = {word: number for number, word in enumerate([*_ONES, *_TEENS], 1)}
+_FIGURES |= {word: 10 * number for number, word in enumerate(_TENS, 2)} | {"a": 1}
+_SMALL = rf"(?:(?:{'|'.join(_TENS)})(?:[- ](?:{'|'.join(_ONES)}))?|{'|'.join([*_TEENS, *_ONES])})"
+_BELOW_1000 = rf"(?:(?:{'|'.join(_ONES)}|a) hundred(?:(?: and)? {_SMALL})?|{_SMALL})"
+_NUMBER = re.compile(
+    rf"(?:(?P<millions>{_BELOW_1000}) million)?(?:\b,? ?(?P<thousands>{_BELOW_1000}|a(?= thousand)) thousand)?"
+    rf"(?:\b,? ?(?:(?<=[dn]) ?and )?(?P<rest>{_BELOW_1000}))?",
+    re.IGNORECASE,
 )
-_FIGURES: dict[str, str] = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
+_BASE = re.compile(r"([0-9A-Z]+) ?\(?(?:in )?(?:base|radix)[ -]?([0-9]{1,2}|[a-z]+)\)?", re.IGNORECASE)
+_NEGATIVE = re.compile(r"(?:negative|minus) (.+)", re.IGNORECASE)
 _SHORT = words(
     "no on yes odd one two six ten low top red up to it is or all none not now new old off out in at by he she we us "
     "so my be do go if of as an am and any boy girl day few her him his its day dad mom son tie win won both true "
@@ -51,12 +60,50 @@ _NAMES = re.compile(r"\\(?:triangle|parallel|perp|cong|sim|overrightarrow|overle
 
 
 def standard_words(text: str) -> str:
-    """The symbol for a phrase that means one, the figure for a number in words; else the text."""
+    """The symbol for a phrase, the figure for a number in words, `204_{5}` for "204 base 5"; else the text."""
     text = text.strip(" .")
     for pattern, symbol in _STANDARD:
         if match := pattern.fullmatch(text):
             return match.expand(symbol)
-    return _FIGURES.get(text.casefold(), text)
+    if (match := _BASE.fullmatch(text)) and (base := _figure(match[2])) is not None:
+        return f"{match[1]}_{{{base}}}"
+    match = _NEGATIVE.fullmatch(text)
+    size = _figure(match[1] if match else text)
+    return text if size is None else f"-{size}" if match else size
+
+
+def counted_words(text: str) -> str | None:
+    r"""A number in words and what it counts, "seven days" as `7 \text{days}`; None for other text."""
+    pieces = text.split(" ")
+    for place in range(len(pieces) - 1, 0, -1):
+        rest = " ".join(pieces[place:])
+        if (size := _figure(" ".join(pieces[:place]))) is not None and not pieces[0][0].isdigit() and rest.isascii():
+            return f"{size} \\text{{{rest}}}" if re.fullmatch("[A-Za-z ]+", rest) else None
+    return None
+
+
+def _figure(text: str) -> str | None:
+    """The figure for "twenty-one" or "two hundred and five"; a figure itself as it is; None for other words.
+
+    >>> _figure("two thousand and five"), _figure("one half"), _figure("five six"), _figure("2.5")
+    ('2005', None, None, '2.5')
+    """
+    if re.fullmatch(r"[0-9][0-9,]*(?:\.[0-9]+)?", text):
+        return text
+    if text.casefold() == "zero":
+        return "0"
+    match = _NUMBER.fullmatch(text)
+    if match is None or not text.strip():
+        return None
+    scales = ((match["millions"], 10**6), (match["thousands"], 1000), (match["rest"], 1))
+    return str(sum(_below_1000(words) * scale for words, scale in scales if words))
+
+
+def _below_1000(text: str) -> int:
+    size = 0
+    for word in re.split("[- ]", text.casefold()):
+        size = size * 100 if word == "hundred" else size + _FIGURES.get(word, 0)
+    return size
 
 
 def are_words(text: str) -> bool:

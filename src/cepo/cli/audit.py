@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cepo.cli import grading
 from cepo.cli.console import Commands, say
 from cepo.cli.evaluate import MODEL_HELP
 
@@ -44,6 +45,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a few problems: to see it run, not to read the numbers")
     parser.add_argument("--out", type=Path, default=Path("audit"), help="folder of audit.md, .csv, .json and .png")
+    grading.add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -65,7 +67,9 @@ def run(options: argparse.Namespace) -> int:
         "max_new_tokens": options.max_new_tokens,
         "clip": options.clip,
     }
-    settings = AuditSettings(rollouts=options.rollouts, seed=options.seed)
+    settings = AuditSettings(
+        rollouts=options.rollouts, seed=options.seed, grading=grading.grading_of(options, options.model)
+    )
     settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     count = options.problems
     if options.quick:
@@ -73,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     select(grid(other_teacher=options.teacher is not None), settings.methods)
     check_folder(options.out)
     split = options.split or ("validation" if is_procedural(options.data) else "train")
-    spec = DataSpec(options.data, split=split, limit=count, seed=options.seed)
+    spec = DataSpec(options.data, split=split, limit=count, seed=options.seed, grading=settings.grading)
     problems = load_problems(spec, settings.wrong_worked)
     model, processor = _on_device(options.model)
     teacher = None if options.teacher is None else _on_device(options.teacher)[0]

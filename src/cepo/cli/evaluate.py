@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cepo.cli import suite
+from cepo.cli import grading, suite
 from cepo.cli.console import Commands
 from cepo.errors import SettingError
 
@@ -35,6 +35,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--out", type=Path, default=None, help="save every generation as JSONL; a folder with --suite")
     parser.add_argument("--regrade", type=Path, default=None, help="saved generations: grade and report them again")
     parser.add_argument("--suite", choices=("paper", "geometry"), default=None, help="benchmarks through lmms-eval")
+    grading.add_options(parser)
     suite.add_options(parser)
     parser.set_defaults(run=run)
 
@@ -43,6 +44,8 @@ def run(options: argparse.Namespace) -> int:
     if options.suite is not None:
         if options.regrade is not None:
             raise SettingError("--regrade is for local benchmarks; --suite keeps every finished result by itself")
+        if grading.given_grading(options) is not None:
+            raise SettingError("--answer-format, --grader and --thinking-counts are for local benchmarks, not --suite")
         return suite.run(options)
     return _generate(options) if options.regrade is None else _regrade(options)
 
@@ -59,7 +62,8 @@ def _generate(options: argparse.Namespace) -> int:
         _check_out(options.out)
     limit = 500 if options.limit is None and is_procedural(options.data) else options.limit
     columns = {} if options.category is None else {"family": options.category}
-    data = load_data(DataSpec(options.data, split=options.split, limit=limit, columns=columns))
+    graded = grading.grading_of(options, options.models[0])
+    data = load_data(DataSpec(options.data, split=options.split, limit=limit, columns=columns, grading=graded))
     model, processor = load_checkpoint(options.models[0])
     generations = generate_answers(
         model,
@@ -71,6 +75,7 @@ def _generate(options: argparse.Namespace) -> int:
         batch_size=64 if options.batch_size is None else options.batch_size,
         seed=options.seed,
         autocast_bf16=False,
+        grading=graded,
     )
     if options.out is not None:
         save_generations(generations, options.out)
@@ -86,7 +91,7 @@ def _regrade(options: argparse.Namespace) -> int:
     if not options.regrade.is_file():
         raise SettingError(f"--regrade: there is no file {str(options.regrade)!r}; `cepo eval --out` writes one")
     before = load_generations(options.regrade)
-    after = regrade(before)
+    after = regrade(before, grading.given_grading(options))
     changed = sum(old.correct != new.correct for old, new in zip(before, after, strict=True))
     if options.out is not None:
         _check_out(options.out)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cepo.errors import DataError
+from cepo.errors import DataError, did_you_mean
 
 __all__ = ["add"]
 
@@ -37,7 +37,10 @@ def run(options: argparse.Namespace) -> int:
 
     golds, texts = (_lines(getattr(options, name), name, options.field) for name in ("golds", "answers"))
     if len(golds) != len(texts):
-        raise DataError(f"{options.golds} has {len(golds)} gold answers and {options.answers} {len(texts)} answers")
+        raise DataError(
+            f"{options.golds} has {len(golds)} gold answers and {options.answers} {len(texts)} answers: each gold "
+            "answer needs one answer, in the same order (an empty line is an empty answer)"
+        )
     verdicts = {}
     if options.grader in ("cepo", "both"):
         answers = [extract_answer(text, options.completions) if options.completions else text for text in texts]
@@ -54,24 +57,45 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(path: Path, kind: str, field: str | None) -> list[str]:
+    """One text a line, or of each JSON line.
+
+    Raises:
+        DataError: no such file, nothing in it, not UTF-8, a line that is no JSON, or a row without the field.
+    """
     if not path.is_file():
-        raise DataError(f"--{kind}: there is no file {str(path)!r}")
-    lines = path.read_text().splitlines()
-    if path.suffix != ".jsonl":
+        found = "is a folder" if path.is_dir() else "is not there"
+        raise DataError(f"--{kind}: the file {str(path)!r} {found}")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"--{kind}: {path} is not UTF-8 text ({error})") from None
+    lines = [line.removesuffix("\r") for line in lines[: -1 if lines[-1] == "" else None]]
+    if not any(line.strip() for line in lines):
+        raise DataError(f"--{kind}: {path} is empty")
+    is_json = path.suffix in (".jsonl", ".json")
+    if field is not None and not is_json:
+        raise DataError(f"--field {field!r}: {path} has no fields; its name must end in .jsonl")
+    if not is_json:
         return lines
-    return [
-        _value(json.loads(line), (field,) if field else _FIELDS[kind], f"{path}:{at}")
-        for at, line in enumerate(lines, 1)
-    ]
+    names = (field,) if field else _FIELDS[kind]
+    return [_value(line, names, f"{path}, line {at}") for at, line in enumerate(lines, 1)]
 
 
-def _value(row: Any, names: tuple[str, ...], where: str) -> str:
+def _value(line: str, names: tuple[str, ...], where: str) -> str:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not JSON ({error}); a .jsonl file has one JSON value a line") from None
     if not isinstance(row, dict):
-        return str(row)
-    for name in names:
-        if name in row:
-            return str(row[name])
-    raise DataError(f"{where}: no field {' or '.join(map(repr, names))}; name one with --field")
+        row = {names[0]: row}
+    name = next((name for name in names if name in row), None)
+    if name is None:
+        has = f"it has {', '.join(map(repr, row)) or 'none'}"
+        near = did_you_mean(names[0], row)
+        raise DataError(f"{where}: no field {' or '.join(map(repr, names))} ({has}); name one with --field{near}")
+    if not isinstance(row[name], str | int | float) or isinstance(row[name], bool):
+        raise DataError(f"{where}: {name} is {json.dumps(row[name]):.80}, neither a text nor a number")
+    return str(row[name])
 
 
 def _print(golds: list[str], texts: list[str], verdicts: dict[str, list[Any]], only: str | None) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from statistics import stdev
 
-from cepo.answers import extract_answer, same_answer
+from cepo.answers import BOXED, Grading
 from cepo.credit.references import ReferencePolicy, References, choose_references
 from cepo.credit.rules import Rule
 from cepo.glossary import Group, Rollout
@@ -22,6 +23,7 @@ __all__ = [
     "gets_credit",
     "grade_rollouts",
     "is_decided",
+    "is_open",
     "pass_rate",
     "row_references",
 ]
@@ -54,25 +56,39 @@ class LocalGroups:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """A reward that decides what is right, in place of the grader: a value below `below` is wrong."""
+    """A reward that decides what is right, in place of the grader: a value below `below` is wrong, NaN says nothing."""
 
     values: Sequence[float]
     below: float
 
+    def verdict(self, row: int) -> bool | None:
+        return None if isnan(self.values[row]) else self.values[row] >= self.below
+
 
 def grade_rollouts(
-    texts: Sequence[str], golds: Sequence[str | None], rewards: Sequence[float], verdicts: Verdicts | None = None
+    texts: Sequence[str],
+    golds: Sequence[str | None],
+    rewards: Sequence[float],
+    verdicts: Verdicts | None = None,
+    grading: Grading = BOXED,
 ) -> list[Rollout]:
-    """Rollouts with the grader's verdict against `golds`, or with the given ones."""
-    rollouts = []
-    for row, (text, gold, reward) in enumerate(zip(texts, golds, rewards, strict=True)):
-        answer = extract_answer(text)
-        if verdicts is not None:
-            correct: bool | None = verdicts.values[row] >= verdicts.below
-        else:
-            correct = None if gold is None else same_answer(answer, gold)
-        rollouts.append(Rollout(text=text, answer=answer, correct=correct, reward=reward))
-    return rollouts
+    """Rollouts with the grader's verdict against `golds`, or with the given ones; all are graded as one batch.
+
+    No verdict (None) without a gold answer, and where the grader was late: such a rollout is neither right nor wrong.
+    """
+    rows = list(zip(texts, golds, rewards, strict=True))
+    correct: list[bool | None] = [None] * len(rows)
+    if verdicts is not None:
+        correct = [verdicts.verdict(row) for row in range(len(rows))]
+    else:
+        graded = {row: (text, gold) for row, (text, gold, _) in enumerate(rows) if gold is not None}
+        found = grading.verdicts([text for text, _ in graded.values()], [gold for _, gold in graded.values()])
+        for row, verdict in zip(graded, found, strict=True):
+            correct[row] = None if verdict.is_open else verdict.same
+    return [
+        Rollout(text=text, answer=grading.extract(text), correct=said, reward=reward)
+        for (text, _, reward), said in zip(rows, correct, strict=True)
+    ]
 
 
 def gather_groups(
@@ -120,6 +136,12 @@ def is_decided(group: Group) -> bool:
     """
     verdicts = {rollout.correct for rollout in group.rollouts}
     return True in verdicts and False in verdicts
+
+
+def is_open(groups: LocalGroups, row: int) -> bool:
+    """Whether a row has no verdict while siblings have one: the grader was late, and r+ and r- say nothing of it."""
+    siblings = groups.groups[groups.group_of(row)].rollouts
+    return groups.rollout(row).correct is None and any(sibling.correct is not None for sibling in siblings)
 
 
 def gets_credit(rule: Rule, group: Group, references: References, advantage: float) -> bool:

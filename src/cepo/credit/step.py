@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cepo.credit.control import NO_CONTROL, Control, control_credit
 from cepo.credit.evidence import finite_rows, marginal_logp
-from cepo.credit.groups import LocalGroups, deviation, gets_credit, pass_rate
+from cepo.credit.groups import LocalGroups, deviation, gets_credit, is_open, pass_rate
 from cepo.credit.masked import MaskBT
 from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.references import References
@@ -109,7 +109,12 @@ def credited_rows(
 ) -> list[Row]:
     """The rows whose credit can matter; the others keep their base advantage, and nothing is scored for them."""
     scored = [row for row in rows if "scores" not in rule.reads or row.scores is not None]
-    return [row for row in scored if gets_credit(rule, groups.groups[row.group], references[row.index], row.advantage)]
+    return [
+        row
+        for row in scored
+        if gets_credit(rule, groups.groups[row.group], references[row.index], row.advantage)
+        and not (rule.references and is_open(groups, row.index))
+    ]
 
 
 def plan_scoring(

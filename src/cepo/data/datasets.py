@@ -22,7 +22,7 @@ from random import Random
 from datasets import Dataset, Features, Image, List, Value
 from datasets.arrow_writer import ArrowWriter
 
-from cepo.answers import why_not_gradable
+from cepo.answers import Grading
 from cepo.data.images import encode_image
 from cepo.data.messages import prompt_messages
 from cepo.data.sources import DataSpec, Source, open_source
@@ -76,7 +76,7 @@ def load_data(spec: DataSpec) -> Dataset:
     indices = _sampled(len(source.rows), spec)
     folder = Path(spec.image_root).expanduser() if spec.image_root else source.folder
     faults: dict[int, str] = {}
-    file = _write(_standard_rows(source, indices, columns, folder, faults), columns)
+    file = _write(_standard_rows(source, indices, columns, folder, faults, spec.grading), columns)
     _report(faults, source.name, len(indices), drop=spec.drop_invalid)
     dataset = Dataset.from_file(str(file))
     if "images" in columns and not _any_image(dataset):
@@ -132,26 +132,29 @@ def _standard_rows(
     columns: Mapping[str, str],
     folder: Path | None,
     faults: dict[int, str],
+    grading: Grading,
 ) -> Iterator[DataRow]:
     """The rows that can be used, in order; why the others cannot goes into `faults`."""
     theirs = sorted(set(columns.values()))
     for index, row in zip(indices, source.read(indices, theirs), strict=True):
         try:
-            yield _standard_row(row, columns, folder, f"{source.name}/{index}")
+            yield _standard_row(row, columns, folder, f"{source.name}/{index}", grading)
         except ValueError as error:
             faults[index] = str(error)
 
 
-def _standard_row(row: DataRow, columns: Mapping[str, str], folder: Path | None, default_id: str) -> DataRow:
+def _standard_row(
+    row: DataRow, columns: Mapping[str, str], folder: Path | None, default_id: str, grading: Grading
+) -> DataRow:
     given = {ours: row.get(theirs) for ours, theirs in columns.items()}
     answer = given["answer"]
-    if why := why_not_gradable(answer):
+    if why := grading.why_not_gradable(answer):
         raise DataError(f"answer {answer!r:.80}: {why}")
     if "####" in str(answer):
         raise DataError(f"answer {answer!r:.80}: this is GSM8K's solution, the answer is what follows its ####")
     images = [encode_image(value, folder) for value in _listed(given.get("images"))]
     standard: dict[str, object] = {
-        "prompt": prompt_messages(given["prompt"], len(images)),
+        "prompt": prompt_messages(given["prompt"], len(images), grading),
         "answer": str(answer).strip(),
         "id": default_id if given.get("id") is None else str(given["id"]),
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cepo.answers import BOXED, Grading
 from cepo.data.rows import user_prompt
 from cepo.errors import DataError
 from cepo.glossary import Completion
@@ -18,14 +19,13 @@ __all__ = ["IMAGE_MARK", "completion_text", "prompt_messages"]
 
 IMAGE_MARK = "<image>"
 _ROLES = ("system", "user", "assistant", "tool")
-_BOX = "\\boxed"
 
 
-def prompt_messages(prompt: object, images: int) -> list[dict[str, str]]:
+def prompt_messages(prompt: object, images: int, grading: Grading = BOXED) -> list[dict[str, str]]:
     """The conversational prompt of a question (a string) or of messages, for a row with `images` images.
 
-    Where nothing in the prompt speaks of a box the instruction to box the answer is added, for the grader
-    reads nothing else.
+    Where nothing in the prompt speaks of the answer format of `grading`, the sentence that asks for it
+    is added, for the grader reads nothing else.
 
     Raises:
         DataError: no text, a malformed message, no user message, or marks and image parts that are neither
@@ -37,8 +37,8 @@ def prompt_messages(prompt: object, images: int) -> list[dict[str, str]]:
         raise DataError(f"the prompt asks nothing: {prompt!r:.80}")
     if marks not in (0, images):
         raise DataError(f"the prompt marks {marks} images ({IMAGE_MARK} or image parts), the row has {images}")
-    if not any(_BOX in message["content"] for message in messages):
-        asked[-1]["content"] = user_prompt(asked[-1]["content"])[0]["content"].strip()
+    if not any(grading.is_asked_in(message["content"]) for message in messages):
+        asked[-1]["content"] = user_prompt(asked[-1]["content"], grading)[0]["content"].strip()
     return messages
 
 

@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 
-from cepo.answers import grade
+from cepo.answers import BOXED, Grading
 from cepo.chain.problems import Chain
 from cepo.chain.solver import LabelSpan, label_text
 from cepo.data.messages import completion_text
@@ -25,6 +25,8 @@ def chain_oracle(
     completions: Sequence[Completion],
     answer: Sequence[object],
     chain: Sequence[str] | None = None,
+    *,
+    run_grading: Grading = BOXED,
     **_: object,
 ) -> list[TokenReward]:
     """Scores of 1 where credit belongs, 0 elsewhere: the right steps of a right completion, the first error of a wrong.
@@ -33,9 +35,8 @@ def chain_oracle(
     1 - lambda + lambda s and the others 1 - lambda: 1.5 and 0.5 at lambda 0.5 and scale 2.
     """
     rewards = []
-    for completion, gold, problem in zip(completions, answer, _chains(chain), strict=True):
-        text = completion_text(completion)
-        reward = float(grade(text, str(gold)))
+    texts = [completion_text(completion) for completion in completions]
+    for text, reward, problem in zip(texts, _rewards(run_grading, texts, answer), _chains(chain), strict=True):
         wanted = "decisive" if reward else "first_wrong"
         spans = [(s.start, s.end, 1.0) for s in label_text(problem, text) if s.label == wanted]
         rewards.append(TokenReward(reward, spans=spans))
@@ -47,6 +48,8 @@ def chain_values(
     completions: Sequence[Completion],
     answer: Sequence[object],
     chain: Sequence[str] | None = None,
+    *,
+    run_grading: Grading = BOXED,
     **_: object,
 ) -> list[TokenReward]:
     """Scores are values, for `method: values`: the expected reward once the token is written.
@@ -57,7 +60,7 @@ def chain_values(
     """
     texts = [completion_text(completion) for completion in completions]
     chains = _chains(chain)
-    rewards = [float(grade(text, str(gold))) for text, gold in zip(texts, answer, strict=True)]
+    rewards = _rewards(run_grading, texts, answer)
     of_chain: dict[Chain, list[float]] = defaultdict(list)
     for problem, reward in zip(chains, rewards, strict=True):
         of_chain[problem].append(reward)
@@ -67,6 +70,11 @@ def chain_values(
         p = max(sum(group) / len(group), 0.5 / len(group))
         made.append(TokenReward(reward, spans=_value_spans(problem, text, p, reward)))
     return made
+
+
+def _rewards(grading: Grading, texts: Sequence[str], golds: Sequence[object]) -> list[float]:
+    """1.0 where a text is right; a late verdict on one-digit answers is not met with, and would be 0.0."""
+    return [float(verdict.same is True) for verdict in grading.verdicts(texts, [str(gold) for gold in golds])]
 
 
 def _chains(keys: Sequence[str] | None) -> list[Chain]:

@@ -9,11 +9,12 @@ Left out on purpose: length penalties, partial credit and shaping; write those a
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from cepo.answers import boxed_spans, grade, why_not_gradable
+from cepo.answers import BOXED, Grading
 from cepo.data.guards import RewardFunc, call_bounded, guard_reward
 from cepo.data.messages import completion_text
 from cepo.data.oracles import chain_oracle, chain_values
@@ -22,9 +23,11 @@ from cepo.glossary import Completion, DataRow
 
 __all__ = [
     "REWARDS",
+    "GradedReward",
     "RewardError",
     "RewardFunc",
     "accuracy_reward",
+    "bind_reward",
     "completion_text",
     "format_reward",
     "get_reward",
@@ -36,43 +39,102 @@ __all__ = [
 def accuracy_reward(
     prompts: Sequence[object],
     completions: Sequence[Completion],
-    answer: Sequence[object],
+    answer: Sequence[object] | None = None,
+    *,
+    run_grading: Grading = BOXED,
     **_: object,
 ) -> list[float | None]:
     """1.0 where the last boxed answer is the gold `answer` (see `cepo.answers`), else 0.0; None without gold.
 
+    None too where the grader was late: that says nothing of the answer. `CEPOTrainer` and recipes grade as their
+    `answer_format`, `grader` and `thinking_counts` say (`bind_reward`); elsewhere the defaults apply.
+
     Raises:
-        DataError: a gold answer that cannot be graded. It would be 0 for ever.
+        DataError: no answers, or a gold answer that cannot be graded. It would be 0 for ever.
     """
-    rewards: list[float | None] = []
-    for completion, gold in zip(completions, answer, strict=True):
-        if gold is None:
-            rewards.append(None)
-        elif reason := why_not_gradable(gold):
-            raise DataError(f"the gold answer of row {len(rewards)} cannot be graded: {reason}")
-        else:
-            rewards.append(float(grade(completion_text(completion), str(gold))))
-    return rewards
+    if answer is None:
+        raise DataError("accuracy_reward reads the column 'answer', and the data has none")
+    return _accuracy(run_grading, completions, answer)
 
 
 def format_reward(
     prompts: Sequence[object],
     completions: Sequence[Completion],
+    *,
+    run_grading: Grading = BOXED,
     **_: object,
 ) -> list[float | None]:
     r"""1.0 where the text boxes one answer, not empty, and says no more after it; else 0.0.
 
-    Punctuation, `$` and `\)` may follow; a letter or a digit may not. A box that is never closed is no box.
+    Punctuation, `$` and `\)` may follow; a letter or a digit may not. A box that is never closed is no box. As to
+    other formats see `accuracy_reward`.
     """
-    return [float(_ends_in_one_box(completion_text(completion))) for completion in completions]
+    return [float(run_grading.follows(completion_text(completion))) for completion in completions]
 
 
-def _ends_in_one_box(text: str) -> bool:
-    spans = boxed_spans(text)
-    if len(spans) != 1:
-        return False
-    start, end = spans[0]
-    return bool(text[start:end].strip()) and not any(character.isalnum() for character in text[end:])
+def _accuracy(grading: Grading, completions: Sequence[Completion], golds: Sequence[object]) -> list[float | None]:
+    texts = [completion_text(completion) for completion in completions]
+    reasons = {(type(gold), str(gold)): grading.why_not_gradable(gold) for gold in golds if gold is not None}
+    graded = []
+    for row, (text, gold) in enumerate(zip(texts, golds, strict=True)):
+        if gold is None:
+            continue
+        if reason := reasons[type(gold), str(gold)]:
+            raise DataError(f"the gold answer of row {row} cannot be graded: {reason}")
+        graded.append((row, text, str(gold)))
+    verdicts = grading.verdicts([text for _, text, _ in graded], [gold for *_, gold in graded])
+    rewards: list[float | None] = [None] * len(texts)
+    for (row, *_), verdict in zip(graded, verdicts, strict=True):
+        rewards[row] = None if verdict.is_open else float(verdict.same is True)
+    return rewards
+
+
+@dataclass(frozen=True)
+class GradedReward:
+    """A reward of ours (`base`) as a run's `Grading` has it."""
+
+    base: RewardFunc
+    grading: Grading
+
+    @property
+    def __name__(self) -> str:
+        """Metrics carry it."""
+        return self.base.__name__
+
+    def __call__(
+        self, prompts: Sequence[object], completions: Sequence[Completion], **columns: Any
+    ) -> Sequence[float | None]:
+        return self.base(prompts, completions, **{**columns, "run_grading": self.grading})
+
+
+def bind_reward(reward_func: RewardFunc, grading: Grading) -> RewardFunc:
+    """The reward that grades as `grading` says, where it is one of ours; any other as it is.
+
+    Raises:
+        SettingError: one of ours that grades otherwise: bound to another `Grading`, or inside a partial or a
+            guard, where it keeps the defaults.
+    """
+    if any(reward_func is ours for ours in REWARDS.values()):
+        return GradedReward(reward_func, grading)
+    inner = _ours_within(reward_func)
+    own = inner.grading if isinstance(inner, GradedReward) else BOXED
+    if inner is not None and own != grading:
+        name = getattr(inner, "__name__", inner)
+        raise SettingError(
+            f"the reward {name!r} that was handed over grades by {own}, the run by {grading}: hand over "
+            f"cepo.{name} itself, or bind_reward({name}, grading)"
+        )
+    return reward_func
+
+
+def _ours_within(reward_func: RewardFunc) -> RewardFunc | None:
+    """One of our rewards, or one bound, under partials and wrappers; None: a function of someone else's."""
+    while not isinstance(reward_func, GradedReward) and not any(reward_func is ours for ours in REWARDS.values()):
+        inner = reward_func.func if isinstance(reward_func, partial) else getattr(reward_func, "__wrapped__", None)
+        if inner is None:
+            return None
+        reward_func = inner
+    return reward_func
 
 
 REWARDS: dict[str, RewardFunc] = {
@@ -98,12 +160,16 @@ def get_reward(name: str) -> RewardFunc:
 
 
 def preflight_rewards(
-    reward_funcs: Sequence[RewardFunc], rows: Sequence[DataRow], timeout_s: float, **extra: object
+    reward_funcs: Sequence[RewardFunc],
+    rows: Sequence[DataRow],
+    timeout_s: float,
+    grading: Grading = BOXED,
+    **extra: object,
 ) -> list[list[float | None]]:
-    r"""Call each reward function once on `rows`, each answered by `\boxed{its gold answer}`, before training.
+    r"""Call each reward function once on `rows`, each answered by its gold answer as `grading` asks, before training.
 
     `rows` are rows of the data set (a handful), with `prompt` and the columns that the functions read; a row
-    without a gold answer is answered by a box with 0. `extra` is passed on as is: whatever else the trainer
+    without a gold answer is answered by 0. `extra` is passed on as is: whatever else the trainer
     passes, such as `trainer_state`. The functions are really called, with what that costs or writes. Returns
     their rewards, by function, then row.
 
@@ -115,7 +181,7 @@ def preflight_rewards(
     if not rows:
         raise DataError("a preflight needs at least one row of the data set")
     columns, golds = _columns(rows), [row.get("answer") for row in rows]
-    texts = [rf"\boxed{{{0 if gold is None else gold}}}" for gold in golds]
+    texts = [grading.completion(0 if gold is None else gold) for gold in golds]
     inputs = {
         **{name: values for name, values in columns.items() if name not in _NOT_PASSED},
         "prompts": columns["prompt"],
@@ -131,7 +197,8 @@ def preflight_rewards(
     returned = []
     for reward_func in reward_funcs:
         returned.append(call_bounded(reward_func, inputs, len(rows), timeout_s))
-        if inspect.unwrap(reward_func) is accuracy_reward:
+        ours = _ours_within(reward_func)
+        if ours is accuracy_reward or (isinstance(ours, GradedReward) and ours.base is accuracy_reward):
             _check_gold_scores(returned[-1], golds)
     return returned
 

@@ -8,27 +8,29 @@ from typing import Any
 
 from PIL import Image
 
+from cepo.answers import BOXED, Grading
 from cepo.chain.problems import CHAIN, Chain
 from cepo.chain.wording import question, solution
 from cepo.glossary import Problem
 
-__all__ = ["INSTRUCTION", "chain_row", "problem_row", "user_prompt"]
-
-INSTRUCTION = "Put the final answer in \\boxed{}."
-"""Ends every question that we load: without it nothing tells a model what the grader will read."""
+__all__ = ["chain_row", "problem_row", "user_prompt"]
 
 
-def user_prompt(question: str) -> list[dict[str, Any]]:
-    """The conversational prompt of one question; images are added by the trainer in front of the text."""
-    return [{"role": "user", "content": f"{question}\n{INSTRUCTION}"}]
+def user_prompt(question: str, grading: Grading = BOXED) -> list[dict[str, Any]]:
+    """The conversational prompt of one question; images are added by the trainer in front of the text.
+
+    It ends with the sentence that asks for the format of `grading`: without it nothing tells a model
+    what the grader will read.
+    """
+    return [{"role": "user", "content": f"{question}\n{grading.instruction}"}]
 
 
-def problem_row(problem: Problem) -> dict[str, Any]:
-    """One row: `prompt`, `images`, `answer`, `solution`, `family`, `id`."""
+def problem_row(problem: Problem, grading: Grading = BOXED) -> dict[str, Any]:
+    """One row: `prompt`, `images`, `answer`, `solution`, `family`, `id`. The solution boxes its answer."""
     image = Image.open(io.BytesIO(problem.image_png))
     image.load()
     return {
-        "prompt": user_prompt(problem.question),
+        "prompt": user_prompt(problem.question, grading),
         "images": [image.convert("RGB")],
         "answer": problem.answer,
         "solution": problem.solution,
@@ -37,14 +39,14 @@ def problem_row(problem: Problem) -> dict[str, Any]:
     }
 
 
-def chain_row(chain: Chain, fillers: int, number: int) -> dict[str, Any]:
+def chain_row(chain: Chain, fillers: int, number: int, grading: Grading = BOXED) -> dict[str, Any]:
     """One row of a chain: `prompt`, `answer`, `solution`, `family`, `id`, and `chain`, what the solver needs.
 
     `number` tells apart rows of the same chain; their solutions are worded differently.
     """
     name = f"{CHAIN}/{chain.key}#{number}"
     return {
-        "prompt": user_prompt(question(chain)),
+        "prompt": user_prompt(question(chain), grading),
         "answer": str(chain.answer),
         "solution": solution(chain.values, fillers, Random(name)),
         "family": f"{CHAIN}{len(chain.operations)}",

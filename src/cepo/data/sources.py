@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from datasets import Dataset, DatasetDict, Features, Image, List, load_dataset, load_from_disk
 
+from cepo.answers import BOXED, Grading
 from cepo.chain.problems import ChainSpec, is_chain
 from cepo.chain.problems import generate as generate_chains
 from cepo.data.rows import chain_row, problem_row
@@ -63,6 +64,7 @@ class DataSpec:
         columns: our name -> the data's column, e.g. `{"problem": "question_text"}`.
         image_root: where relative image paths start; None: the folder of the data file.
         drop_invalid: leave out rows that cannot be used, and say how many; else they are an error.
+        grading: the answers' format: prompts ask for it, and gold answers can be given in it.
     """
 
     path: str
@@ -74,6 +76,7 @@ class DataSpec:
     columns: Mapping[str, str] = field(default_factory=dict)
     image_root: str | None = None
     drop_invalid: bool = False
+    grading: Grading = BOXED
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -145,7 +148,7 @@ def _geometry(spec: DataSpec) -> Source:
         raise DataError(f"unknown geometry families {unknown}; choose from {', '.join(FAMILIES)}")
     problems = generate(spec.split, spec.limit, spec.seed, spec.families or None)
     # The PNG itself, not the decoded image: a tenth of the memory.
-    rows = [{**problem_row(p), "images": [{"bytes": p.image_png, "path": None}]} for p in problems]
+    rows = [{**problem_row(p, spec.grading), "images": [{"bytes": p.image_png, "path": None}]} for p in problems]
     return Source(f"{GEOMETRY}/{spec.split}", rows, tuple(rows[0]), None)
 
 
@@ -155,7 +158,7 @@ def _chains(spec: DataSpec) -> Source:
     if count is None:
         raise DataError("chain makes as many problems as are asked for: say how many with `limit`")
     chains = generate_chains(spec.split, wanted, count, spec.seed)
-    rows = [chain_row(chain, wanted.fillers, index) for index, chain in enumerate(chains)]
+    rows = [chain_row(chain, wanted.fillers, index, spec.grading) for index, chain in enumerate(chains)]
     return Source(f"{spec.path}/{spec.split}", rows, tuple(rows[0]), None)
 
 

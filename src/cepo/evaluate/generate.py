@@ -15,8 +15,9 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
+from cepo.answers import BOXED, Grading
 from cepo.errors import DataError, ModelError, SettingError
-from cepo.evaluate.records import Generation, verdict
+from cepo.evaluate.records import Generation, graded
 from cepo.glossary import DataRow
 
 __all__ = ["encode_prompts", "end_tokens", "evaluating", "generate_answers", "messages_with_images", "own_randomness"]
@@ -34,6 +35,7 @@ def generate_answers(
     seed: int = 0,
     progress: bool = True,
     autocast_bf16: bool,
+    grading: Grading = BOXED,
 ) -> list[Generation]:
     """`samples` graded completions of every problem: problems in the data's order, a problem's side by side.
 
@@ -45,6 +47,7 @@ def generate_answers(
         dataset: rows of `cepo.data.datasets.load_data`: prompt, answer, id; images and family if there.
         batch_size: completions that are generated together.
         autocast_bf16: whether the forward passes run under bfloat16 autocast.
+        grading: how answers are marked and graded; the prompts are the data's.
 
     Raises:
         SettingError, DataError, ModelError: a setting out of range; no rows, or an id that stands twice; a row
@@ -62,8 +65,9 @@ def generate_answers(
             rows = [row for _, row in batch]
             with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=autocast_bf16):
                 outputs = _complete(model, processor, rows, config)
-            for (index, row), (text, truncated) in zip(batch, outputs, strict=True):
-                completions.setdefault(index, []).append(_graded(row, text, truncated))
+            made = [_generation(row, *output, grading) for row, output in zip(rows, outputs, strict=True)]
+            for (index, _), generation in zip(batch, graded(made), strict=True):
+                completions.setdefault(index, []).append(generation)
             bar.update(len(batch))
     return [generation for index in range(len(dataset)) for generation in completions[index]]
 
@@ -242,12 +246,15 @@ def _until_end(ids: list[int], ends: Sequence[int]) -> tuple[list[int], bool]:
     return (ids, False) if length is None else (ids[:length], True)
 
 
-def _graded(row: DataRow, text: str, truncated: bool) -> Generation:
+def _generation(row: DataRow, text: str, truncated: bool, grading: Grading) -> Generation:
+    """One completion without its verdict yet."""
     return Generation(
         id=row["id"],
         family=row.get("family"),
         answer=row["answer"],
         text=text,
+        extracted=None,
+        correct=False,
         truncated=truncated,
-        **verdict(text, row["answer"]),
+        grading=grading,
     )

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
-from cepo.answers import extract_answer, same_answer
-from cepo.errors import RecordError
+from cepo.answers import BOXED, Grading
+from cepo.errors import RecordError, SettingError
 
-__all__ = ["Generation", "load_generations", "regrade", "save_generations", "verdict"]
+__all__ = ["Generation", "graded", "load_generations", "regrade", "save_generations"]
+
+_BATCH = 256
+"""Completions that are graded together, under one budget of the grader's."""
+_NEWER = {"late", "grading"}
+"""Fields that records of older versions lack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One completion of one problem, graded.
 
-    `answer` is the gold answer; `extracted` is what the grader read (None: nothing boxed); `truncated` says
-    that the completion reached the token limit without an end token. `family` is None where the data has none.
+    `answer` is the gold answer; `extracted` is what the grader read (None: no answer); `truncated` says that the
+    completion reached the token limit without an end token. `family` is None where the data has none. `late`: the
+    grader ran out of time, so that `correct` is False and says nothing of the answer. `grading` is how it was graded.
     """
 
     id: str
@@ -30,6 +35,8 @@ class Generation:
     extracted: str | None
     correct: bool
     truncated: bool
+    late: bool = False
+    grading: Grading = BOXED
 
 
 def save_generations(generations: Iterable[Generation], path: str | Path) -> None:
@@ -51,15 +58,29 @@ def load_generations(path: str | Path) -> list[Generation]:
         return [_parsed(line, f"{path}, line {number}") for number, line in enumerate(file, start=1)]
 
 
-def regrade(generations: Iterable[Generation]) -> list[Generation]:
-    """The same texts under today's grader: `extracted` and `correct` anew, all else as it was."""
-    return [replace(generation, **verdict(generation.text, generation.answer)) for generation in generations]
+def regrade(generations: Sequence[Generation], grading: Grading | None = None) -> list[Generation]:
+    """The same texts under today's grader: the verdicts anew, all else as it was. `grading` None: each one's own."""
+    found = list(generations)
+    for start in range(0, len(found), _BATCH):
+        found[start : start + _BATCH] = graded(found[start : start + _BATCH], grading)
+    return found
 
 
-def verdict(text: str, gold: str) -> dict[str, Any]:
-    """The fields `extracted` and `correct` of a completion under `cepo.answers`."""
-    extracted = extract_answer(text)
-    return {"extracted": extracted, "correct": same_answer(extracted, gold)}
+def graded(generations: Sequence[Generation], grading: Grading | None = None) -> list[Generation]:
+    """The same texts with their verdicts, graded as one batch for each `Grading` (None: each one's own)."""
+    found = list(generations)
+    for used in dict.fromkeys(grading or one.grading for one in found):
+        rows = [row for row, one in enumerate(found) if (grading or one.grading) == used]
+        verdicts = used.verdicts([found[row].text for row in rows], [found[row].answer for row in rows])
+        for row, verdict in zip(rows, verdicts, strict=True):
+            found[row] = replace(
+                found[row],
+                extracted=used.extract(found[row].text),
+                correct=verdict.same is True,
+                late=verdict.is_late,
+                grading=used,
+            )
+    return found
 
 
 def _parsed(line: str, where: str) -> Generation:
@@ -68,7 +89,11 @@ def _parsed(line: str, where: str) -> Generation:
     except json.JSONDecodeError as error:
         raise RecordError(f"{where}: not JSON ({error})") from error
     names = {field.name for field in fields(Generation)}
-    if not isinstance(values, dict) or set(values) != names:
+    if not isinstance(values, dict) or set(values) | _NEWER != names:
         found = sorted(values) if isinstance(values, dict) else type(values).__name__
         raise RecordError(f"{where}: a generation has the fields {sorted(names)}, found {found}")
-    return Generation(**values)
+    try:
+        values["grading"] = Grading(**values.get("grading") or {})
+        return Generation(**values)
+    except (SettingError, TypeError) as error:
+        raise RecordError(f"{where}: {error}") from error

@@ -49,7 +49,8 @@ class EvalReport:
         majority: accuracy of the answer most samples agree on; None for one sample.
         families: pass@1 by family, in the order of the data.
         family_rates: pass@k and the vote by family.
-        truncated, no_answer: share of completions cut at the token limit, and without a boxed answer.
+        truncated, no_answer: share of completions cut at the token limit, and without an answer in their format.
+        late: share of completions that the grader did not reach in time; they count as wrong.
         per_problem: problem id -> mean correctness. `stats.paired_difference` compares two reports of the
             same problems by it: pair the values by id.
     """
@@ -64,6 +65,7 @@ class EvalReport:
     truncated: float
     no_answer: float
     per_problem: dict[str, float]
+    late: float = 0.0
 
     def to_dict(self) -> dict[str, object]:
         """As plain values for JSON; the keys of `pass_at` become text."""
@@ -102,6 +104,7 @@ def report(generations: Sequence[Generation], samples: int) -> EvalReport:
         truncated=fmean(generation.truncated for generation in generations),
         no_answer=fmean(generation.extracted is None for generation in generations),
         per_problem={problem: _right(group) / samples for problem, group in by_problem.items()},
+        late=fmean(generation.late for generation in generations),
     )
 
 
@@ -120,6 +123,8 @@ def format_report(report: EvalReport) -> str:
         ("truncated", _percent(report.truncated)),
         ("no answer", _percent(report.no_answer)),
     ]
+    if report.late:
+        facts.append(("not graded in time (wrong)", _percent(report.late)))
     names, values = (max(len(fact[column]) for fact in facts) for column in range(2))
     return "\n".join([*lines, "", *(f"{name.ljust(names)}  {value.rjust(values)}" for name, value in facts)])
 

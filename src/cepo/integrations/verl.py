@@ -26,6 +26,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.tensordict_utils import get_tensordict, list_of_dict_to_tensordict
 from verl.workers.utils.padding import response_from_nested
 
+from cepo.answers import grader_timeouts
 from cepo.credit.groups import row_references
 from cepo.credit.references import columns_of
 from cepo.credit.step import (
@@ -39,7 +40,7 @@ from cepo.credit.step import (
 )
 from cepo.credit.step import Row as CreditRow
 from cepo.errors import DataError
-from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_settings
+from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_grading, read_settings
 
 __all__ = ["CEPOPPOTrainer"]
 
@@ -64,6 +65,7 @@ class CEPOPPOTrainer(PPOTrainerSync):
         algorithm = OmegaConf.to_container(config.algorithm, resolve=True)
         loss = config.actor_rollout_ref.actor.policy_loss.loss_mode
         self.rule, self.credit = read_settings(algorithm, loss)  # pyright: ignore[reportArgumentType]
+        self.grading = read_grading(algorithm)  # pyright: ignore[reportArgumentType]
         super().__init__(config)
 
     @property
@@ -85,7 +87,9 @@ class CEPOPPOTrainer(PPOTrainerSync):
             return after
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=self._fields())
         rows = self._rows(batch, data)
-        groups = graded_groups(rows)
+        unanswered = grader_timeouts()
+        groups = graded_groups(rows, self.grading)
+        metrics["cepo/grader_timeouts"] = grader_timeouts() - unanswered
         seed = int(self.config.data.get("seed") or 0)
         policy = self.credit.reference_policy(seed)
         references = row_references(groups, self.rule.references, policy, self.global_steps)

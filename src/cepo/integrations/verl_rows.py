@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from cepo.answers import BOXED, Grading
 from cepo.credit.groups import LocalGroups, grade_rollouts
 from cepo.credit.rules import Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.credit.step import Row as CreditRow
 from cepo.errors import SettingError, did_you_mean
-from cepo.glossary import Group, Prompt
+from cepo.glossary import Group, Prompt, Rollout
 from cepo.runs.method_files import run_method_files
 
-__all__ = ["Row", "credit_row", "graded_groups", "read_settings"]
+__all__ = ["Row", "credit_row", "graded_groups", "read_grading", "read_settings"]
 
 LOSSES = ("vanilla", "cispo")
 """verl's policy losses that weigh each token by its own advantage."""
+
+_GRADING = {entry.name for entry in fields(Grading)}
 
 _REFUSED: dict[str, tuple[Any, str]] = {
     "teacher_weights": ("live", "the actor's workers hold the live weights alone"),
@@ -55,6 +58,7 @@ def read_settings(algorithm: Mapping[str, Any], loss: str) -> tuple[Rule, Credit
     given = dict(algorithm.get("cepo") or {})
     run_method_files([str(path) for path in given.pop("method_files", None) or []])
     method, preset = get_method(str(given.pop("method", "cepo"))), str(given.pop("preset", "default"))
+    given = {name: value for name, value in given.items() if name not in _GRADING}
     _check_fields(given)
     if not isinstance(method, Rule):
         raise SettingError(f"algorithm.cepo.method={method.name!r} matches distributions; verl takes credit rules")
@@ -77,29 +81,38 @@ def read_settings(algorithm: Mapping[str, Any], loss: str) -> tuple[Rule, Credit
     return method, settings
 
 
+def read_grading(algorithm: Mapping[str, Any]) -> Grading:
+    """How answers are graded, from the fields of `Grading` in `algorithm.cepo`. Raises SettingError as it does."""
+    given = algorithm.get("cepo") or {}
+    return Grading(**{name: given[name] for name in _GRADING if name in given})
+
+
 def _check_fields(given: Mapping[str, Any]) -> None:
     known = {entry.name for entry in fields(CreditSettings) if not entry.name.startswith("distill_")}
     for name, value in given.items():
         if name not in known:
-            raise SettingError(f"unknown field algorithm.cepo.{name}{did_you_mean(name, known)}")
+            raise SettingError(f"unknown field algorithm.cepo.{name}{did_you_mean(name, known | _GRADING)}")
         if name in _REFUSED and value != _REFUSED[name][0]:
             raise SettingError(f"algorithm.cepo.{name}={value!r} cannot be had in verl: {_REFUSED[name][1]}")
 
 
-def graded_groups(rows: Mapping[int, Row]) -> LocalGroups:
-    """Rows of one `uid` are a group; groups are numbered in the order of their first rows."""
+def graded_groups(rows: Mapping[int, Row], grading: Grading = BOXED) -> LocalGroups:
+    """Rows of one `uid` are a group; groups are numbered in the order of their first rows. All are graded at once."""
+    given = list(rows.values())
+    texts, golds, rewards = ([getattr(row, name) for row in given] for name in ("text", "gold", "reward"))
+    rollouts = dict(zip(rows, grade_rollouts(texts, golds, rewards, grading=grading), strict=True))
     members: dict[str, list[int]] = {}
     for index in sorted(rows):
         members.setdefault(rows[index].uid, []).append(index)
-    groups = {number: _group([rows[index] for index in own]) for number, own in enumerate(members.values())}
+    groups = {
+        number: _group(rows[own[0]], [rollouts[index] for index in own]) for number, own in enumerate(members.values())
+    }
     places = {index: (number, place) for number, own in enumerate(members.values()) for place, index in enumerate(own)}
     return LocalGroups(groups, places)
 
 
-def _group(members: Sequence[Row]) -> Group:
-    golds = [row.gold for row in members]
-    rollouts = grade_rollouts([row.text for row in members], golds, [row.reward for row in members])
-    return Group(gold=golds[0], rollouts=tuple(rollouts), solution=members[0].solution, columns=members[0].columns)
+def _group(first: Row, rollouts: Sequence[Rollout]) -> Group:
+    return Group(gold=first.gold, rollouts=tuple(rollouts), solution=first.solution, columns=first.columns)
 
 
 def credit_row(index: int, row: Row, group: int) -> CreditRow:

@@ -224,17 +224,21 @@ def _lock(folder: Path) -> IO[str] | None:
 
 def _launch(job: Job, lock: IO[str]) -> subprocess.Popen[bytes] | Fork:
     command = job.command
-    process = fork(command, job.log, lock.fileno(), job.environment) if isinstance(command, Main) else _run(job, lock)
+    process = (
+        fork(command, job.log, lock.fileno(), job.environment)
+        if isinstance(command, Main)
+        else _run(job, command, lock)
+    )
     lock.truncate(0)
     lock.write(f"{process.pid}\n")
     lock.flush()
     return process
 
 
-def _run(job: Job, lock: IO[str]) -> subprocess.Popen[bytes]:
+def _run(job: Job, command: Sequence[str], lock: IO[str]) -> subprocess.Popen[bytes]:
     with job.log.open("ab") as log:
         return subprocess.Popen(
-            list(job.command),
+            list(command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -30,8 +30,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import HfArgumentParser, Qwen3VLForConditionalGeneration
 
+from cepo.answers import BOXED
 from cepo.credit.prompts import ANSWER_TEMPLATE, TeacherPrompts
-from cepo.data.rows import INSTRUCTION, problem_row, user_prompt
+from cepo.data.rows import problem_row, user_prompt
 from cepo.evaluate import generate_answers
 from cepo.geometry.glyphs import GLYPHS
 from cepo.geometry.problems import drafts, generate, work_wrongly
@@ -81,7 +82,7 @@ def corpus() -> Iterator[str]:
     for draft in itertools.islice(drafts("train", seed=0), 400):
         yield draft.question
         yield draft.work().text
-    for text in ("user\n", "assistant\n", INSTRUCTION, ANSWER_TEMPLATE.replace("{reference}", "")):
+    for text in ("user\n", "assistant\n", BOXED.instruction, ANSWER_TEMPLATE.replace("{reference}", "")):
         yield from [text] * 100
 
 

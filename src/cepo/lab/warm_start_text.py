@@ -27,12 +27,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import HfArgumentParser, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+from cepo.answers import BOXED
 from cepo.chain.policy import Misconceptions
 from cepo.chain.problems import BASE, Chain, draw, split_of
 from cepo.chain.wording import filler_pieces, question, solution, words
 from cepo.credit.prompts import ANSWER_TEMPLATE, RATIONALE_TEMPLATE, TeacherPrompts
 from cepo.data.datasets import DataSpec, load_data
-from cepo.data.rows import INSTRUCTION, user_prompt
+from cepo.data.rows import user_prompt
 from cepo.evaluate import generate_answers
 from cepo.glossary import Prompt
 from cepo.models.embedded_text import build_text_model, build_text_tokenizer
@@ -75,7 +76,7 @@ def corpus() -> list[str]:
     """The text that the vocabulary is made of: chains, the instruction, the words around references, the roles."""
     around = [template.replace("{reference}", "\ue000") for template in (ANSWER_TEMPLATE, RATIONALE_TEMPLATE)]
     pieces = [piece for template in around for piece in template.split("\ue000")]
-    return [*words(), INSTRUCTION, *pieces, "user\n", "assistant\n", "system\n"]
+    return [*words(), BOXED.instruction, *pieces, "user\n", "assistant\n", "system\n"]
 
 
 class Rows:

@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 
 from cepo.credit.rules import get_method
 from cepo.data.datasets import load_data
-from cepo.data.rewards import get_reward
+from cepo.data.rewards import bind_reward, get_reward
 from cepo.errors import CepoError
 from cepo.models.embedded import resolve
 from cepo.models.loading import load_config_and_processor
@@ -56,7 +56,7 @@ def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
             yield from _measured(subject, data, getattr(processor, "image_token_id", None))
     if model_config is not None:
         yield memory(model_config, run, config)
-    yield from gpu_settings(run, config, run.eval_limit or _held_out_rows(run))
+    yield from gpu_settings(run, config, run.eval_limit or _held_out_rows(run, config))
     if config.use_vllm:
         yield vllm_package()
     if config.use_vllm and config.vllm_mode == "server":
@@ -208,11 +208,11 @@ def _lora_parameters(text: Any, rank: int) -> int:
 
 
 def _spec(run: RunConfig, config: CEPOConfig) -> Any:
-    return data_spec(run.data, run.data_split, run.data_limit, run, config.seed)
+    return data_spec(run.data, run.data_split, run.data_limit, run, config)
 
 
-def _held_out_rows(run: RunConfig) -> int:
-    held_out, _, _ = _attempt("eval data", lambda: (load_held_out(run), None))
+def _held_out_rows(run: RunConfig, config: CEPOConfig) -> int:
+    held_out, _, _ = _attempt("eval data", lambda: (load_held_out(run, config), None))
     return len(held_out or ())
 
 
@@ -239,6 +239,6 @@ def _subject(run: RunConfig, config: CEPOConfig, data: Dataset, processor: Any, 
         prompt_ids=host.prompt_ids,
         positions=model_config.get_text_config().max_position_embeddings,
         image_token=getattr(processor, "image_token", None),
-        reward_funcs=[get_reward(name) for name in run.rewards],
+        reward_funcs=[bind_reward(get_reward(name), config.grading) for name in run.rewards],
         reward_names=list(run.rewards),
     )

@@ -64,6 +64,7 @@ def _generate(
         batch_size=batch,
         seed=0,
         progress=progress,
+        grading=trainer.args.grading,
         autocast_bf16=bool(trainer.args.bf16),
     )
 

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from typing import Any
 import torch
 import yaml
 
+from cepo.answers import BOXED, Grading
 from cepo.errors import RunFolderError
 from cepo.runs.identity import Identity, by_update, decisive_fields, differences
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.checkpoint import writing
 from cepo.trainer.config import CEPOConfig
 
-__all__ = ["RunFolder", "git_revision", "is_finished", "resolved_config", "write_atomically"]
+__all__ = ["RunFolder", "git_revision", "is_finished", "resolved_config", "run_grading", "write_atomically"]
 
 _PACKAGES = ("cepo", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "math-verify")
 _SHOWN = 5
@@ -138,6 +139,15 @@ def resolved_config(run: RunConfig, config: CEPOConfig) -> dict[str, object]:
     resolved = asdict(run) | {name: value for name, value in config.to_dict().items() if value is not None}
     resolved["credit"] = asdict(config.credit)
     return json.loads(json.dumps(resolved, default=str))
+
+
+def run_grading(path: Path) -> Grading:
+    """How the run that `path` is, or lies in (its model, a checkpoint), was graded; the default for other folders."""
+    for folder in (path, path.parent):
+        if RunFolder(folder).config.is_file():
+            config = RunFolder(folder).read_config()
+            return Grading(**{entry.name: config[entry.name] for entry in fields(Grading) if entry.name in config})
+    return BOXED
 
 
 def git_revision() -> str | None:

@@ -9,29 +9,30 @@ from datasets import Dataset
 from cepo.data.datasets import DataSpec, load_data
 from cepo.errors import SettingError
 from cepo.runs.recipe import RunConfig
+from cepo.trainer.config import CEPOConfig
 
 __all__ = ["data_spec", "load_held_out", "load_training"]
 
 
-def load_training(run: RunConfig, seed: int) -> Dataset:
+def load_training(run: RunConfig, config: CEPOConfig) -> Dataset:
     """Raises DataError, SettingError: what is wrong with the data, or with `data_columns`."""
-    return load_data(data_spec(run.data, run.data_split, run.data_limit, run, seed))
+    return load_data(data_spec(run.data, run.data_split, run.data_limit, run, config))
 
 
-def load_held_out(run: RunConfig) -> Dataset | None:
+def load_held_out(run: RunConfig, config: CEPOConfig) -> Dataset | None:
     """The same problems for every seed; None: nothing is evaluated. Raises as `load_training` does."""
     if run.eval_data is None:
         return None
-    return load_data(data_spec(run.eval_data, run.eval_split, run.eval_limit, run, seed=0, held_out=True))
+    return load_data(data_spec(run.eval_data, run.eval_split, run.eval_limit, run, config, held_out=True))
 
 
 def data_spec(
-    path: str, split: str, limit: int | None, run: RunConfig, seed: int, *, held_out: bool = False
+    path: str, split: str, limit: int | None, run: RunConfig, config: CEPOConfig, *, held_out: bool = False
 ) -> DataSpec:
-    """What to load; `held_out` takes the recipe's subset and columns of the evaluation's data."""
-    subset, name, given = run.data_subset, "data_columns", run.data_columns
+    """What to load; `held_out` takes the recipe's subset and columns of the evaluation's data, and no seed."""
+    subset, name, given, seed = run.data_subset, "data_columns", run.data_columns, config.seed
     if held_out:
-        subset = run.eval_subset
+        subset, seed = run.eval_subset, 0
         if run.eval_columns is not None:
             name, given = "eval_columns", run.eval_columns
     try:
@@ -39,5 +40,12 @@ def data_spec(
     except json.JSONDecodeError as error:
         raise SettingError(f'{name} must be JSON such as {{"prompt": "question"}}, got {given!r} ({error})') from None
     return DataSpec(
-        path, split=split, subset=subset, limit=limit, seed=seed, columns=columns, drop_invalid=run.drop_invalid
+        path,
+        split=split,
+        subset=subset,
+        limit=limit,
+        seed=seed,
+        columns=columns,
+        drop_invalid=run.drop_invalid,
+        grading=config.grading,
     )

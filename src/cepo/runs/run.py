@@ -74,7 +74,7 @@ class _Work:
         checkpoint, done = self._found()
         if done is not None and self._has_all(done):
             return None
-        data, held_out = load_training(self.run, self.config.seed), load_held_out(self.run)
+        data, held_out = load_training(self.run, self.config), load_held_out(self.run, self.config)
         trainer = _build_trainer(self.run, self.config, data, self.folder)
         if held_out is not None and self.run.eval_curve_every:
             trainer.add_callback(accuracy_curve(trainer, held_out, self.run, self.folder.curve))

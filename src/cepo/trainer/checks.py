@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from datasets import Dataset
 
-from cepo.answers import why_not_gradable
+from cepo.answers import BOXED, Grading
 from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.references import MAX_REFERENCE_CHARS, SOURCES, columns_of, told_by_data
 from cepo.credit.rules import Method
@@ -76,7 +76,7 @@ def _check_answers(subject: Subject, dataset: Dataset) -> str:
     config = subject.config
     if not subject.method.references:
         return "not needed: no teacher is told anything"
-    check_answers(dataset, config.answer_column, config.wrong_reward, subject.reward_names)
+    check_answers(dataset, config.answer_column, config.wrong_reward, subject.reward_names, config.grading)
     missing = [name for name in columns_of(subject.method.references) if name not in dataset.column_names]
     if missing:
         raise DataError(
@@ -95,7 +95,7 @@ def _check_rewards(subject: Subject, dataset: Dataset) -> str:
     rows = [dataset[index] for index in range(min(2, len(dataset)))]
     functions = [function for function in subject.reward_funcs if callable(function) and hasattr(function, "__name__")]
     timeout = subject.config.reward_timeout
-    rewards = preflight_rewards(functions, rows, timeout, trainer_state=subject.trainer_state)
+    rewards = preflight_rewards(functions, rows, timeout, subject.config.grading, trainer_state=subject.trainer_state)
     if len(functions) == len(subject.reward_funcs):
         check_scored(rewards, subject.reward_names)
     return f"{len(functions)} functions score the gold answers of {len(rows)} rows"
@@ -148,7 +148,13 @@ def check_resampling(config: CEPOConfig, dataset: object) -> None:
         raise SettingError("resample_dead_groups draws fresh problems by index: it needs a data set, not a stream")
 
 
-def check_answers(dataset: Dataset, column: str, wrong_reward: str | None, reward_names: Sequence[str]) -> None:
+def check_answers(
+    dataset: Dataset,
+    column: str,
+    wrong_reward: str | None,
+    reward_names: Sequence[str],
+    grading: Grading = BOXED,
+) -> None:
     """There is a gold answer for r+, and the grader can read it; or a named reward decides what is wrong."""
     if wrong_reward is not None and wrong_reward not in reward_names:
         raise SettingError(f"wrong_reward={wrong_reward!r} names no reward function; there are {list(reward_names)}")
@@ -161,7 +167,7 @@ def check_answers(dataset: Dataset, column: str, wrong_reward: str | None, rewar
         )
     bad = []
     for index, answer in enumerate(dataset[column]):
-        fault = why_not_gradable(answer)
+        fault = grading.why_not_gradable(answer)
         if fault is not None and not (answer is None and wrong_reward is not None):
             bad.append(f"row {index}: {answer!r:.80} ({fault})")
     if bad:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from trl import GRPOConfig
 
+from cepo.answers import Grading
 from cepo.credit.rules import Distillation, Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.errors import SettingError
@@ -65,6 +66,15 @@ class CEPOConfig(GRPOConfig):
     distill_top_k: int | None = _credit("Tokens compared (opsd: 0, the vocabulary; sdpo: 100 and a tail).")
     distill_ratio_clip: float | None = _credit("Bound of the importance weight (sdpo: 2); 0: none.")
 
+    answer_format: str = field(
+        default="boxed",
+        metadata={
+            "help": "Where the answer stands: boxed, tags (<answer>), phrase (The answer is) or auto (docs/grader.md). "
+            "Prompts, rewards, r- and evaluations follow."
+        },
+    )
+    grader: str = field(default="cepo", metadata={"help": "cepo, or math_verify: TRL's accuracy reward, to compare."})
+    thinking_counts: bool = field(default=False, metadata={"help": "Whether an answer inside of <think> counts."})
     answer_column: str = field(default="answer", metadata={"help": "Column with the gold answer."})
     solution_column: str = field(
         default="solution",
@@ -108,6 +118,7 @@ class CEPOConfig(GRPOConfig):
                 f"num_generations={self.num_generations}: an advantage compares the rollouts of one problem, so a "
                 "group needs at least 2"
             )
+        self.grading = Grading(cast(Any, self.answer_format), cast(Any, self.grader), self.thinking_counts)
         super().__post_init__()
         _refuse_out_of_range(self)
         if isinstance(method, Distillation) or method.assign is not None:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from cepo.glossary import Completion, DataRow, Prompt
 from cepo.scoring import Images
 from cepo.trainer.batch import RawBatch, not_qwen_layout
 from cepo.trainer.checkpoint import writing
-from cepo.trainer.stopping import Boundary
+from cepo.trainer.stopping import Boundary, StopAtStep
 
 __all__ = [
     "Generate",
@@ -53,6 +53,8 @@ class HostTrainer(GRPOTrainer):
     `checkpoint_written`, `checkpoint_loaded`, `step_ended`."""
 
     _name = "CEPO"  # in model cards
+    stopping: StopAtStep | None = None
+    """Who stops the training on a signal; nobody but in `cepo train`."""
     _random_of_all: Sequence[Mapping[str, Any]] | None = None
 
     # --- hooks ------------------------------------------------------------------------------------------------
@@ -170,9 +172,9 @@ class HostTrainer(GRPOTrainer):
     def image_token(self) -> str | None:
         return None if self.image_token_id is None else cast(Any, self.processing_class).image_token
 
-    def log_step(self, name: str, value: float) -> None:
-        """One of this step's metrics, beside TRL's own."""
-        self._metrics["train"][name].append(value)
+    def log_step(self, name: str, value: float, mode: Literal["train", "eval"] = "train") -> None:
+        """One of this step's metrics, beside TRL's own; `eval`: of the evaluation that runs."""
+        self._metrics[mode][name].append(value)
 
     def log_table(self, name: str, values: Sequence[object]) -> None:
         """A column of TRL's table of completions (`log_completions`), from all processes."""
@@ -228,7 +230,7 @@ class HostTrainer(GRPOTrainer):
 
     @property
     def _window_steps(self) -> int:
-        return cast(int, self.args.steps_per_generation) * self.num_iterations
+        return cast(int, cast(Any, self.args).steps_per_generation) * self.num_iterations
 
     def load_weights(self, folder: Path) -> None:
         """Those of a checkpoint or of a saved model, into the model that has not been wrapped yet."""

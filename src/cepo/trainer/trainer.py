@@ -13,6 +13,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from cepo.answers import grader_timeouts
 from cepo.credit.groups import LocalGroups, Verdicts, gather_groups, grade_rollouts, row_references
 from cepo.credit.references import columns_of
 from cepo.credit.rules import Distillation, Knobs, Rule, get_method
@@ -28,7 +29,7 @@ from cepo.credit.step import (
     student_sequence,
 )
 from cepo.data.guards import RewardFunc, guard_reward
-from cepo.data.rewards import completion_text
+from cepo.data.rewards import bind_reward, completion_text
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
 from cepo.glossary import Completion, DataRow, Group
@@ -48,7 +49,6 @@ from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.recorder import StepRecorder
 from cepo.trainer.resample import Drawn, Graded, Resampler
 from cepo.trainer.scorer import Scorer
-from cepo.trainer.stopping import StopAtStep
 
 __all__ = ["CEPOTrainer", "last_checkpoint"]
 
@@ -62,8 +62,6 @@ class CEPOTrainer(HostTrainer):
     """
 
     args: CEPOConfig
-    stopping: StopAtStep | None = None
-    """Who stops the training on a signal; nobody but in `cepo train`."""
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: CEPOConfig | None = None, **kwargs: Any) -> None:
         if args is None:
@@ -76,7 +74,7 @@ class CEPOTrainer(HostTrainer):
             kwargs["processing_class"] = load_processor(model, trust_remote_code=args.trust_remote_code)
         self._token_scores = TokenScores()
         functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
-        guarded = [self._guarded(function, args.reward_timeout) for function in functions]
+        guarded = [self._guarded(function, args) for function in functions]
         super().__init__(model, cast(Any, guarded), args, **kwargs)
         self.never_sample_an_image()
         self.method = get_method(args.method)
@@ -111,7 +109,13 @@ class CEPOTrainer(HostTrainer):
 
     def make_batch(self, inputs: Rows, generate: Generate) -> RawBatch:
         """Rollouts, rewards and advantages are TRL's; then the credit of every token."""
+        unanswered = grader_timeouts()
+        batch = self._made(inputs, generate)
+        late = torch.tensor(grader_timeouts() - unanswered, device=self.accelerator.device)
+        self.log_step("reward/grader_timeouts", self._total(late).item(), "train" if self.is_training else "eval")
+        return batch
 
+    def _made(self, inputs: Rows, generate: Generate) -> RawBatch:
         def drawn(rows: Rows) -> Drawn:
             batch = Batch(generate(rows))
             return Drawn(rows, batch, cast(Graded, self._graded))
@@ -221,7 +225,7 @@ class CEPOTrainer(HostTrainer):
             verdicts = Verdicts(rewards[:, column].tolist(), self.args.wrong_below)
         texts = [completion_text(completion) for completion in drawn.graded.completions]
         golds = [problem.gold for problem in problems]
-        local = grade_rollouts(texts, golds, self.total_rewards(rewards).tolist(), verdicts)
+        local = grade_rollouts(texts, golds, self.total_rewards(rewards).tolist(), verdicts, self.args.grading)
         return gather_groups(local, problems, self.args.group_size, self.accelerator.process_index, gather_object)
 
     def _problem(self, row: DataRow) -> Group:
@@ -352,11 +356,12 @@ class CEPOTrainer(HostTrainer):
             trainer_state=self.state,
         )
 
-    def _guarded(self, function: object, timeout_s: float) -> object:
-        """Guard callables; reward models (modules, or names of models to load) are TRL's to call."""
+    def _guarded(self, function: object, args: CEPOConfig) -> object:
+        """Callables, ours bound to the run's grading, guarded; reward models (modules, names) are TRL's to call."""
         if function is None or isinstance(function, (str, nn.Module)):
             return function
-        return guard_reward(cast(RewardFunc, function), timeout_s, seen=self._token_scores.add)
+        bound = bind_reward(cast(RewardFunc, function), args.grading)
+        return guard_reward(bound, args.reward_timeout, seen=self._token_scores.add)
 
 
 class _AlongTraining(TrainerCallback):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from cepo.answers import grade
+from cepo.answers import BOXED, Grading
 from cepo.lab.audit.montecarlo import Value, steps_of
 from cepo.lab.audit.problems import AuditProblem
 from cepo.lab.audit.sampling import Prompt, Sampler, Start
@@ -35,6 +35,7 @@ class Bench:
     prompts: Sequence[Prompt]
     tokenizer: PreTrainedTokenizerBase
     sampler: Sampler
+    grading: Grading = BOXED
 
     def rollouts(self, which: Sequence[int], count: int, seed: int, what: str) -> dict[int, list[Target]]:
         """`count` rollouts of each of the problems `which`."""
@@ -42,7 +43,7 @@ class Bench:
             sampled = self.sampler.complete([Start(self.prompts[index]) for index in which], count, seed, bar.update)
         return {
             index: [
-                sampled_target(index, self.problems[index], self.tokenizer, ids, self.sampler.ends)
+                sampled_target(index, self.problems[index], self.tokenizer, ids, self.sampler.ends, self.grading)
                 for ids in completions
             ]
             for index, completions in zip(which, sampled, strict=True)
@@ -80,8 +81,9 @@ class Bench:
         found = {}
         for (problem, prefix), completions in zip(prefixes, sampled, strict=True):
             gold = self.problems[problem].gold
-            texts = (str(self.tokenizer.decode([*prefix, *ids], skip_special_tokens=True)) for ids in completions)
-            found[problem, prefix] = Value(tuple(grade(text, gold) for text in texts))
+            texts = [str(self.tokenizer.decode([*prefix, *ids], skip_special_tokens=True)) for ids in completions]
+            verdicts = self.grading.verdicts(texts, [gold] * len(texts))
+            found[problem, prefix] = Value(tuple(verdict.same is True for verdict in verdicts))
         return found
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
+from cepo.answers import grader_timeouts
 from cepo.errors import SettingError
 from cepo.evaluate import end_tokens
 from cepo.lab.audit.collect import Bench, chosen_for_steps, is_decided, progress_bar
@@ -92,7 +93,7 @@ class _Audit:
         prompts = [encode(processor, problem.row) for problem in problems]
         _check_length(model, max(len(prompt.ids) for prompt in prompts), settings.max_new_tokens)
         sampler = Sampler(model, end_tokens(model), image_token_id, settings.temperature, settings.max_new_tokens)
-        self.bench = Bench(problems, prompts, tokenizer, sampler)
+        self.bench = Bench(problems, prompts, tokenizer, sampler, settings.grading)
         self.book = ScoreBook(
             prompts,
             tokenizer,
@@ -107,7 +108,7 @@ class _Audit:
         self.notes: list[str] = []
 
     def run(self) -> AuditResult:
-        parts = self._parts()
+        parts, late = self._parts(), grader_timeouts()
         groups = self.bench.rollouts(
             range(len(self.problems)), self.settings.rollouts, self.settings.seed, "sampling rollouts"
         )
@@ -134,6 +135,8 @@ class _Audit:
         self._measure_levels(levels, table)
         if "null" in parts:
             record_null(nulls, self.book, self.ledger)
+        if late := grader_timeouts() - late:
+            self.notes.append(f"the grader did not answer {late} questions in time: these rollouts count as wrong")
         named = {zone: {v.name: threshold for v, threshold in of.items()} for zone, of in floors.items()}
         facts = self._facts(groups, decided, main, table)
         return AuditResult(self.ledger, self.variants, facts, named, self.notes)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from cepo.answers import BOXED, Grading
 from cepo.credit.evidence import clip_bounds
 from cepo.errors import SettingError
 
@@ -32,6 +33,7 @@ class AuditSettings:
         replicates: of the bootstrap.
         methods: names or first parts of names of variants; None: all.
         parts: what is measured.
+        grading: how sampled answers are marked and graded; worked solutions box theirs.
     """
 
     rollouts: int = 8
@@ -49,6 +51,7 @@ class AuditSettings:
     seed: int = 0
     methods: Sequence[str] | None = None
     parts: Sequence[AuditPart] = PARTS
+    grading: Grading = BOXED
 
     def __post_init__(self) -> None:
         least = {"rollouts": 2, "mc_problems": 1, "mc_rollouts": 1, "continuations": 2, "step_tokens": 1}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from cepo.answers import extract_answer, same_answer
+from cepo.answers import BOXED, Grading
 from cepo.errors import ModelError
 from cepo.glossary import Rollout
 from cepo.lab.audit.labels import Labels, token_spans, tokens_at
@@ -51,7 +51,12 @@ class Target:
 
 
 def sampled_target(
-    index: int, problem: AuditProblem, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ends: Sequence[int]
+    index: int,
+    problem: AuditProblem,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Sequence[int],
+    ends: Sequence[int],
+    grading: Grading = BOXED,
 ) -> Target:
     """A rollout, graded and labelled."""
     text, chars = token_spans(tokenizer, ids)
@@ -61,7 +66,7 @@ def sampled_target(
         ids=tuple(ids),
         text=text,
         token_chars=tuple(chars),
-        rollout=_graded(text, problem),
+        rollout=_graded(text, problem, grading),
         labels=labels and _token_labels(chars, labels),
         truncated=not ids or ids[-1] not in ends,
         steps=labels and step_labels(text, chars, labels),
@@ -85,10 +90,10 @@ def worked_target(
     return replace(target, labels=_token_labels(chars, labels), steps=step_labels(target.text, chars, labels))
 
 
-def _graded(text: str, problem: AuditProblem) -> Rollout:
-    answer = extract_answer(text)
-    correct = same_answer(answer, problem.gold)
-    return Rollout(text=text, answer=answer, correct=correct, reward=float(correct))
+def _graded(text: str, problem: AuditProblem, grading: Grading) -> Rollout:
+    (verdict,) = grading.verdicts([text], [problem.gold])
+    correct = None if verdict.is_open else verdict.same
+    return Rollout(text=text, answer=grading.extract(text), correct=correct, reward=float(correct is True))
 
 
 def _token_labels(chars: Sequence[tuple[int, int]], labels: Labels) -> TokenLabels:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from cepo.answers import BOXED, Grading
 from cepo.data.datasets import DataSpec, load_data
 from cepo.evaluate import generate_answers, save_generations
 from cepo.lab.compare.plan import Plan, Run
@@ -48,11 +49,15 @@ class Protocol:
     trust_remote_code: bool
     columns: Mapping[str, str]
     drop_invalid: bool
+    grading: Grading = BOXED
 
     @property
     def key(self) -> str:
-        """Names the folder of the generations."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        """Names the folder of the generations; equal to what it was before there was a choice of grading."""
+        record = asdict(self)
+        if self.grading == BOXED:
+            del record["grading"]
+        digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.split}-{digest}"
 
 
@@ -99,6 +104,7 @@ def protocol(plan: Plan, run: Run, *, tuning: bool = False) -> Protocol:
         trust_remote_code=config.trust_remote_code,
         columns=json.loads(columns) if columns else {},
         drop_invalid=settings.drop_invalid,
+        grading=config.grading,
     )
 
 
@@ -134,6 +140,7 @@ def load_problems(settings: Protocol) -> Dataset:
             limit=settings.limit,
             columns=settings.columns,
             drop_invalid=settings.drop_invalid,
+            grading=settings.grading,
         )
     )
 
@@ -149,7 +156,9 @@ def run_tasks(path: Path) -> int:
     failed = 0
     problems: dict[str, Dataset] = {}
     for entry in json.loads(path.read_text()):
-        task = Task(**entry | {"protocol": Protocol(**entry["protocol"])})
+        settings = entry["protocol"]
+        settings["grading"] = Grading(**settings["grading"])
+        task = Task(**entry | {"protocol": Protocol(**settings)})
         if task.finished:
             continue
         print(f"evaluating {task.run} at step {task.step}: {task.count} problems", flush=True)
@@ -182,6 +191,7 @@ def _evaluate(task: Task, problems: Dataset) -> None:
         seed=settings.seed,
         progress=False,
         autocast_bf16=settings.autocast_bf16,
+        grading=settings.grading,
     )
     out = Path(task.out)
     out.parent.mkdir(parents=True, exist_ok=True)

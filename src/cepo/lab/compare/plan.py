@@ -166,13 +166,13 @@ def check_data(plan: Plan, arms: Sequence[str]) -> None:
         settings = run.run_config
         for name in settings.rewards:
             get_reward(name)
-        spec = data_spec(settings.data, settings.data_split, settings.data_limit, settings, run.seed)
+        spec = data_spec(settings.data, settings.data_split, settings.data_limit, settings, run.config)
         if repr(spec) not in loaded:
             loaded[repr(spec)] = load_data(spec)
         if get_method(run.config.method).references:
             data, config = loaded[repr(spec)], run.config
             try:
-                check_answers(data, config.answer_column, config.wrong_reward, settings.rewards)
+                check_answers(data, config.answer_column, config.wrong_reward, settings.rewards, config.grading)
             except ValueError as error:
                 raise SettingError(f"arm {arm!r} (method {config.method}): {error}") from error
 
