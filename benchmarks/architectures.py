@@ -47,9 +47,10 @@ SMALL: dict[int, Sequence[str]] = {
     64: ("intermediate_size", "ffn_dim", "d_ff", "moe_intermediate_size", "ffn_hidden_size", "n_inner", "mlp_dim",
          "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim",
          "intermediate_size_mlp", "shared_intermediate_size", "lru_width"),
-    4: ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_attention_heads", "n_head", "n_heads", "num_heads",
-        "encoder_attention_heads", "decoder_attention_heads", "attention_heads", "num_experts", "num_local_experts",
-        "n_routed_experts", "moe_num_experts", "state_size", "num_query_tokens", "num_latents", "hc_mult", "num_hash"),
+    4: ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_attention_heads", "n_head", "n_heads",
+        "num_heads", "encoder_attention_heads", "decoder_attention_heads", "attention_heads", "num_experts",
+        "num_local_experts", "n_routed_experts", "moe_num_experts", "state_size", "num_query_tokens", "num_latents", "hc_mult",
+        "num_hash"),
     2: ("depth", "encoder_layers", "decoder_layers",
         "num_key_value_heads", "num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts", "linear_num_key_heads",
         "linear_num_value_heads", "num_kv_heads", "num_global_layers"),
@@ -242,9 +243,9 @@ def page(outcomes: Sequence[Mapping[str, Any]]) -> str:
         "",
         "<!-- Written by benchmarks/architectures.py; do not edit. -->",
         "",
-        f"Every causal and image-text architecture of transformers {transformers.__version__} that can be built from its "
-        "own default config with small numbers and random weights, through the probe that every run makes at its start: "
-        "log-probs as they are scored against the log-softmax of the model's own forward, in fp32.",
+        f"Every causal and image-text architecture of transformers {transformers.__version__} that can be built from "
+        "its own default config with small numbers and random weights, through the probe that every run makes at its "
+        "start: log-probs as they are scored against the log-softmax of the model's own forward, in fp32.",
         "",
         "- **exact**: they agree within 1e-4 nats, and what the prompts of a group share is encoded once.",
         "- **whole rows**: they agree when every row is encoded whole; sharing is switched off, which takes longer.",

@@ -63,6 +63,9 @@ class _Moves(TorchFunctionMode):
             rest = ["cpu" if _is_device(a) else a for a in args[1:]]
             moved = func(inner, *rest, **{n: "cpu" if n == "device" else v for n, v in given.items()})
             return Elsewhere(moved) if target.type == DEVICE.type else moved
+        if func is torch.where and len(args) == 3 and any(isinstance(arg, Elsewhere) for arg in args):
+            kind = next(arg.dtype for arg in args[1:] if isinstance(arg, Tensor))
+            args = [arg if isinstance(arg, Tensor) else Elsewhere(torch.tensor(arg, dtype=kind)) for arg in args]
         if _is_device(given.get("device")) and torch.device(given["device"]).type == DEVICE.type:
             return Elsewhere(func(*args, **given | {"device": "cpu"}))
         return func(*args, **given)
