@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-browser test-deepspeed test-wheel lint install bench docs clean
+.PHONY: demo test test-models test-browser test-deepspeed test-wheel lint install bench docs clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,10 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Every architecture of the installed transformers, small, through the probe; writes docs/architectures.md.
+test-models: install
+	$(BIN)/python benchmarks/architectures.py
 
 test-browser: install
 	$(BIN)/python -m pytest -m browser tests/reports tests/package/test_docs.py

@@ -41,6 +41,15 @@ def rows_file(folder: Path, **changes: Any) -> str:
     return str(path)
 
 
+def test_a_loaded_model_is_probed(tmp_path: Path) -> None:
+    values = load_recipe(Path("tiny/cepo.yaml")) | parse_overrides([*TINY, "--output_dir", str(tmp_path)])
+    found = {one.name: (one.verdict, one.seen) for one in diagnose(*resolve_recipe(values), load=True)}
+    verdict, seen = found["probe"]
+    assert verdict == "ok"
+    assert seen.startswith("scored log-probs are the model's own within ")
+    assert "probe" not in findings(tmp_path)
+
+
 def known(folder: Path, *fields: str) -> dict[str, tuple[str, str]]:
     """Findings on settings alone."""
     values = load_recipe(Path("tiny/cepo.yaml")) | parse_overrides([*TINY, "--output_dir", str(folder), *fields])

@@ -16,6 +16,8 @@ from transformers import (
     MptForCausalLM,
     Qwen3_5ForCausalLM,
     Qwen3_5TextConfig,
+    RobertaConfig,
+    RobertaForCausalLM,
 )
 
 from cepo.errors import ModelError
@@ -105,9 +107,11 @@ def test_an_output_layer_that_is_not_its_weights_is_refused() -> None:
 
 def test_positions_that_are_not_ours_name_the_module() -> None:
     class Shifted(LlamaForCausalLM):
-        def forward(self, *args: Any, position_ids: Any = None, **kwargs: Any) -> Any:
-            stretched = None if position_ids is None else position_ids * 3
-            return super().forward(*args, position_ids=stretched, **kwargs)
+        """Keeps to itself where a row begins: it looks at the whole batch."""
+
+        def forward(self, *args: Any, input_ids: Any, **kwargs: Any) -> Any:
+            positions = torch.arange(input_ids.shape[1])[None] * (1 + 2 * ("logits_to_keep" not in kwargs))
+            return super().forward(*args, input_ids=input_ids, **kwargs | {"position_ids": positions})
 
     torch.manual_seed(0)
     with pytest.raises(ModelError, match=r"they part at its LlamaRotaryEmbedding\."):
@@ -123,6 +127,19 @@ class Stubborn(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return self.inner(x.bfloat16().float())
+
+
+def test_a_model_with_positions_of_its_own_is_scored_whole() -> None:
+    config = RobertaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, is_decoder=True,
+                           intermediate_size=64, pad_token_id=1)  # fmt: skip
+    torch.manual_seed(0)
+    model = RobertaForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    found = probe(model, ROWS)
+    assert not found.shares
+    assert found.difference < BOUND
 
 
 def test_half_precision_within_is_named() -> None:
@@ -155,12 +172,12 @@ def test_a_model_that_fails_is_refused_in_one_sentence() -> None:
 
     @wraps(own)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("position_ids") is not None:
-            raise TypeError("unexpected position_ids")
+        if len(kwargs["input_ids"]) > 1:
+            raise TypeError("one row at a time")
         return own(*args, **kwargs)
 
     model.forward = forward
-    with pytest.raises(ModelError, match="the completions of LlamaForCausalLM cannot be scored: TypeError: unexpected"):
+    with pytest.raises(ModelError, match="the completions of LlamaForCausalLM cannot be scored: TypeError: one row"):
         probe(model, ROWS)
 
 

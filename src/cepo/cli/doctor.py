@@ -15,6 +15,9 @@ MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/
 def add(commands: Commands) -> None:
     parser = commands.add_parser("doctor", help="check a recipe on this machine: versions, devices, data, memory")
     parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
+    parser.add_argument(
+        "--load", action="store_true", help="load the model's weights too, and compare its scoring with its own forward"
+    )
     parser.set_defaults(run=run, takes_fields=True)
 
 
@@ -28,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     here = {"bf16": "false"} if not _bf16_can_be_set() else {}
     values = load_recipe(options.config) | here | parse_overrides(options.fields)
     console, failed = Console(highlight=False, soft_wrap=True), False
-    for finding in diagnose(*resolve_recipe(values)):
+    for finding in diagnose(*resolve_recipe(values), load=options.load):
         failed |= finding.verdict == "fail"
         console.print(f"{MARKS[finding.verdict]} {escape(finding.name):14s} {escape(finding.seen)}")
         if finding.remedy:

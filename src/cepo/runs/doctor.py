@@ -19,7 +19,7 @@ from cepo.data.datasets import load_data
 from cepo.data.rewards import bind_reward, get_reward
 from cepo.errors import CepoError
 from cepo.models.embedded import resolve
-from cepo.models.loading import load_config_and_processor
+from cepo.models.loading import load_config_and_processor, load_model
 from cepo.runs.doctor_gpu import gpu_settings
 from cepo.runs.problems import data_spec, load_held_out
 from cepo.runs.recipe import RunConfig
@@ -28,6 +28,7 @@ from cepo.trainer.checks import CHECKS, Subject
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.finding import Finding
 from cepo.trainer.internals import PromptHost
+from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.vllm import vllm_package, vllm_server
 
 __all__ = ["Finding", "diagnose"]
@@ -37,8 +38,11 @@ ROWS = 8
 LAST_CHECK = [*CHECKS][-1]
 
 
-def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
-    """All checks, in the order in which a run would meet them; a check that cannot be made says why."""
+def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator[Finding]:
+    """All checks, in the order in which a run would meet them; a check that cannot be made says why.
+
+    `load`: load the model's weights too, and make the probe that a run makes at its start.
+    """
     yield from versions()
     yield devices(config)
     yield disk(config.run_folder)
@@ -56,6 +60,8 @@ def diagnose(run: RunConfig, config: CEPOConfig) -> Iterator[Finding]:
             yield from _measured(subject, data, getattr(processor, "image_token_id", None))
     if model_config is not None:
         yield memory(model_config, run, config)
+        if load and found[-1].name == LAST_CHECK:
+            yield probed(run, config, data)
     yield from gpu_settings(run, config, run.eval_limit or _held_out_rows(run, config))
     if config.use_vllm:
         yield vllm_package()
@@ -209,6 +215,25 @@ def _lora_parameters(text: Any, rank: int) -> int:
 
 def _spec(run: RunConfig, config: CEPOConfig) -> Any:
     return data_spec(run.data, run.data_split, run.data_limit, run, config)
+
+
+def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
+    """The probe of a run, on its model as it is loaded: without adapters and shards."""
+    try:
+        model, processor = load_model(run.model, run.dtype, run.attn_implementation, config.trust_remote_code)
+        model = model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")  # pyright: ignore[reportArgumentType]
+        host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
+        token = getattr(processor, "image_token_id", None)
+        rows = probe_rows(data, host.encoded, host.tokenizer, token)
+        found = Probing(None, config.temperature, config.credit.credit_precision, token)(model, rows)
+    except CepoError as error:
+        return Finding("probe", "fail", _one_line(error), "training would refuse with this sentence")
+    seen = f"scored log-probs are the model's own within {found.difference:.0e} nats"
+    if found.why_whole:
+        return Finding(
+            "probe", "warn", f"{seen}, rows encoded whole: {found.why_whole}", "nothing: scoring takes longer"
+        )
+    return Finding("probe", "ok", seen)
 
 
 def _held_out_rows(run: RunConfig, config: CEPOConfig) -> int:

@@ -188,12 +188,15 @@ def _whole_inputs(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: in
     device = next(model.parameters()).device
     ids, mask = _right_padded([[*row.prompt_ids, *row.completion_ids] for row in rows], device)
     vision = vision_inputs([row.images for row in rows], ids, image_token_id)
-    positions = _positions(causal_model(model).base_model, ids, mask, vision)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions} | vision
+    inputs = {"input_ids": ids, "attention_mask": mask} | vision
+    base = causal_model(model).base_model
+    if hasattr(base, "get_rope_index"):  # left to itself such a model goes on from the last prompt's offset
+        inputs["position_ids"] = _positions(base, ids, mask, vision)
+    return inputs
 
 
 def _positions(base: Any, ids: Tensor, mask: Tensor, vision: ModelInputs) -> Tensor:
-    """(B, S), or (3, B, S) for M-RoPE. Explicit, since a model left to itself reuses the last prompt's offset."""
+    """(B, S), or (3, B, S) for M-RoPE."""
     if not hasattr(base, "get_rope_index"):
         return torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
     kinds = vision.get("mm_token_type_ids", torch.zeros_like(ids))

@@ -1,0 +1,125 @@
+"""A second device that is none: tensors that say they are elsewhere, computed on the CPU, and never mixed with it.
+
+A GPU refuses an operation on tensors of two devices. So does this, without one: `Elsewhere` holds a CPU tensor and
+says that it lies on `DEVICE`; within `elsewhere()` what is made there is one, and an operation that gets both kinds
+raises as torch does. Numbers (tensors without axes) may come from the CPU, as on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+__all__ = ["DEVICE", "Elsewhere", "elsewhere", "move"]
+
+DEVICE = torch.device("meta")
+"""The one device that torch asks no driver for."""
+
+_MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+
+
+class Elsewhere(Tensor):
+    """A tensor on `DEVICE`, whose numbers lie in `here`."""
+
+    here: Tensor
+
+    @staticmethod
+    def __new__(cls, here: Tensor, requires_grad: bool = False) -> Elsewhere:
+        made = torch.Tensor._make_wrapper_subclass(
+            cls, here.shape, strides=here.stride(), storage_offset=here.storage_offset(), dtype=here.dtype,
+            device=DEVICE, requires_grad=requires_grad,
+        )  # fmt: skip
+        made.here = here
+        return made
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"Elsewhere({self.here!r})"
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return _run(func, args, dict(kwargs or {}))
+
+
+class _Moves(TorchFunctionMode):
+    """What is made on `DEVICE`, or moved there or back: torch itself would look for a driver."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func in (Tensor.tolist, Tensor.item, Tensor.cpu) and isinstance(args[0], Elsewhere):
+            return func(args[0].here, *args[1:], **given)
+        if func is Tensor.to and not isinstance(args[1] if len(args) > 1 else None, Tensor):
+            target = next((torch.device(a) for a in (*args[1:], given.get("device")) if _is_device(a)), args[0].device)
+            inner = args[0].here if isinstance(args[0], Elsewhere) else args[0]
+            rest = ["cpu" if _is_device(a) else a for a in args[1:]]
+            moved = func(inner, *rest, **{n: "cpu" if n == "device" else v for n, v in given.items()})
+            return Elsewhere(moved) if target.type == DEVICE.type else moved
+        if func is torch.where and len(args) == 3 and any(isinstance(arg, Elsewhere) for arg in args):
+            kind = next(arg.dtype for arg in args[1:] if isinstance(arg, Tensor))
+            args = [arg if isinstance(arg, Tensor) else Elsewhere(torch.tensor(arg, dtype=kind)) for arg in args]
+        if _is_device(given.get("device")) and torch.device(given["device"]).type == DEVICE.type:
+            return Elsewhere(func(*args, **given | {"device": "cpu"}))
+        return func(*args, **given)
+
+
+def _is_device(value: object) -> bool:
+    return isinstance(value, torch.device) or (isinstance(value, str) and value.split(":")[0] in ("cpu", DEVICE.type))
+
+
+def _run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+    there = [tensor for tensor in tensors if isinstance(tensor, Elsewhere)]
+    here = [tensor for tensor in tensors if not isinstance(tensor, Elsewhere) and tensor.dim()]
+    if there and here and func not in _MOVES and not (func is torch.ops.aten.index.Tensor and args[0] is there[0]):
+        raise RuntimeError(f"{func}: expected all tensors to be on the same device, found {DEVICE} and cpu")
+    target = kwargs.get("device")
+    goes = bool(there) if target is None else torch.device(target).type == DEVICE.type
+    if target is not None and goes:
+        kwargs["device"] = torch.device("cpu")
+    if func is torch.ops.aten.copy_.default:
+        goes = isinstance(args[0], Elsewhere)
+    args, kwargs = tree_map(lambda leaf: leaf.here if isinstance(leaf, Elsewhere) else leaf, (args, kwargs))
+    output = func(*args, **kwargs)
+    changed = {id(tensor.here): tensor for tensor in there}
+
+    def wrapped(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or not goes:
+            return leaf
+        return changed.get(id(leaf)) if id(leaf) in changed else Elsewhere(leaf)
+
+    return tree_map(wrapped, output)
+
+
+def move(model: nn.Module) -> nn.Module:
+    """The model's weights and buffers, elsewhere."""
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                there = Elsewhere(parameter.data)
+                module._parameters[name] = nn.Parameter(there, requires_grad=parameter.requires_grad)
+        for name, buffer in list(module._buffers.items()):
+            if buffer is not None:
+                module._buffers[name] = Elsewhere(buffer)
+    return model
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """Within the block tensors can be made on `DEVICE`."""
+    autocast, is_enabled = torch.autocast, torch.is_autocast_enabled
+    torch.autocast = lambda kind, **options: autocast("cpu", **options)  # pyright: ignore[reportAttributeAccessIssue]
+    torch.is_autocast_enabled = lambda *_kind: is_enabled("cpu")
+    try:
+        with _Moves():
+            yield
+    finally:
+        torch.autocast, torch.is_autocast_enabled = autocast, is_enabled
