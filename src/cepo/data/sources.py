@@ -11,6 +11,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from datasets import Dataset, DatasetDict, Features, Image, List, load_dataset, load_from_disk
 
 from cepo.data.rows import problem_row
+from cepo.data.texts import typed
 from cepo.errors import DataError, did_you_mean
 from cepo.geometry import FAMILIES, SPLITS, generate
 from cepo.glossary import DataRow
@@ -102,7 +104,7 @@ class Source:
         features = Features({name: _undecoded(kind) for name, kind in chosen.features.items()})
         for table in chosen.with_format("arrow").iter(batch_size=_BATCH):
             for row in cast("pa.Table", table).to_pylist():
-                yield features.decode_example(row)
+                yield typed(features.decode_example(row), features)
 
 
 def open_source(spec: DataSpec) -> Source:
@@ -167,13 +169,26 @@ def _read_json(path: Path) -> Source:
 
 def _read_csv(path: Path) -> Source:
     try:
-        rows = list(csv.DictReader(io.StringIO(_text(path), newline=""), strict=True))
+        reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+        rows = []
+        with _wide_fields():
+            rows.extend(reader)
     except csv.Error as error:
-        raise DataError(f"{path} is not valid CSV: {error}") from None
+        raise DataError(f"{path} is not valid CSV: {error} (row {len(rows)}, line {reader.line_num})") from None
     for index, row in enumerate(rows):
         if None in row:  # where DictReader keeps the fields that have no column
             raise DataError(f"{path}, row {index}: more fields than the {len(row) - 1} columns of line 1")
     return _listed(path, rows)
+
+
+@contextmanager
+def _wide_fields() -> Iterator[None]:
+    """Python's bound of 128 KiB on one field of a CSV file lies below a long solution or an image in base64."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _read_parquet(path: Path) -> Source:

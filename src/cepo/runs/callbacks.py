@@ -31,7 +31,9 @@ class MetricsFile(TrainerCallback):
         self._from = state.global_step
         if state.is_world_process_zero and self.path.exists() and state.global_step < state.max_steps:
             kept = [
-                line for line in self.path.read_text().splitlines(keepends=True) if _step(line) <= state.global_step
+                line
+                for line in self.path.read_text(errors="replace").splitlines(keepends=True)
+                if _step(line) <= state.global_step
             ]
             write_atomically(self.path, "".join(kept))
 
@@ -72,5 +74,5 @@ def _step(line: str) -> float:
     """The step of a logged line; a line cut short by a kill counts as not yet logged."""
     try:
         return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
+    except (json.JSONDecodeError, KeyError, TypeError):
         return float("inf")

@@ -10,13 +10,21 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from cepo.errors import RecordError
-from cepo.evaluate import EvalReport, Generation, generate_answers, load_generations, report, save_generations
+from cepo.evaluate import (
+    EvalReport,
+    Generation,
+    encode_prompts,
+    generate_answers,
+    load_generations,
+    report,
+    save_generations,
+)
 from cepo.models.loading import Processor
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.checkpoint import writing
 from cepo.trainer.trainer import CEPOTrainer
 
-__all__ = ["evaluate_run"]
+__all__ = ["evaluate_run", "first_prompts"]
 
 
 def evaluate_run(
@@ -47,6 +55,28 @@ def evaluate_run(
     with writing(file):
         save_generations(generations, file)
     return report(generations, run.eval_samples)
+
+
+def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
+    """The first training problem's prompt as training, each teacher (told a placeholder) and an evaluation ask it.
+
+    Images stand as their placeholder, once. `ends`: the tokens that end a completion.
+    """
+    row = next(iter(trainer.train_dataset))
+    prompt = row["prompt"]
+    processor = cast(Processor, trainer.processing_class)
+    student = trainer.prompt_ids(row)
+    shown = [token for token in student if token != trainer.image_token_id]
+    tokenizer = trainer.tokenizer
+    evaluated = encode_prompts(processor, [row])["input_ids"][0].tolist() if isinstance(prompt, list) else student
+    told = {name: trainer.prompts.prompt_ids(prompt, shown, "[reference]", "answer") for name in trainer.told}
+    ends = cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model)).generation_config
+    return {
+        "training": str(tokenizer.decode(shown)),
+        "teachers": {name: str(tokenizer.decode(ids)) for name, ids in told.items()},
+        "evaluation": str(tokenizer.decode([token for token in evaluated if token != trainer.image_token_id])),
+        "ends": {"training": trainer.eos_token_ids, "evaluation": None if ends is None else ends.eos_token_id},
+    }
 
 
 def _kept(file: Path, data: Dataset, samples: int) -> list[Generation] | None:

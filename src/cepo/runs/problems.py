@@ -10,7 +10,7 @@ from cepo.data.datasets import DataSpec, load_data
 from cepo.errors import SettingError
 from cepo.runs.recipe import RunConfig
 
-__all__ = ["data_spec", "load_held_out", "load_training"]
+__all__ = ["data_spec", "held_out_spec", "load_held_out", "load_training"]
 
 
 def load_training(run: RunConfig, seed: int) -> Dataset:
@@ -20,9 +20,12 @@ def load_training(run: RunConfig, seed: int) -> Dataset:
 
 def load_held_out(run: RunConfig) -> Dataset | None:
     """The same problems for every seed; None: nothing is evaluated. Raises as `load_training` does."""
-    if run.eval_data is None:
-        return None
-    return load_data(data_spec(run.eval_data, run.eval_split, run.eval_limit, run, seed=0, held_out=True))
+    return None if run.eval_data is None else load_data(held_out_spec(run))
+
+
+def held_out_spec(run: RunConfig) -> DataSpec:
+    """What a run is evaluated on; it has `eval_data`."""
+    return data_spec(str(run.eval_data), run.eval_split, run.eval_limit, run, seed=0, held_out=True)
 
 
 def data_spec(
