@@ -14,6 +14,7 @@ from cepo.evaluate import (
     EvalReport,
     Generation,
     encode_prompts,
+    end_tokens,
     generate_answers,
     load_generations,
     report,
@@ -70,12 +71,12 @@ def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
     tokenizer = trainer.tokenizer
     evaluated = encode_prompts(processor, [row])["input_ids"][0].tolist() if isinstance(prompt, list) else student
     told = {name: trainer.prompts.prompt_ids(prompt, shown, "[reference]", "answer") for name in trainer.told}
-    ends = cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model)).generation_config
+    model = cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model))
     return {
         "training": str(tokenizer.decode(shown)),
         "teachers": {name: str(tokenizer.decode(ids)) for name, ids in told.items()},
         "evaluation": str(tokenizer.decode([token for token in evaluated if token != trainer.image_token_id])),
-        "ends": {"training": trainer.eos_token_ids, "evaluation": None if ends is None else ends.eos_token_id},
+        "ends": {"training": sorted(trainer.eos_token_ids), "evaluation": sorted(end_tokens(model))},
     }
 
 

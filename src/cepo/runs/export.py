@@ -35,6 +35,8 @@ def export_run(given: Path, out: Path) -> Path:
     if not given.is_dir():
         raise RunFolderError(f"there is no folder {given}: give a run, its model, a checkpoint, an adapter or a model")
     source, run = weights_of(given), run_of(given)
+    if not any((source / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise RunFolderError(f"{given} is not a finished run, and no model or adapter either: it has no config.json")
     config = {} if run is None else RunFolder(run).read_config()
     if out.exists() and any(out.iterdir()):
         raise RunFolderError(f"{out} is not empty; choose another --out")
