@@ -87,8 +87,8 @@ class _Work:
         trainer = _build_trainer(self.run, self.config, data, held_out, self.folder)
         self._prepare(trainer, is_new=checkpoint is None and done is None)
         before = self._evaluate(trainer, held_out, "before", keep=checkpoint is not None)
-        started, at_step = time.time(), StopAtStep(self.stopping)
-        with self._told(trainer, at_step, started):
+        started, at_step = time.monotonic(), StopAtStep(self.stopping)
+        with self._told(trainer, at_step, started, done):
             if done is not None and checkpoint is None:
                 trainer.load_weights(self.folder.model)
                 trainer.state.global_step = trainer.state.max_steps = int(done["steps"])
@@ -96,7 +96,7 @@ class _Work:
                 self.say(f"training: {self.config.method}, {len(data)} problems, up to {self.config.max_steps} steps")
                 with at_step.training(trainer):
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            seconds = time.time() - started
+            seconds = time.monotonic() - started
             if trainer.state.global_step < trainer.state.max_steps:
                 return self._ended_early(trainer, seconds)
             self._save_model(trainer)
@@ -151,8 +151,10 @@ class _Work:
         return evaluate_run(trainer, data, self.run, self.folder.generations(when), self.say, keep=keep)
 
     @contextmanager
-    def _told(self, trainer: CEPOTrainer, at_step: StopAtStep, started: float) -> Iterator[None]:
-        """What stops the block is saved and told before it goes on."""
+    def _told(
+        self, trainer: CEPOTrainer, at_step: StopAtStep, started: float, done: Mapping[str, Any] | None
+    ) -> Iterator[None]:
+        """What stops the block is saved and told before it goes on; the summary of a training that is `done` stays."""
         try:
             yield
         except (Exception, KeyboardInterrupt) as error:
@@ -161,10 +163,12 @@ class _Work:
             saved = at_step.save(trainer) if not isinstance(error, RunFolderError) else None
             saved = saved or last_checkpoint(self.folder.path)
             kept = f"the same command goes on from {saved.name}" if saved else "no step had ended: nothing is lost"
-            where = f"in step {trainer.state.global_step + 1} of {trainer.state.max_steps}"
+            step, steps = trainer.state.global_step, trainer.state.max_steps
+            where = f"in step {step + 1} of {steps}" if step < steps else "after the last step"
             if isinstance(error, KeyboardInterrupt):
-                why = f"{error or 'interrupted'} {where}"
-                self._conclude(trainer, summarise(trainer, self._asked, time.time() - started, why=why))
+                why = f"{str(error) or 'interrupted'} {where}"
+                if done is None:
+                    self._conclude(trainer, summarise(trainer, self._asked, time.monotonic() - started, why=why))
                 self.say(f"stopped by {why}; {kept}")
             if is_out_of_memory(error):
                 raise OutOfMemory(f"out of memory {where}: {self._advice(trainer)}; {kept}") from error
