@@ -11,6 +11,7 @@ import argparse
 import atexit
 import collections
 import contextlib
+import faulthandler
 import fcntl
 import io
 import json
@@ -101,6 +102,7 @@ def fork(words: list[str], rank: int, world: int, port: int, before: Callable[[]
     try:
         for number in (1, 2):
             os.dup2(handle, number)
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
         atexit._clear()
         AcceleratorState._reset_state(True)
         if world > 1:
@@ -125,6 +127,8 @@ def finish(child: Child, seconds: float = 120.0) -> tuple[int, str]:
         if pid:
             return os.waitstatus_to_exitcode(status), child.said()
         time.sleep(0.01)
+    os.kill(child.pid, signal.SIGUSR1)  # says where it stands
+    time.sleep(1.0)
     os.kill(child.pid, signal.SIGKILL)
     os.waitpid(child.pid, 0)
     return -99, child.said()
@@ -246,7 +250,7 @@ def verdict(bench: Bench, folder: Path, fields: Fields, world: int, mend: Callab
     return outcome
 
 
-def run(events: int, minutes: float, seed: int) -> int:
+def run(events: int, minutes: float, seed: int, first: int) -> int:
     root = Path(tempfile.mkdtemp(prefix="chaos-"))
     os.environ["TMPDIR"] = str(root / "tmp")
     (root / "tmp").mkdir()
@@ -255,7 +259,7 @@ def run(events: int, minutes: float, seed: int) -> int:
         recipe = write_recipe(root / "small", **fields)
     bench, counts, failed = Bench(root, recipe, {}), collections.Counter[tuple[str, str]](), []
     started, weights = time.monotonic(), [often for _, often in KINDS.values()]
-    for number in range(events):
+    for number in range(first, first + events):
         if time.monotonic() - started > 60 * minutes:
             break
         random = Random(f"{seed}/{number}")
@@ -266,10 +270,11 @@ def run(events: int, minutes: float, seed: int) -> int:
         try:
             mend = KINDS[kind][0](bench, random, folder, cell)
             counts[kind, verdict(bench, folder, cell, world, mend)] += 1
-        except AssertionError as error:
-            failed.append(f"event {number} ({kind}, {cell}): {error}")
+        except Exception as error:
+            failed.append(f"event {number} ({kind}, {cell}): {type(error).__name__} {error}")
             counts[kind, "FAILED"] += 1
             print(failed[-1], flush=True)
+        print(f"{number}: {kind}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
     report(counts, failed, time.monotonic() - started, seed)
     shutil.rmtree(root, ignore_errors=True)
@@ -290,5 +295,6 @@ if __name__ == "__main__":
     parser.add_argument("--events", type=int, default=220)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first event, to look at one again")
     options = parser.parse_args()
-    sys.exit(run(options.events, options.minutes, options.seed))
+    sys.exit(run(options.events, options.minutes, options.seed, options.first))

@@ -234,8 +234,8 @@ def check_lengths(subject: Subject, dataset: Dataset) -> str:
         raise DataError(
             f"{len(over)} of {count} rows looked at have prompts (references included) of more tokens than fit: "
             f"{'; '.join(over[:SHOWN])}; the model has {limit} positions and max_completion_length={completion} leaves "
-            f"{room}. The longest of all {len(dataset)} rows were looked at: shorten or drop those that are as long, "
-            "or lower max_completion_length."
+            f"{room}. Shorten or drop them and what else is as long (the longest of all {len(dataset)} rows were "
+            "looked at), or lower max_completion_length."
         )
     longest = max(lengths.values())
     return f"longest prompt {longest} + completion {completion} = {longest + completion} of {limit} positions"
