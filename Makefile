@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-models test-browser test-deepspeed test-wheel lint install bench docs clean
+.PHONY: demo test test-models test-browser test-deepspeed test-wheel lint install bench chaos docs clean
 
 install: $(VENV)/.installed
 
@@ -42,6 +42,10 @@ test-wheel:
 
 bench: install
 	$(BIN)/python benchmarks/scoring.py
+
+# Runs that are killed, starved, damaged and started twice (docs/reliability.md); not a part of `make test`.
+chaos: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos
 
 docs: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

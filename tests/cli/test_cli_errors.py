@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import cepo.evaluate
-import cepo.runs.run as run_module
+import cepo.runs.evaluation as run_module
 from cepo.cli import main
 from cepo.errors import SettingError
 from cepo.models.embedded import EMBEDDED

@@ -15,7 +15,7 @@ from cepo.data.datasets import load_data
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
 from cepo.runs.identity import decisive_fields
-from cepo.runs.problems import data_spec
+from cepo.runs.problems import held_out_spec, training_spec
 from cepo.runs.recipe import (
     RecipeError,
     load_recipe,
@@ -74,18 +74,21 @@ def test_the_text_recipe_reads_its_data(tmp_path: Path) -> None:
     run, config = resolve_recipe(recipe)
     _, tags = resolve_recipe(recipe | {"answer_format": "tags", "thinking_counts": "true"})
     assert tags.grading == Grading("tags", thinking_counts=True)
-    assert data_spec(run.data, run.data_split, None, run, config).subset == "en"
-    assert data_spec(str(run.eval_data), run.eval_split, None, run, config, held_out=True).subset is None
+    assert training_spec(run, config).subset == "en"
+    assert held_out_spec(run, config.grading).subset is None
     run.data_subset = None  # a file has none
+    run.data_split = run.eval_split = "train"
+    run.data_limit = run.eval_limit = None
     for row, held_out, answer in ((dapo, False, "2"), (math, True, "4")):
         file = tmp_path / f"{held_out}.jsonl"
         file.write_text(json.dumps(row) + "\n")
-        (read,) = load_data(data_spec(str(file), "train", None, run, config, held_out=held_out))
+        run.data = run.eval_data = str(file)
+        (read,) = load_data(held_out_spec(run, config.grading) if held_out else training_spec(run, config))
         assert read["answer"] == answer
         assert read["prompt"][0]["content"].startswith("What is")
         assert read["prompt"][0]["content"].endswith("\\boxed{}.")
         assert read.get("solution") == (math["solution"] if held_out else None)
-        (tagged,) = load_data(data_spec(str(file), "train", None, run, tags, held_out=held_out))
+        (tagged,) = load_data(held_out_spec(run, tags.grading) if held_out else training_spec(run, tags))
         assert tagged["prompt"][0]["content"].endswith("Put the final answer between <answer> and </answer>.")
         assert "boxed" not in tagged["prompt"][0]["content"]
 

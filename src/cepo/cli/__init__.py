@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add(commands)
-    options, rest = parser.parse_known_args(arguments)
+    try:
+        options, rest = parser.parse_known_args(arguments)
+    except SystemExit as said:  # --help and --version have printed, into a pipe that may be closed
+        return _flushed(int(said.code or 0))
     if rest and not getattr(options, "takes_fields", False):
         parser.error(f"unknown arguments: {' '.join(rest)}")
     options.fields = rest
@@ -47,21 +50,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _offline_without_a_hub()
     warnings.filterwarnings("ignore", category=FutureWarning)  # of our hosts' own deprecations
     try:
-        code = options.run(options)
-        sys.stdout.flush()  # while a closed pipe can still be answered
-        return code
+        return _flushed(options.run(options))
     except KeyboardInterrupt as error:
         print("cepo: interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
         return 128 + getattr(error, "signal", signal.SIGINT)
-    except BrokenPipeError:  # as of `| head`, which has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _closed()
     except Exception as error:
         if os.environ.get("CEPO_TRACEBACK"):
             traceback.print_exc()
         line, code = explain(error)
         print(line, file=sys.stderr)
         return code
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once everything is printed, while a closed pipe can still be answered."""
+    try:
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return _closed()
+
+
+def _closed() -> int:
+    """The reader, such as `| head`, has seen enough: end quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _offline_without_a_hub() -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cepo.cli import grading, suite
 from cepo.cli.console import Commands
 from cepo.errors import SettingError
 
 if TYPE_CHECKING:
+    from cepo.answers import Grading
+    from cepo.data.datasets import DataSpec
     from cepo.evaluate import Generation
 
 __all__ = ["add"]
+
+_SPLIT = "held_out"
 
 MODEL_HELP = "`tiny`, `tiny-text`, a hub id, or the folder of a model, an adapter or a run"
 
@@ -23,13 +29,19 @@ MODEL_HELP = "`tiny`, `tiny-text`, a hub id, or the folder of a model, an adapte
 def add(commands: Commands) -> None:
     parser = commands.add_parser("eval", help="pass@1 and pass@k of a model, with intervals; the paper's benchmarks")
     parser.add_argument("models", nargs="*", metavar="MODEL", help=MODEL_HELP + "; several with --suite")
-    parser.add_argument("--data", default="geometry", help="`geometry`, `chain`, a local file or folder, or a hub id")
-    parser.add_argument("--split", default="held_out")
+    parser.add_argument(
+        "--data",
+        default=None,
+        help="`geometry`, `chain`, a local file or folder, or a hub id (default: the run's, or geometry)",
+    )
+    parser.add_argument("--split", default=None, help="default: the run's, or held_out")
     parser.add_argument("--category", default=None, help="column of the data to report by (default: `family`)")
     parser.add_argument("--limit", type=int, default=None, help="problems (default: 500 of geometry, else all)")
     parser.add_argument("--samples", type=int, default=1, help="completions per problem")
     parser.add_argument("--temperature", type=float, default=1.0, help="0: greedy")
-    parser.add_argument("--max-new-tokens", type=int, default=None, help="default: 64; 32000 with --suite paper")
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=None, help="default: the run's, or 64; 32000 with --suite paper"
+    )
     parser.add_argument("--batch-size", type=int, default=None, help="answers at once (default: 64, with --suite 1)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None, help="save every generation as JSONL; a folder with --suite")
@@ -51,40 +63,70 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from cepo.data.datasets import DataSpec, load_data
-    from cepo.data.sources import is_procedural
-    from cepo.evaluate import generate_answers, save_generations
+    from cepo.data.datasets import load_data
+    from cepo.evaluate import generate_answers
     from cepo.models.loading import load_checkpoint
+    from cepo.models.where import settings_of
 
     if len(options.models) != 1:
         raise SettingError(f"give one MODEL, got {len(options.models)}; several are for --suite")
     if options.out is not None:
         _check_out(options.out)
-    limit = 500 if options.limit is None and is_procedural(options.data) else options.limit
-    columns = {} if options.category is None else {"family": options.category}
+    of_run = settings_of(Path(options.models[0]).expanduser())
     graded = grading.grading_of(options, options.models[0])
-    data = load_data(DataSpec(options.data, split=options.split, limit=limit, columns=columns, grading=graded))
-    model, processor = load_checkpoint(options.models[0])
+    data = load_data(_data(options, of_run, graded))
+    model, processor = load_checkpoint(options.models[0], trust_remote_code=bool(of_run.get("trust_remote_code")))
     generations = generate_answers(
         model,
         processor,
         data,
         samples=options.samples,
         temperature=options.temperature,
-        max_new_tokens=64 if options.max_new_tokens is None else options.max_new_tokens,
+        max_new_tokens=options.max_new_tokens or cast(int, of_run.get("max_completion_length")) or 64,
         batch_size=64 if options.batch_size is None else options.batch_size,
         seed=options.seed,
         autocast_bf16=False,
         grading=graded,
     )
     if options.out is not None:
-        save_generations(generations, options.out)
+        _save(generations, options.out)
     _print(generations, options.samples)
     return 0
 
 
+def _data(options: argparse.Namespace, of_run: Mapping[str, object], graded: Grading) -> DataSpec:
+    """What is asked for; for a run without `--data`, what the run itself is evaluated on."""
+    from cepo.data.datasets import DataSpec
+    from cepo.data.sources import is_procedural
+    from cepo.runs.problems import held_out_spec
+    from cepo.runs.recipe import RunConfig
+
+    columns = {} if options.category is None else {"family": options.category}
+    if options.data is None and of_run.get("eval_data") is not None:
+        known = {entry.name for entry in fields(RunConfig)}
+        run = RunConfig(**{name: value for name, value in of_run.items() if name in known})  # pyright: ignore[reportArgumentType]
+        spec = held_out_spec(run, graded)
+        return replace(
+            spec,
+            split=options.split or spec.split,
+            limit=options.limit or spec.limit,
+            columns={**spec.columns, **columns},
+        )
+    data = options.data or "geometry"
+    limit = 500 if options.limit is None and is_procedural(data) else options.limit
+    return DataSpec(data, split=options.split or _SPLIT, limit=limit, columns=columns, grading=graded)
+
+
+def _save(generations: list[Generation], out: Path) -> None:
+    from cepo.evaluate import save_generations
+    from cepo.runs.lock import locked
+
+    with locked(out.with_name(f".{out.name}.lock"), f"the file {out}", "choose another --out"):
+        save_generations(generations, out)
+
+
 def _regrade(options: argparse.Namespace) -> int:
-    from cepo.evaluate import load_generations, regrade, save_generations
+    from cepo.evaluate import load_generations, regrade
 
     if options.models:
         raise SettingError(f"--regrade needs no model, got {options.models[0]!r}")
@@ -95,7 +137,7 @@ def _regrade(options: argparse.Namespace) -> int:
     changed = sum(old.correct != new.correct for old, new in zip(before, after, strict=True))
     if options.out is not None:
         _check_out(options.out)
-        save_generations(after, options.out)
+        _save(after, options.out)
     _print(after, max(Counter(generation.id for generation in after).values(), default=1))
     print(f"cepo: {changed} of {len(after)} verdicts changed", file=sys.stderr)
     return 0

@@ -11,8 +11,10 @@ __all__ = ["add"]
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("export", help="a finished run as a plain Hugging Face folder, LoRA merged")
-    parser.add_argument("folder", type=Path, help="run folder", metavar="RUN")
+    parser = commands.add_parser("export", help="a run or a checkpoint as a plain Hugging Face folder, LoRA merged")
+    parser.add_argument(
+        "folder", type=Path, help="a run folder, its model, a checkpoint, an adapter or a model", metavar="RUN"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must be empty")
     parser.set_defaults(run=run)
 

@@ -23,9 +23,11 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from cepo.models.where import as_run
     from cepo.reports.terminal import find_record, show_record
 
-    if not (options.folder / "traces").is_dir():
-        raise RecordError(f"{options.folder} has no traces/: give the run folder of a run with trace_groups above 0")
-    show_record(find_record(options.folder, options.row, options.step), options.by, Console(highlight=False))
+    folder = as_run(options.folder)
+    if not (folder / "traces").is_dir():
+        raise RecordError(f"{folder} has no traces/: give the run folder of a run with trace_groups above 0")
+    show_record(find_record(folder, options.row, options.step), options.by, Console(highlight=False))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from cepo.cli.console import Commands, say
 
 if TYPE_CHECKING:
     from cepo.evaluate import Score
+    from cepo.runs.recipe import RunConfig
     from cepo.runs.summary import RunSummary
     from cepo.stats import Difference
 
@@ -40,17 +42,27 @@ def run(options: argparse.Namespace) -> int:
     if summary.state == "stopped":
         return STOPPED
     print_summary(summary, config.run_folder)
+    print(f"\nNext: {next_command(run, config.run_folder)}\n      cepo train --config recipes/tiny/grpo.yaml")
     return 0
+
+
+def next_command(run: RunConfig, folder: Path) -> str:
+    """How the run's model is evaluated: on the run's own held-out data where it has some."""
+    data = []
+    if run.eval_data is None and run.data != "geometry":
+        data = ["--data", run.data, "--split", run.data_split]
+    return shlex.join(["cepo", "eval", str(folder), *data, "--samples", "4"])
 
 
 def print_summary(summary: RunSummary, folder: Path) -> None:
     """What a newcomer wants to know when a run ends."""
     print(f"\n{summary.method}: {summary.steps} steps in {summary.train_seconds:.0f} s")
     before, after, change = summary.before, summary.after, summary.difference
-    if before is not None and after is not None and change is not None:
+    if before is not None and after is not None:
         problems = f"{before.problems} held-out problems x {before.samples}"
         print(f"  accuracy before {_percent(before.overall)}   ({problems}, 95% intervals)")
         print(f"  accuracy after  {_percent(after.overall)}")
+    if change is not None:
         print(f"  change          {_percent(change)}, p = {change.p:.2g} (paired over problems)")
     credit = summary.credit
     if credit:
@@ -61,7 +73,6 @@ def print_summary(summary: RunSummary, folder: Path) -> None:
         skipped = credit.get("credit/groups_undecided", 0.0)
         print(f"  groups skipped  {100 * skipped:.0f}% (all right or all wrong: nothing to tell apart)")
     print(f"  run folder      {folder}")
-    print(f"\nNext: cepo eval {folder}/model --samples 4\n      cepo train --config recipes/tiny/grpo.yaml")
 
 
 def _percent(found: Score | Difference) -> str:

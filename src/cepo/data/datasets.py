@@ -11,10 +11,9 @@ between two pieces of text, which TRL does not keep either.
 
 from __future__ import annotations
 
-import atexit
+import hashlib
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -26,6 +25,8 @@ from cepo.answers import Grading
 from cepo.data.images import encode_image
 from cepo.data.messages import prompt_messages
 from cepo.data.sources import DataSpec, Source, open_source
+from cepo.data.temporary import temporary_folder
+from cepo.data.texts import check_writable
 from cepo.errors import DataError, did_you_mean
 from cepo.glossary import DataRow
 
@@ -76,8 +77,15 @@ def load_data(spec: DataSpec) -> Dataset:
     indices = _sampled(len(source.rows), spec)
     folder = Path(spec.image_root).expanduser() if spec.image_root else source.folder
     faults: dict[int, str] = {}
-    file = _write(_standard_rows(source, indices, columns, folder, faults, spec.grading), columns)
+    repeated: list[str] = []
+    rows = _own_ids(_standard_rows(source, indices, columns, folder, faults, spec.grading), source.name, repeated)
+    file = _write((row for _, row in rows), columns)
     _report(faults, source.name, len(indices), drop=spec.drop_invalid)
+    if repeated:
+        _log.warning(
+            "%s: %d ids stand for several problems, such as %s: all but the first have an id of their own now. Map the "
+            "column that tells them apart (columns: {id: its name}).", source.name, len(repeated), repeated[0],
+        )  # fmt: skip
     dataset = Dataset.from_file(str(file))
     if "images" in columns and not _any_image(dataset):
         dataset = dataset.remove_columns("images")
@@ -133,14 +141,31 @@ def _standard_rows(
     folder: Path | None,
     faults: dict[int, str],
     grading: Grading,
-) -> Iterator[DataRow]:
-    """The rows that can be used, in order; why the others cannot goes into `faults`."""
+) -> Iterator[tuple[int, DataRow]]:
+    """The rows that can be used with their index, in order; why the others cannot goes into `faults`."""
     theirs = sorted(set(columns.values()))
     for index, row in zip(indices, source.read(indices, theirs), strict=True):
         try:
-            yield _standard_row(row, columns, folder, f"{source.name}/{index}", grading)
+            standard = _standard_row(row, columns, folder, f"{source.name}/{index}", grading)
+            for name in standard.keys() - {"images"}:
+                check_writable(standard[name], name)
+            yield index, standard
         except ValueError as error:
             faults[index] = str(error)
+
+
+def _own_ids(rows: Iterator[tuple[int, DataRow]], source: str, repeated: list[str]) -> Iterator[tuple[int, DataRow]]:
+    """The rows, of which no two problems have one id: records, images and intervals are kept by it.
+
+    An id that stands for another problem already goes into `repeated`, and its row is `<source>/<row>`.
+    """
+    known: dict[str, str] = {}
+    for index, row in rows:
+        content = hashlib.sha256(repr([row.get(name) for name in ("prompt", "images", "answer")]).encode()).hexdigest()
+        if known.setdefault(row["id"], content) != content:
+            repeated.append(f"{row['id']!r} (row {index})")
+            row = {**row, "id": f"{source}/{index}"}
+        yield index, row
 
 
 def _standard_row(
@@ -175,14 +200,20 @@ def _listed(images: object) -> list[object]:
 
 def _write(rows: Iterator[DataRow], columns: Mapping[str, str]) -> Path:
     """Write `rows` to an Arrow file in a temporary folder that goes when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="cepo-data-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = temporary_folder("cepo-data-")
     file = folder / "rows.arrow"
     features = Features({name: kind for name, kind in _FEATURES.items() if name in columns or name == "id"})
-    with ArrowWriter(path=str(file), features=features, writer_batch_size=_ROWS_IN_MEMORY) as writer:
-        for row in rows:
-            writer.write(dict(row))
-        writer.finalize()
+    try:
+        with ArrowWriter(path=str(file), features=features, writer_batch_size=_ROWS_IN_MEMORY) as writer:
+            for row in rows:
+                writer.write(dict(row))
+            writer.finalize()
+    except OSError as error:
+        free = shutil.disk_usage(folder).free / 2**20
+        raise DataError(
+            f"cannot write the rows to the temporary folder {folder} ({error.strerror or error}; {free:.0f} MiB are "
+            "free there): set TMPDIR to a folder with more space"
+        ) from error
     return file
 
 

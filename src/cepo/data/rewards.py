@@ -33,6 +33,7 @@ __all__ = [
     "get_reward",
     "guard_reward",
     "preflight_rewards",
+    "told_apart",
 ]
 
 
@@ -157,6 +158,25 @@ def get_reward(name: str) -> RewardFunc:
     raise SettingError(
         f"unknown reward {name!r}: choose from {', '.join(sorted(REWARDS))}{did_you_mean(name, REWARDS)}"
     )
+
+
+def told_apart(names: Sequence[str], wrong_reward: str | None) -> list[str]:
+    """The names of reward functions, those that stand twice with a number: metrics and records are kept by name.
+
+    Raises:
+        SettingError: `wrong_reward` names several.
+    """
+    if wrong_reward is not None and names.count(wrong_reward) > 1:
+        raise SettingError(
+            f"wrong_reward={wrong_reward!r} names {names.count(wrong_reward)} reward functions: give them names of "
+            "their own (function.__name__)"
+        )
+    seen: dict[str, int] = {}
+    apart = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        apart.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return apart
 
 
 def preflight_rewards(

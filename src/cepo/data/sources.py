@@ -11,6 +11,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +22,7 @@ from cepo.answers import BOXED, Grading
 from cepo.chain.problems import ChainSpec, is_chain
 from cepo.chain.problems import generate as generate_chains
 from cepo.data.rows import chain_row, problem_row
+from cepo.data.texts import typed
 from cepo.errors import DataError, did_you_mean
 from cepo.geometry import FAMILIES, SPLITS, generate
 from cepo.glossary import DataRow
@@ -113,7 +115,7 @@ class Source:
         features = Features({name: _undecoded(kind) for name, kind in chosen.features.items()})
         for table in chosen.with_format("arrow").iter(batch_size=_BATCH):
             for row in cast("pa.Table", table).to_pylist():
-                yield features.decode_example(row)
+                yield typed(features.decode_example(row), features)
 
 
 def open_source(spec: DataSpec) -> Source:
@@ -189,14 +191,27 @@ def _read_json(path: Path) -> Source:
 
 
 def _read_csv(path: Path) -> Source:
+    rows: list[Any] = []
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
     try:
-        rows = list(csv.DictReader(io.StringIO(_text(path), newline=""), strict=True))
+        with _wide_fields():
+            rows.extend(reader)
     except csv.Error as error:
-        raise DataError(f"{path} is not valid CSV: {error}") from None
+        raise DataError(f"{path} is not valid CSV: {error} (row {len(rows)}, line {reader.line_num})") from None
     for index, row in enumerate(rows):
         if None in row:  # where DictReader keeps the fields that have no column
             raise DataError(f"{path}, row {index}: more fields than the {len(row) - 1} columns of line 1")
     return _listed(path, rows)
+
+
+@contextmanager
+def _wide_fields() -> Iterator[None]:
+    """Python's bound of 128 KiB on one field of a CSV file lies below a long solution or an image in base64."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _read_parquet(path: Path) -> Source:

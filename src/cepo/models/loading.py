@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,7 +23,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from cepo.errors import ModelError, SettingError
 from cepo.models.embedded import SHIPPED, resolve
-from cepo.models.processor import load_processor
+from cepo.models.processor import load_processor, set_chat_template
+from cepo.models.where import weights_of
 
 __all__ = ["Processor", "load_checkpoint", "load_config_and_processor", "load_model"]
 
@@ -43,7 +45,7 @@ def load_checkpoint(
 ) -> tuple[PreTrainedModel, Processor]:
     """A model to use, and its processor: of `tiny`, `tiny-text`, a hub id, or the folder of a model, adapter or run.
 
-    An adapter is merged into its base model, whose processor is returned.
+    An adapter is merged into its base model. The processor is the adapter's own where it was saved with one.
 
     Args:
         base: the model that an adapter was trained on; without it, the one that the adapter names.
@@ -51,13 +53,15 @@ def load_checkpoint(
     Raises:
         ModelError: what could not be loaded, and what can be given.
     """
-    folder = Path(name).expanduser()
-    if (folder / "model").is_dir() and not (folder / "config.json").is_file():
-        folder = folder / "model"
+    folder = weights_of(Path(name).expanduser())
     if not (folder / _ADAPTER).is_file():
         return load_model(str(folder) if folder.exists() else str(name), dtype, attention, trust_remote_code)
     base = _base_of(folder) if base is None else base
     model, processor = load_model(base, dtype, attention, trust_remote_code)
+    if isinstance(processor, PreTrainedTokenizerBase) and (folder / "tokenizer_config.json").is_file():
+        processor = AutoTokenizer.from_pretrained(folder, padding_side="left", truncation_side="left")
+    elif (template := folder / "chat_template.jinja").is_file():
+        set_chat_template(processor, template.read_text())
     return _merged(model, folder, base), processor
 
 

@@ -7,6 +7,8 @@ template, `mm_token_type_ids`, `save_pretrained`.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase, ProcessorMixin
@@ -14,7 +16,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.utils.import_utils import is_torchvision_available
 
-__all__ = ["ImageOnlyProcessor", "load_processor"]
+from cepo.errors import SettingError
+
+__all__ = ["ImageOnlyProcessor", "fix_template_arguments", "load_processor", "set_chat_template"]
 
 
 class ImageOnlyProcessor(Qwen3VLProcessor):
@@ -54,6 +58,36 @@ def load_processor(
         images = Qwen2VLImageProcessorPil.from_pretrained(path, revision=revision or "main")
         return ImageOnlyProcessor(images, tokenizer, chat_template=tokenizer.chat_template)
     return AutoProcessor.from_pretrained(path, **options)
+
+
+def set_chat_template(processor: Any, template: str) -> None:
+    """Of a processor and of the tokenizer in it."""
+    for holder in (processor, getattr(processor, "tokenizer", None)):
+        if holder is not None:
+            holder.chat_template = template
+
+
+def fix_template_arguments(processor: Any, arguments: Mapping[str, object]) -> None:
+    """Write the chat template's arguments into the template, as the values that it has where it is given none.
+
+    So that whoever reads the saved processor (another evaluation, vLLM) renders prompts as training did.
+
+    Raises:
+        SettingError: an argument that is no text, number, truth value or None.
+    """
+    template = getattr(processor, "chat_template", None)
+    if not arguments or not isinstance(template, str):
+        return
+    lines = []
+    for name, value in sorted(arguments.items()):
+        if not isinstance(value, str | int | float | bool | None):
+            raise SettingError(
+                f"chat_template_kwargs: {name}={value!r} cannot be kept in the saved chat template; give texts, "
+                "numbers or truth values"
+            )
+        literal = "none" if value is None else json.dumps(value)  # jinja's true, false, numbers and texts are JSON's
+        lines.append(f"{{%- if {name} is not defined %}}{{%- set {name} = {literal} %}}{{%- endif %}}")
+    set_chat_template(processor, "\n".join([*lines, "{#- -#}"]) + template)
 
 
 def _saved_by_us(path: str, revision: str | None) -> bool:

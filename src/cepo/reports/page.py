@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -34,9 +35,16 @@ def write_report(folders: Sequence[Path], out: Path) -> list[RunData]:
         raise SettingError(f"a run is given twice: {', '.join(map(str, folders))}")
     runs = [load_run(folder) for folder in folders]
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(build_page(runs), encoding="utf-8")
-    out.with_suffix(".json").write_text(json.dumps(_data(runs, packed=False)) + "\n", encoding="utf-8")
+    _write(out, build_page(runs))
+    _write(out.with_suffix(".json"), json.dumps(_data(runs, packed=False)) + "\n")
     return runs
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, file)
 
 
 def build_page(runs: Sequence[RunData]) -> str:

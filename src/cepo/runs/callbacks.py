@@ -96,7 +96,7 @@ class Progress(TrainerCallback):
 def _drop_after(path: Path, step: int) -> None:
     """Leave out of a JSONL file the lines of later steps."""
     if path.exists():
-        kept = [line for line in path.read_text().splitlines(keepends=True) if _step(line) <= step]
+        kept = [line for line in path.read_text(errors="replace").splitlines(keepends=True) if _step(line) <= step]
         write_atomically(path, "".join(kept))
 
 
@@ -104,5 +104,5 @@ def _step(line: str) -> float:
     """The step of a logged line; a line cut short by a kill counts as not yet logged."""
     try:
         return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
+    except (json.JSONDecodeError, KeyError, TypeError):
         return float("inf")

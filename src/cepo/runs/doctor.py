@@ -21,7 +21,7 @@ from cepo.errors import CepoError
 from cepo.models.embedded import resolve
 from cepo.models.loading import load_config_and_processor, load_model
 from cepo.runs.doctor_gpu import gpu_settings
-from cepo.runs.problems import data_spec, load_held_out
+from cepo.runs.problems import load_held_out, training_spec
 from cepo.runs.recipe import RunConfig
 from cepo.scoring import LOGITS_PER_CHUNK
 from cepo.trainer.checks import CHECKS, Subject
@@ -50,8 +50,9 @@ def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator
     yield finding or Finding("model", "ok", f"{run.model}: {model_config.model_type}, config and processor load")
     if processor is not None:
         yield generation_config(run.model, processor)
-    data, _, finding = _attempt("data", lambda: (load_data(_spec(run, config)), None))
+    data, _, finding = _attempt("data", lambda: (load_data(training_spec(run, config)), None))
     yield finding or Finding("data", "ok", f"{run.data}: {len(data)} rows")
+    found: list[Finding] = []
     if data is not None and processor is not None and model_config is not None:
         subject = _subject(run, config, data, processor, model_config)
         found = list(checked(subject, data))
@@ -60,7 +61,7 @@ def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator
             yield from _measured(subject, data, getattr(processor, "image_token_id", None))
     if model_config is not None:
         yield memory(model_config, run, config)
-        if load and found[-1].name == LAST_CHECK:
+        if load and data is not None and found and found[-1].name == LAST_CHECK:
             yield probed(run, config, data)
     yield from gpu_settings(run, config, run.eval_limit or _held_out_rows(run, config))
     if config.use_vllm:
@@ -211,10 +212,6 @@ def _lora_parameters(text: Any, rank: int) -> int:
     """Adapters on every linear layer of the transformer: rank x (inputs + outputs) each."""
     width, inner = text.hidden_size, text.intermediate_size
     return text.num_hidden_layers * rank * (4 * 2 * width + 3 * (width + inner))
-
-
-def _spec(run: RunConfig, config: CEPOConfig) -> Any:
-    return data_spec(run.data, run.data_split, run.data_limit, run, config)
 
 
 def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:

@@ -10,14 +10,23 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from cepo.errors import RecordError
-from cepo.evaluate import EvalReport, Generation, generate_answers, load_generations, report, save_generations
+from cepo.evaluate import (
+    EvalReport,
+    Generation,
+    encode_prompts,
+    end_tokens,
+    generate_answers,
+    load_generations,
+    report,
+    save_generations,
+)
 from cepo.models.loading import Processor
 from cepo.runs.callbacks import AccuracyCurve
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.checkpoint import writing
 from cepo.trainer.trainer import CEPOTrainer
 
-__all__ = ["accuracy_curve", "evaluate_run"]
+__all__ = ["accuracy_curve", "evaluate_run", "first_prompts"]
 
 
 def evaluate_run(
@@ -67,6 +76,28 @@ def _generate(
         grading=trainer.args.grading,
         autocast_bf16=bool(trainer.args.bf16),
     )
+
+
+def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
+    """The first training problem's prompt as training, each teacher (told a placeholder) and an evaluation ask it.
+
+    Images stand as their placeholder, once. `ends`: the tokens that end a completion.
+    """
+    row = next(iter(cast(Dataset, trainer.train_dataset)))
+    prompt = row["prompt"]
+    processor = cast(Processor, trainer.processing_class)
+    student = trainer.prompt_ids(row)
+    shown = [token for token in student if token != trainer.image_token_id]
+    tokenizer = trainer.tokenizer
+    evaluated = encode_prompts(processor, [row])["input_ids"][0].tolist() if isinstance(prompt, list) else student
+    told = {name: trainer.prompts.prompt_ids(prompt, shown, "[reference]", "answer") for name in trainer.told}
+    model = cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model))
+    return {
+        "training": str(tokenizer.decode(shown)),
+        "teachers": {name: str(tokenizer.decode(ids)) for name, ids in told.items()},
+        "evaluation": str(tokenizer.decode([token for token in evaluated if token != trainer.image_token_id])),
+        "ends": {"training": sorted(trainer.eos_token_ids), "evaluation": sorted(end_tokens(model))},
+    }
 
 
 def _kept(file: Path, data: Dataset, samples: int) -> list[Generation] | None:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from cepo.errors import ModelError, RunFolderError
 from cepo.models.loading import load_checkpoint
 from cepo.models.processor_config import IMAGE_ONLY, as_qwen3_vl
+from cepo.models.where import EXPORTED_FROM, run_of, weights_of
 from cepo.runs.folder import RunFolder
 
 __all__ = ["export_run"]
@@ -23,28 +24,30 @@ WORST_DIFFERENCE = 1e-3
 """Logits of the exported model against the run's, in fp32: merging an adapter rounds."""
 
 
-def export_run(run: Path, out: Path) -> Path:
-    """Write `out` from the run folder `run`, load it back with plain transformers, and compare logits.
+def export_run(given: Path, out: Path) -> Path:
+    """Write `out` from a run folder, its model, a checkpoint, or any adapter or model; load it back with plain
+    transformers, and compare logits.
 
     Raises:
-        RunFolderError: not a finished run folder, or `out` is not empty.
+        RunFolderError: a run without a model, or `out` is not empty.
         ModelError: the model cannot be loaded, or the folder that was written computes something else.
     """
-    folder = RunFolder(run)
-    missing = [path.name for path in (folder.config, folder.model) if not path.exists()]
-    if missing:
-        raise RunFolderError(
-            f"{run} is not a finished run ({', '.join(missing)} missing): give the folder of a `cepo train` that ended"
-        )
+    if not given.is_dir():
+        raise RunFolderError(f"there is no folder {given}: give a run, its model, a checkpoint, an adapter or a model")
+    source, run = weights_of(given), run_of(given)
+    if not any((source / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise RunFolderError(f"{given} is not a finished run, and no model or adapter either: it has no config.json")
+    config = {} if run is None else RunFolder(run).read_config()
     if out.exists() and any(out.iterdir()):
         raise RunFolderError(f"{out} is not empty; choose another --out")
-    config = folder.read_config()
     trust = bool(config.get("trust_remote_code", False))
-    model, processor = load_checkpoint(folder.model, base=config["model"], trust_remote_code=trust)
+    model, processor = load_checkpoint(source, base=config.get("model"), trust_remote_code=trust)
     model.save_pretrained(out)
     processor.save_pretrained(out)
     _name_processor(out)
-    (out / "README.md").write_text(model_card(folder, config))
+    if run is not None:
+        (out / "README.md").write_text(model_card(RunFolder(run), config))
+        (out / EXPORTED_FROM).write_text(json.dumps({"run": str(run.absolute())}) + "\n")
     worst = _difference(model, load_checkpoint(out)[0])
     if worst > WORST_DIFFERENCE:
         raise ModelError(f"{out} computes other logits than the run's model (by {worst:.1e}); do not use it")

@@ -17,7 +17,7 @@ import yaml
 
 from cepo.answers import BOXED, Grading
 from cepo.errors import RunFolderError
-from cepo.runs.identity import Identity, by_update, decisive_fields, differences
+from cepo.runs.identity import Identity, comparable, decisive_fields, differences, resolved_paths
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.checkpoint import writing
 from cepo.trainer.config import CEPOConfig
@@ -46,6 +46,11 @@ class RunFolder:
     @property
     def versions(self) -> Path:
         return self.path / "versions.json"
+
+    @property
+    def prompts(self) -> Path:
+        """The first problem's prompt as training, each teacher and the evaluation put it."""
+        return self.path / "prompts.json"
 
     @property
     def metrics(self) -> Path:
@@ -97,11 +102,11 @@ class RunFolder:
             RunFolderError: they are not. Resuming would train the wrong model, or report one run as another.
         """
         if self.identity.is_file():
-            found = differences(by_update(self._read_identity()), by_update(now.record), now.named)
+            found = differences(comparable(self._read_identity()), comparable(now.record), now.named)
         elif self.config.is_file():
             before, names = self.read_config(), decisive_fields()
             found = differences(
-                *(by_update({name: values.get(name) for name in names}) for values in (before, resolved))
+                *(comparable({name: values.get(name) for name in names}) for values in (before, resolved))
             )
         else:
             return
@@ -137,6 +142,7 @@ def is_finished(summary: Mapping[str, object] | None) -> bool:
 def resolved_config(run: RunConfig, config: CEPOConfig) -> dict[str, object]:
     """Every field of a run as plain data."""
     resolved = asdict(run) | {name: value for name, value in config.to_dict().items() if value is not None}
+    resolved |= resolved_paths(resolved)
     resolved["credit"] = asdict(config.credit)
     return json.loads(json.dumps(resolved, default=str))
 

@@ -16,11 +16,11 @@ from transformers import TrainingArguments
 
 from cepo.data.digest import digest
 from cepo.data.sources import is_procedural
-from cepo.models.embedded import resolve
+from cepo.models.embedded import SHIPPED, resolve
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.config import CEPOConfig
 
-__all__ = ["Identity", "by_update", "decisive_fields", "differences", "digest", "identify"]
+__all__ = ["Identity", "comparable", "decisive_fields", "differences", "digest", "identify", "resolved_paths"]
 
 _FREE_PREFIXES = ("eval_", "log_", "vllm_", "trace_", "score_", "null_control_", "reward_timeout")
 """Fields of ours and of TRL's that leave what is trained as it is, or are the machine's."""
@@ -31,6 +31,7 @@ _SCHEDULE = {
 }  # fmt: skip
 """What of transformers' own fields decides what is trained. `max_steps` is free: a run may be made longer."""
 
+_PATHS = ("model", "data", "eval_data", "method_files", "output_dir")
 _CUT = ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation")
 _FILES = ("data_files", "method_files", "model_files")
 _DATA_ENDINGS = (".arrow", ".csv", ".json", ".jsonl", ".parquet")
@@ -69,11 +70,31 @@ def differences(before: Mapping[str, object], now: Mapping[str, object], named: 
     return [said for name in sorted(counted) for said in _unequal(name, before.get(name), now.get(name))]
 
 
-def by_update(record: Mapping[str, object]) -> dict[str, object]:
-    """A record in which micro-batch and accumulation are one number: how a batch is cut changes nothing but rounding.
+def resolved_paths(values: Mapping[str, object]) -> dict[str, object]:
+    """The fields that name something local, by its whole path; what is not there (a hub's name) is left out."""
+    found: dict[str, object] = {}
+    for name in _PATHS:
+        given = values.get(name)
+        several = given if isinstance(given, list) else [given]
+        paths = [Path(str(one)).expanduser() for one in several if one is not None and not _is_ours(str(one))]
+        if paths and all(path.exists() for path in paths):
+            whole = [str(path.absolute()) for path in paths]
+            found[name] = whole if isinstance(given, list) else whole[0]
+    return found
 
-    `generation_batch_size`, the rows that are generated at once, stays.
+
+def _is_ours(name: str) -> bool:
+    """Whether a recipe's word names a model or problems that come with cepo, and no path."""
+    return name in SHIPPED or is_procedural(name)
+
+
+def comparable(record: Mapping[str, object]) -> dict[str, object]:
+    """A record in which what is written otherwise and means the same is the same.
+
+    Micro-batch and accumulation are one number: how a batch is cut changes nothing but rounding.
+    `generation_batch_size`, the rows that are generated at once, stays. Paths are whole.
     """
+    record = {**record, **resolved_paths({name: record.get(name) for name in ("model", "data")})}
     rows, times = (record.get(name) for name in ("per_device_train_batch_size", "gradient_accumulation_steps"))
     if not isinstance(rows, int) or not isinstance(times, int):
         return dict(record)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from datasets import Dataset
 from peft import LoraConfig
@@ -21,8 +21,9 @@ from cepo.data.rewards import get_reward
 from cepo.errors import CepoError, ModelError, OutOfMemory, RunFolderError, SettingError
 from cepo.evaluate import EvalReport
 from cepo.models.loading import load_model
+from cepo.models.processor import fix_template_arguments
 from cepo.runs.callbacks import MetricsFile, Progress
-from cepo.runs.evaluation import accuracy_curve, evaluate_run
+from cepo.runs.evaluation import accuracy_curve, evaluate_run, first_prompts
 from cepo.runs.folder import RunFolder, is_finished, resolved_config, write_atomically
 from cepo.runs.identity import Identity, identify
 from cepo.runs.lock import run_lock
@@ -30,7 +31,15 @@ from cepo.runs.out_of_memory import Sizes, advice, is_out_of_memory
 from cepo.runs.problems import load_held_out, load_training
 from cepo.runs.recipe import RunConfig
 from cepo.runs.summary import RunSummary, asked, summarise
-from cepo.trainer.checkpoint import COMPLETE, last_checkpoint, remove_unfinished, usable_checkpoint, writing
+from cepo.trainer.checkpoint import (
+    COMPLETE,
+    damage,
+    last_checkpoint,
+    mark_complete,
+    remove_unfinished,
+    usable_checkpoint,
+    writing,
+)
 from cepo.trainer.checks import check_folder, check_vllm
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.stopping import StopAtStep, Stopped, Stopping
@@ -75,13 +84,13 @@ class _Work:
         if done is not None and self._has_all(done):
             return None
         data, held_out = load_training(self.run, self.config), load_held_out(self.run, self.config)
-        trainer = _build_trainer(self.run, self.config, data, self.folder)
+        trainer = _build_trainer(self.run, self.config, data, held_out, self.folder)
         if held_out is not None and self.run.eval_curve_every:
             trainer.add_callback(accuracy_curve(trainer, held_out, self.run, self.folder.curve))
         self._prepare(trainer, is_new=checkpoint is None and done is None)
         before = self._evaluate(trainer, held_out, "before", keep=checkpoint is not None)
-        started, at_step = time.time(), StopAtStep(self.stopping)
-        with self._told(trainer, at_step, started):
+        started, at_step = time.monotonic(), StopAtStep(self.stopping)
+        with self._told(trainer, at_step, started, done):
             if done is not None and checkpoint is None:
                 trainer.load_weights(self.folder.model)
                 trainer.state.global_step = trainer.state.max_steps = int(done["steps"])
@@ -89,7 +98,7 @@ class _Work:
                 self.say(f"training: {self.config.method}, {len(data)} problems, up to {self.config.max_steps} steps")
                 with at_step.training(trainer):
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            seconds = time.time() - started
+            seconds = time.monotonic() - started
             if trainer.state.global_step < trainer.state.max_steps:
                 return self._ended_early(trainer, seconds)
             self._save_model(trainer)
@@ -103,12 +112,19 @@ class _Work:
         checkpoint, summary = usable_checkpoint(self.folder.path, self.say), self.folder.read_summary()
         if checkpoint is not None or is_finished(summary):
             self.folder.check_same_run(self._identity, resolved_config(self.run, self.config))
-        if summary is None or not is_finished(summary) or not self.folder.model.is_dir():
+        if summary is None or not is_finished(summary) or not self._has_model():
             return checkpoint, None
         epochs = summary.get("asked", {}).get("num_train_epochs", 0)
         wanted, steps = self.config.max_steps, int(summary["steps"])
         trained = steps >= wanted if wanted > 0 else epochs >= self.config.num_train_epochs
         return checkpoint, summary if trained else None
+
+    def _has_model(self) -> bool:
+        """Whether `model/` is there, and as it was written."""
+        fault = None
+        if (self.folder.model / COMPLETE).is_file() and (fault := damage(self.folder.model)) is not None:
+            self.say(f"{fault}; it is made again")
+        return self.folder.model.is_dir() and fault is None
 
     @cached_property
     def _identity(self) -> Identity:
@@ -130,14 +146,17 @@ class _Work:
             if is_new:
                 _try_to_save(trainer, self.folder.path / "untrained.part")
             self.folder.write_provenance(self.run, self.config, self._identity)
+            write_atomically(self.folder.prompts, json.dumps(first_prompts(trainer), indent=1) + "\n")
         trainer.accelerator.wait_for_everyone()
 
     def _evaluate(self, trainer: CEPOTrainer, data: Dataset | None, when: str, *, keep: bool) -> EvalReport | None:
         return evaluate_run(trainer, data, self.run, self.folder.generations(when), self.say, keep=keep)
 
     @contextmanager
-    def _told(self, trainer: CEPOTrainer, at_step: StopAtStep, started: float) -> Iterator[None]:
-        """What stops the block is saved and told before it goes on."""
+    def _told(
+        self, trainer: CEPOTrainer, at_step: StopAtStep, started: float, done: Mapping[str, Any] | None
+    ) -> Iterator[None]:
+        """What stops the block is saved and told before it goes on; the summary of a training that is `done` stays."""
         try:
             yield
         except (Exception, KeyboardInterrupt) as error:
@@ -146,10 +165,12 @@ class _Work:
             saved = at_step.save(trainer) if not isinstance(error, RunFolderError) else None
             saved = saved or last_checkpoint(self.folder.path)
             kept = f"the same command goes on from {saved.name}" if saved else "no step had ended: nothing is lost"
-            where = f"in step {trainer.state.global_step + 1} of {trainer.state.max_steps}"
+            step, steps = trainer.state.global_step, trainer.state.max_steps
+            where = f"in step {step + 1} of {steps}" if step < steps else "after the last step"
             if isinstance(error, KeyboardInterrupt):
-                why = f"{error or 'interrupted'} {where}"
-                self._conclude(trainer, summarise(trainer, self._asked, time.time() - started, why=why))
+                why = f"{str(error) or 'interrupted'} {where}"
+                if done is None:
+                    self._conclude(trainer, summarise(trainer, self._asked, time.monotonic() - started, why=why))
                 self.say(f"stopped by {why}; {kept}")
             if is_out_of_memory(error):
                 raise OutOfMemory(f"out of memory {where}: {self._advice(trainer)}; {kept}") from error
@@ -176,6 +197,7 @@ class _Work:
             trainer.save_model(str(part))
             trainer.accelerator.wait_for_everyone()
             if trainer.accelerator.is_main_process:
+                mark_complete(part)
                 shutil.rmtree(self.folder.model, ignore_errors=True)
                 os.replace(part, self.folder.model)
 
@@ -185,10 +207,19 @@ class _Work:
         return summary
 
 
-def _build_trainer(run: RunConfig, config: CEPOConfig, data: Dataset, folder: RunFolder) -> CEPOTrainer:
+def _build_trainer(
+    run: RunConfig, config: CEPOConfig, data: Dataset, held_out: Dataset | None, folder: RunFolder
+) -> CEPOTrainer:
     """The trainer with the model and its rewards. SettingError: what TRL refuses of the settings."""
+    during = config.eval_strategy != "no"
+    if during and held_out is None:
+        raise SettingError(
+            f"eval_strategy={str(config.eval_strategy)!r} evaluates during training, on eval_data, which is not set: "
+            "set it, or eval_strategy: no"
+        )
     rewards = [get_reward(name) for name in run.rewards]
     model, processor = load_model(run.model, run.dtype, run.attn_implementation, config.trust_remote_code)
+    fix_template_arguments(processor, cast(Mapping[str, object], config.chat_template_kwargs or {}))
     lora = None
     if run.lora_rank is not None:
         lora = LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear")
@@ -198,6 +229,7 @@ def _build_trainer(run: RunConfig, config: CEPOConfig, data: Dataset, folder: Ru
             reward_funcs=rewards,
             args=config,
             train_dataset=data,
+            eval_dataset=held_out if during else None,
             processing_class=processor,
             peft_config=lora,
             callbacks=[MetricsFile(folder.metrics), Progress()],
@@ -206,9 +238,16 @@ def _build_trainer(run: RunConfig, config: CEPOConfig, data: Dataset, folder: Ru
         raise
     except ValueError as error:  # TRL's and transformers' word for settings that do not go together
         raise SettingError(str(error)) from error
+    ends = model.generation_config
+    if ends is not None and set(trainer.eos_token_ids) != {*_listed(ends.eos_token_id)}:
+        ends.eos_token_id = list(trainer.eos_token_ids)  # the evaluation ends where training ends
     for theirs in (ProgressCallback, PrinterCallback):  # they print every metric of every step
         trainer.remove_callback(theirs)
     return trainer
+
+
+def _listed(ids: int | list[int] | None) -> list[int]:
+    return [] if ids is None else ids if isinstance(ids, list) else [ids]
 
 
 def _try_to_save(trainer: CEPOTrainer, folder: Path) -> None:

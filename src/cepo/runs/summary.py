@@ -34,7 +34,8 @@ class RunSummary:
         asked: how far the run was to go, and what it was to be evaluated on.
         credit_settings: as resolved; None where the method has no teachers.
         credit: means over the steps that logged them.
-        before, after, difference: the evaluation, paired over problems; None where nothing was evaluated.
+        before, after, difference: the evaluation, paired over problems; None where nothing was evaluated, and no
+            difference of one problem.
     """
 
     method: str
@@ -61,8 +62,9 @@ class RunSummary:
             "credit_settings": self.credit_settings,
             "credit": dict(self.credit),
         }
-        if self.before is not None and self.after is not None and self.difference is not None:
+        if self.before is not None and self.after is not None:
             values |= {"before": self.before.to_dict(), "after": self.after.to_dict()}
+        if self.difference is not None:
             values["difference"] = self.difference._asdict()
         return values
 
@@ -84,7 +86,7 @@ def summarise(
 ) -> RunSummary:
     """The summary of a run that was asked for `about` and has been trained for `seconds`; `why` it was stopped."""
     difference = None
-    if before is not None and after is not None:
+    if before is not None and after is not None and before.problems > 1:
         names = sorted(before.per_problem)
         difference = paired_difference(
             [after.per_problem[name] for name in names], [before.per_problem[name] for name in names]

@@ -21,9 +21,10 @@ from cepo.credit.references import MAX_REFERENCE_CHARS, SOURCES, columns_of, tol
 from cepo.credit.rules import Method
 from cepo.data.rewards import preflight_rewards
 from cepo.errors import DataError, PackageError, RewardError, RunFolderError, SettingError
-from cepo.glossary import DataRow, Group, Prompt, ReferenceForm
+from cepo.glossary import DataRow, Group, ReferenceForm
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.internals import unfilled_images
+from cepo.trainer.lengths import longest_rows, prompt_text
 
 __all__ = ["CHECKS", "Subject", "check_answers", "check_folder", "check_resampling", "check_vllm", "preflight"]
 
@@ -189,7 +190,7 @@ def check_images(dataset: Dataset, image_token: str | None) -> None:
                 bad.append(f"row {index}: a prompt with images must be messages, not a string")
         elif asked := unfilled_images(prompt):
             in_parts.append((index, asked))
-        if image_token is not None and image_token in _text(prompt):
+        if image_token is not None and image_token in prompt_text(prompt):
             bad.append(f"row {index}: the prompt's text holds {image_token!r}, which stands for an image")
     has = _image_counts(dataset, [index for index, _ in in_parts], column)
     bad += [
@@ -199,15 +200,6 @@ def check_images(dataset: Dataset, image_token: str | None) -> None:
     ]
     if bad:
         raise DataError(f"{len(bad)} of {len(dataset)} prompts do not fit their images: {'; '.join(bad[:SHOWN])}")
-
-
-def _text(prompt: Prompt) -> str:
-    """All text of a prompt."""
-    if isinstance(prompt, str):
-        return prompt
-    contents = [message.get("content") or "" for message in prompt]
-    parts = [[{"text": content}] if isinstance(content, str) else content for content in contents]
-    return "\n".join(part.get("text") or "" for content in parts for part in content)
 
 
 def _image_counts(dataset: Dataset, indices: Sequence[int], column: str | None) -> list[int]:
@@ -232,10 +224,15 @@ def check_scored(rewards: Sequence[Sequence[float | None]], names: Sequence[str]
 
 
 def check_lengths(subject: Subject, dataset: Dataset) -> str:
-    """Prompt, longest reference and completion fit the model's positions, on an even sample of rows."""
+    """Prompt, longest reference and completion fit the model's positions.
+
+    All rows are ranked, by their text and by their images' pixels; the longest of both are made into prompts.
+    """
     limit, completion = subject.positions, subject.config.max_completion_length or 0
-    count = min(LENGTH_SAMPLE, len(dataset))
-    indices = [index * len(dataset) // count for index in range(count)]
+    columns = {subject.config.answer_column, subject.config.solution_column}
+    columns |= {column for name in subject.method.references for column in SOURCES[name].columns}
+    indices = longest_rows(dataset, subject.prompts.tokenizer, columns, LENGTH_SAMPLE)
+    count = len(indices)
     lengths = {index: _longest_prompt(subject, dataset[index]) for index in indices}
     room = limit - completion
     over = [f"row {index}: {length}" for index, length in lengths.items() if length > room]
@@ -243,7 +240,8 @@ def check_lengths(subject: Subject, dataset: Dataset) -> str:
         raise DataError(
             f"{len(over)} of {count} rows looked at have prompts (references included) of more tokens than fit: "
             f"{'; '.join(over[:SHOWN])}; the model has {limit} positions and max_completion_length={completion} leaves "
-            f"{room}. Shorten or drop them, or lower max_completion_length."
+            f"{room}. Shorten or drop them and what else is as long (the longest of all {len(dataset)} rows were "
+            "looked at), or lower max_completion_length."
         )
     longest = max(lengths.values())
     return f"longest prompt {longest} + completion {completion} = {longest + completion} of {limit} positions"

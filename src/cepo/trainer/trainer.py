@@ -29,7 +29,7 @@ from cepo.credit.step import (
     student_sequence,
 )
 from cepo.data.guards import RewardFunc, guard_reward
-from cepo.data.rewards import bind_reward, completion_text
+from cepo.data.rewards import bind_reward, completion_text, told_apart
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
 from cepo.glossary import Completion, DataRow, Group
@@ -76,6 +76,7 @@ class CEPOTrainer(HostTrainer):
         functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
         guarded = [self._guarded(function, args) for function in functions]
         super().__init__(model, cast(Any, guarded), args, **kwargs)
+        self.reward_func_names = told_apart(self.reward_func_names, args.wrong_reward)
         self.never_sample_an_image()
         self.method = get_method(args.method)
         self.credit = args.credit
@@ -297,6 +298,11 @@ class CEPOTrainer(HostTrainer):
     def asks_teacher(self) -> bool:
         """Whether anything is ever scored: also a rule that reads no prompt has the student's in its records."""
         return isinstance(self.method, Distillation) or self.method.assign is not None
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The prompts that tell something of the problem."""
+        return tuple(self.method.references)
 
     @property
     def is_generating(self) -> bool:

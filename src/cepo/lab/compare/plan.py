@@ -22,7 +22,7 @@ from cepo.lab.jobs import LOCK
 from cepo.models.embedded import resolve
 from cepo.runs.folder import RunFolder, is_finished, write_atomically
 from cepo.runs.identity import differences, digest
-from cepo.runs.problems import data_spec
+from cepo.runs.problems import training_spec
 from cepo.runs.recipe import CREDIT_FIELDS, RunConfig, load_recipe, resolve_recipe, unexplained_differences
 from cepo.trainer.checks import check_answers
 from cepo.trainer.config import CEPOConfig
@@ -166,7 +166,7 @@ def check_data(plan: Plan, arms: Sequence[str]) -> None:
         settings = run.run_config
         for name in settings.rewards:
             get_reward(name)
-        spec = data_spec(settings.data, settings.data_split, settings.data_limit, settings, run.config)
+        spec = training_spec(settings, run.config)
         if repr(spec) not in loaded:
             loaded[repr(spec)] = load_data(spec)
         if get_method(run.config.method).references:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from cepo.errors import ModelError, SettingError
@@ -13,6 +16,7 @@ from cepo.models.processor_config import IMAGE_ONLY, as_qwen3_vl
 __all__ = ["Checkpoint", "check_models", "open_checkpoint"]
 
 _EMBEDDED = Path(__file__).parents[2] / "models" / "embedded_weights"
+_ADAPTER = "adapter_config.json"
 _WEIGHTS = ("*.safetensors", "*.bin")
 
 
@@ -49,7 +53,7 @@ def check_models(models: list[str]) -> list[Checkpoint]:
 
     Raises:
         SettingError: none, or one that stands twice.
-        ModelError: an adapter, a run folder, a folder without a model, or a path that lmms-eval's `key=value,..`
+        ModelError: a folder without a model, or a path that lmms-eval's `key=value,..`
             arguments cannot carry.
     """
     if not models:
@@ -69,15 +73,11 @@ def _check(given: str) -> Checkpoint:
         if re.fullmatch(r"[\w.-]+/[\w.-]+", given):
             return Checkpoint(given, given)
         raise ModelError(f"there is no folder {given!r}, and it is no hub id (owner/name)")
+    if not (folder / "config.json").is_file() and (folder / "model").is_dir():
+        folder = folder / "model"  # of a run
     path = str(folder.resolve())
-    if (folder / "adapter_config.json").is_file():
-        run = folder.parent if (folder.parent / "config.yaml").is_file() else "RUN"
-        raise ModelError(
-            f"{given} holds a LoRA adapter, not a model: `cepo export {run} --out exported`, then evaluate `exported`"
-        )
-    if not (folder / "config.json").is_file():
-        hint = f": `cepo export {given} --out exported` first" if (folder / "config.yaml").is_file() else ""
-        raise ModelError(f"{given} is not a model folder, it has no config.json{hint}")
+    if not any((folder / name).is_file() for name in ("config.json", _ADAPTER)):
+        raise ModelError(f"{given} is not a model folder, it has no config.json: is it a run that has not ended?")
     if not any(file for pattern in _WEIGHTS for file in folder.glob(pattern)):
         raise ModelError(f"{given} has no weights (*.safetensors): the checkpoint is not whole")
     if set(path) & set(",="):
@@ -92,6 +92,8 @@ def open_checkpoint(checkpoint: Checkpoint, work: Path) -> str:
     does not know it and falls back to the tokenizer without a word: the model would answer without the images.
     """
     source = Path(checkpoint.path)
+    if (source / _ADAPTER).is_file():
+        return _merged(checkpoint, work)
     file = source / "processor_config.json"
     config = json.loads(file.read_text()) if checkpoint.is_local and file.is_file() else {}
     if config.get("processor_class") != IMAGE_ONLY:
@@ -103,4 +105,14 @@ def open_checkpoint(checkpoint: Checkpoint, work: Path) -> str:
         if other.name != file.name:
             link.symlink_to(other)
     (work / file.name).write_text(json.dumps(as_qwen3_vl(config), indent=2))
+    return str(work)
+
+
+def _merged(checkpoint: Checkpoint, work: Path) -> str:
+    """An adapter merged into its base model by `cepo export`, in a process of its own: torch is not needed here."""
+    shutil.rmtree(work, ignore_errors=True)
+    command = [sys.executable, "-m", "cepo.cli", "export", checkpoint.path, "--out", str(work)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ModelError(f"{checkpoint.given}: {(done.stderr.strip().splitlines() or ['cannot be merged'])[-1]}")
     return str(work)
