@@ -107,11 +107,11 @@ def test_an_output_layer_that_is_not_its_weights_is_refused() -> None:
 
 def test_positions_that_are_not_ours_name_the_module() -> None:
     class Shifted(LlamaForCausalLM):
-        """Keeps to itself where a row begins: it looks at the whole batch."""
+        """Stretches positions where all logits are asked for, as scoring does."""
 
-        def forward(self, *args: Any, input_ids: Any, **kwargs: Any) -> Any:
-            positions = torch.arange(input_ids.shape[1])[None] * (1 + 2 * ("logits_to_keep" not in kwargs))
-            return super().forward(*args, input_ids=input_ids, **kwargs | {"position_ids": positions})
+        def forward(self, input_ids: Any, logits_to_keep: int = 0, **kwargs: Any) -> Any:
+            positions = torch.arange(input_ids.shape[1])[None] * (1 if logits_to_keep else 3)
+            return super().forward(input_ids, logits_to_keep=logits_to_keep, **kwargs | {"position_ids": positions})
 
     torch.manual_seed(0)
     with pytest.raises(ModelError, match=r"they part at its LlamaRotaryEmbedding\."):
