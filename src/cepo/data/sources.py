@@ -168,9 +168,9 @@ def _read_json(path: Path) -> Source:
 
 
 def _read_csv(path: Path) -> Source:
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    rows: list[DataRow] = []
     try:
-        reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
-        rows = []
         with _wide_fields():
             rows.extend(reader)
     except csv.Error as error:

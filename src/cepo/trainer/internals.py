@@ -24,7 +24,7 @@ from cepo.errors import RunFolderError
 from cepo.glossary import Completion, DataRow, Prompt
 from cepo.trainer.batch import RawBatch
 from cepo.trainer.checkpoint import writing
-from cepo.trainer.stopping import Boundary
+from cepo.trainer.stopping import Boundary, StopAtStep
 
 __all__ = [
     "Generate",
@@ -52,6 +52,8 @@ class HostTrainer(GRPOTrainer):
     `checkpoint_written`, `checkpoint_loaded`, `step_ended`."""
 
     _name = "CEPO"  # in model cards
+    stopping: StopAtStep | None = None
+    """Who stops the training on a signal; nobody but in `cepo train`."""
     _random_of_all: Sequence[Mapping[str, Any]] | None = None
 
     # --- hooks ------------------------------------------------------------------------------------------------
@@ -72,6 +74,8 @@ class HostTrainer(GRPOTrainer):
 
     def step_ended(self) -> None:
         """Called after each optimiser step, when its callbacks are through and its checkpoint is written."""
+        if self.stopping is not None:
+            self.stopping.step_ended(self)
 
     def checkpoint_loaded(self, folder: Path) -> None:
         """Called when training goes on from a checkpoint."""
@@ -227,7 +231,7 @@ class HostTrainer(GRPOTrainer):
 
     @property
     def _window_steps(self) -> int:
-        return cast(int, self.args.steps_per_generation) * self.num_iterations
+        return cast(int, cast(Any, self.args).steps_per_generation) * self.num_iterations
 
     def load_weights(self, folder: Path) -> None:
         """Those of a checkpoint or of a saved model, into the model that has not been wrapped yet."""

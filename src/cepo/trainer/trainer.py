@@ -47,7 +47,6 @@ from cepo.trainer.phases import PhaseClock
 from cepo.trainer.recorder import StepRecorder
 from cepo.trainer.resample import Drawn, Graded, Resampler
 from cepo.trainer.scorer import Scorer
-from cepo.trainer.stopping import StopAtStep
 
 __all__ = ["CEPOTrainer", "last_checkpoint"]
 
@@ -61,8 +60,6 @@ class CEPOTrainer(HostTrainer):
     """
 
     args: CEPOConfig
-    stopping: StopAtStep | None = None
-    """Who stops the training on a signal; nobody but in `cepo train`."""
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: CEPOConfig | None = None, **kwargs: Any) -> None:
         if args is None:
@@ -173,10 +170,6 @@ class CEPOTrainer(HostTrainer):
             self.teacher.load(folder, self.policy)
         if (file := folder / window_file(self.accelerator.process_index)).is_file():
             self.go_on_within(torch.load(file, map_location=self.accelerator.device, weights_only=True))
-
-    def step_ended(self) -> None:
-        if self.stopping is not None:
-            self.stopping.step_ended(self)
 
     # --- the paper's algorithm box ----------------------------------------------------------------------------
 
