@@ -81,6 +81,8 @@ def _closed() -> int:
 
 def _offline_without_a_hub() -> None:
     """Where the hub's name does not resolve, use what is cached at once: the hub's client retries for minutes."""
+    if "HF_HUB_OFFLINE" in os.environ:
+        return
     host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
     try:
         socket.getaddrinfo(host, 443)

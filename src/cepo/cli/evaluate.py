@@ -82,7 +82,7 @@ def _generate(options: argparse.Namespace) -> int:
         data,
         samples=options.samples,
         temperature=options.temperature,
-        max_new_tokens=options.max_new_tokens or cast(int, of_run.get("max_completion_length")) or 64,
+        max_new_tokens=_longest(options, of_run),
         batch_size=64 if options.batch_size is None else options.batch_size,
         seed=options.seed,
         autocast_bf16=False,
@@ -109,12 +109,18 @@ def _data(options: argparse.Namespace, of_run: Mapping[str, object], graded: Gra
         return replace(
             spec,
             split=options.split or spec.split,
-            limit=options.limit or spec.limit,
+            limit=spec.limit if options.limit is None else options.limit,
             columns={**spec.columns, **columns},
         )
     data = options.data or "geometry"
     limit = 500 if options.limit is None and is_procedural(data) else options.limit
     return DataSpec(data, split=options.split or _SPLIT, limit=limit, columns=columns, grading=graded)
+
+
+def _longest(options: argparse.Namespace, of_run: Mapping[str, object]) -> int:
+    if options.max_new_tokens is not None:
+        return options.max_new_tokens
+    return cast(int, of_run.get("max_completion_length") or 64)
 
 
 def _save(generations: list[Generation], out: Path) -> None:

@@ -191,8 +191,8 @@ def _read_json(path: Path) -> Source:
 
 
 def _read_csv(path: Path) -> Source:
-    rows: list[Any] = []
     reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    rows: list[DataRow] = []
     try:
         with _wide_fields():
             rows.extend(reader)

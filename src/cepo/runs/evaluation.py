@@ -83,7 +83,7 @@ def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
 
     Images stand as their placeholder, once. `ends`: the tokens that end a completion.
     """
-    row = next(iter(cast(Dataset, trainer.train_dataset)))
+    row = cast(Dataset, trainer.train_dataset)[0]
     prompt = row["prompt"]
     processor = cast(Processor, trainer.processing_class)
     student = trainer.prompt_ids(row)

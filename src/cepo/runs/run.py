@@ -219,7 +219,7 @@ def _build_trainer(
         )
     rewards = [get_reward(name) for name in run.rewards]
     model, processor = load_model(run.model, run.dtype, run.attn_implementation, config.trust_remote_code)
-    fix_template_arguments(processor, cast(Mapping[str, object], config.chat_template_kwargs or {}))
+    fix_template_arguments(processor, cast(dict[str, object], config.chat_template_kwargs or {}))
     lora = None
     if run.lora_rank is not None:
         lora = LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear")

@@ -75,6 +75,8 @@ class HostTrainer(GRPOTrainer):
 
     def step_ended(self) -> None:
         """Called after each optimiser step, when its callbacks are through and its checkpoint is written."""
+        if self.stopping is not None:
+            self.stopping.step_ended(self)
 
     def checkpoint_loaded(self, folder: Path) -> None:
         """Called when training goes on from a checkpoint."""

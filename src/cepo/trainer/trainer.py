@@ -181,10 +181,6 @@ class CEPOTrainer(HostTrainer):
         if (file := folder / window_file(self.accelerator.process_index)).is_file():
             self.go_on_within(torch.load(file, map_location=self.accelerator.device, weights_only=True))
 
-    def step_ended(self) -> None:
-        if self.stopping is not None:
-            self.stopping.step_ended(self)
-
     # --- the paper's algorithm box ----------------------------------------------------------------------------
 
     def _with_credit(self, drawn: Drawn) -> Batch:
