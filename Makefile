@@ -13,7 +13,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/cepo train --config recipes/tiny/cepo.yaml
+	$(BIN)/cepo train --config recipes/tiny_text/decisive.yaml
+	$(BIN)/cepo report runs/tiny-text-decisive
 
 lint: install
 	$(BIN)/ruff check .

@@ -91,10 +91,17 @@ def probe(
             f"nats in fp32 (bound {BOUND:.0e}); {blame}. Use method='grpo' with this model"
         )
     _check_rounding(model, rows[0], own[0], temperature, image_token_id)
+    return _sharing(model, kind, lambda: scored(share=True), whole, own)
+
+
+def _sharing(
+    model: nn.Module, kind: str, scored: Callable[[], list[Tensor]], whole: Sequence[Tensor], own: Sequence[Tensor]
+) -> Agreement:
+    """Whether prefixes can be shared, or why rows are to be encoded whole."""
     if not continues_from_prefixes(model):
         return Agreement(False, _nats(whole, own))
     try:
-        shared = scored(share=True)
+        shared = scored()
     except _FAULTS as error:
         _raise_if_memory(error)
         return Agreement(False, _nats(whole, own), f"{kind} cannot continue from one ({_line(error)})")
