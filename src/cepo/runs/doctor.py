@@ -54,10 +54,10 @@ def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator
         yield from found
         if found[-1].name == LAST_CHECK:
             yield from _measured(subject, data, getattr(processor, "image_token_id", None))
+            if load:
+                yield probed(run, config, data)
     if model_config is not None:
         yield memory(model_config, run, config)
-        if load and found[-1].name == LAST_CHECK:
-            yield probed(run, config, data)
     yield from gpu_settings(run, config, run.eval_limit or _held_out_rows(run))
     if config.use_vllm:
         yield vllm_package()
