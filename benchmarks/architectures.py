@@ -98,7 +98,8 @@ def small_config(
 ) -> PretrainedConfig:
     """The architecture's own default config with small numbers, its parts too."""
     default = given if given is not None else kind()
-    changes = {name: small for name, value in default.to_dict().items() if (small := _small(name, value)) is not None}
+    own = default.to_dict()
+    changes: dict[str, Any] = {name: small for name in own if (small := _small(name, own[name])) is not None}
     for name in default.sub_configs:
         part = getattr(default, name, None)
         if isinstance(part, PretrainedConfig):

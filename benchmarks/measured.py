@@ -39,7 +39,7 @@ def verdict(folder: Path, methods: list[str]) -> int:
     found["verdict"] = "all methods took their steps" if good else "some method failed"
     (folder / "verdict.json").write_text(json.dumps(found, indent=1) + "\n")
     for method, one in found["methods"].items():
-        last = (one.get("steps") or [{}])[-1]
+        last = next((step for step in reversed(one["steps"]) if "phase/update_s" in step), {})
         phases = {name: last.get(f"phase/{name}_s") for name in ("generation", "credit", "update")}
         print(f"{method:6s} {'ok' if one.get('code') == 0 else 'FAILED'}  seconds of the last step: {phases}")
     print(f"{found['verdict']}; send us {folder / 'verdict.json'}")

@@ -58,7 +58,7 @@ class _Moves(TorchFunctionMode):
         if func in (Tensor.tolist, Tensor.item, Tensor.cpu) and isinstance(args[0], Elsewhere):
             return func(args[0].here, *args[1:], **given)
         if func is Tensor.to and not isinstance(args[1] if len(args) > 1 else None, Tensor):
-            target = next((torch.device(a) for a in (*args[1:], given.get("device")) if _is_device(a)), args[0].device)
+            target = next((torch.device(a) for a in [*args[1:], *given.values()] if _is_device(a)), args[0].device)
             inner = args[0].here if isinstance(args[0], Elsewhere) else args[0]
             rest = ["cpu" if _is_device(a) else a for a in args[1:]]
             moved = func(inner, *rest, **{n: "cpu" if n == "device" else v for n, v in given.items()})
@@ -66,12 +66,13 @@ class _Moves(TorchFunctionMode):
         if func is torch.where and len(args) == 3 and any(isinstance(arg, Elsewhere) for arg in args):
             kind = next(arg.dtype for arg in args[1:] if isinstance(arg, Tensor))
             args = [arg if isinstance(arg, Tensor) else Elsewhere(torch.tensor(arg, dtype=kind)) for arg in args]
-        if _is_device(given.get("device")) and torch.device(given["device"]).type == DEVICE.type:
+        device = given.get("device")
+        if _is_device(device) and torch.device(device).type == DEVICE.type:
             return Elsewhere(func(*args, **given | {"device": "cpu"}))
         return func(*args, **given)
 
 
-def _is_device(value: object) -> bool:
+def _is_device(value: Any) -> bool:
     return isinstance(value, torch.device) or (isinstance(value, str) and value.split(":")[0] in ("cpu", DEVICE.type))
 
 

@@ -28,8 +28,10 @@ from cepo.scoring import score
 from cepo.scoring.precision import scoring_in
 from tests.scoring.test_exact import SIZES, plain, text_model, text_rows, vision_model
 
+FOUR: dict[str, Any] = {**SIZES, "num_hidden_layers": 4}
+
 LAYERS: dict[str, tuple[type, Any]] = {
-    "qwen 3.5": (Qwen3_5ForCausalLM, Qwen3_5TextConfig(**SIZES | {"num_hidden_layers": 4}, linear_num_key_heads=2,
+    "qwen 3.5": (Qwen3_5ForCausalLM, Qwen3_5TextConfig(**FOUR, linear_num_key_heads=2,
                  linear_num_value_heads=2, linear_key_head_dim=8, linear_value_head_dim=8)),
     "mamba": (MambaForCausalLM, MambaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2, state_size=8)),
     "qwen 3 moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**SIZES, num_experts=4, num_experts_per_tok=2,

@@ -52,17 +52,16 @@ def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator
         yield generation_config(run.model, processor)
     data, _, finding = _attempt("data", lambda: (load_data(training_spec(run, config)), None))
     yield finding or Finding("data", "ok", f"{run.data}: {len(data)} rows")
-    found: list[Finding] = []
     if data is not None and processor is not None and model_config is not None:
         subject = _subject(run, config, data, processor, model_config)
         found = list(checked(subject, data))
         yield from found
         if found[-1].name == LAST_CHECK:
             yield from _measured(subject, data, getattr(processor, "image_token_id", None))
+            if load:
+                yield probed(run, config, data)
     if model_config is not None:
         yield memory(model_config, run, config)
-        if load and data is not None and found and found[-1].name == LAST_CHECK:
-            yield probed(run, config, data)
     yield from gpu_settings(run, config, run.eval_limit or _held_out_rows(run, config))
     if config.use_vllm:
         yield vllm_package()

@@ -21,7 +21,7 @@ from cepo.errors import ModelError
 from cepo.glossary import Prompt
 from cepo.scoring import Images
 
-__all__ = ["KINDS", "Batch", "Kind", "RawBatch", "not_qwen_layout"]
+__all__ = ["KINDS", "Batch", "Kind", "RawBatch", "images_of_prompt"]
 
 
 RawBatch: TypeAlias = Mapping[str, Any]
@@ -167,7 +167,7 @@ class Batch:
         if "pixel_values" not in self.raw:
             return [None] * len(self)
         if "image_grid_thw" not in self.raw:
-            raise not_qwen_layout()
+            raise _not_qwen_layout()
         grid: Tensor = self.raw["image_grid_thw"]
         patches = grid.prod(dim=-1)
         images: list[Images | None] = []
@@ -287,8 +287,20 @@ class _Widths:
     completion: int
 
 
-def not_qwen_layout() -> ModelError:
-    """The error for images that cannot be split by row."""
+def images_of_prompt(fields: Mapping[str, Any]) -> Images | None:
+    """Images of one prompt among the fields that its processor gives.
+
+    Raises:
+        ModelError: they are not of Qwen-VL's layout.
+    """
+    if "pixel_values" not in fields:
+        return None
+    if "image_grid_thw" not in fields:
+        raise _not_qwen_layout()
+    return Images(torch.as_tensor(fields["pixel_values"]), torch.as_tensor(fields["image_grid_thw"]))
+
+
+def _not_qwen_layout() -> ModelError:
     return ModelError(
         "token-level credit needs images in Qwen-VL's layout (pixel_values with image_grid_thw), but this model's "
         "processor gives another; use method='grpo' with it"

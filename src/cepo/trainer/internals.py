@@ -23,7 +23,7 @@ from trl.data_utils import is_conversational, prepare_multimodal_messages
 from cepo.errors import RunFolderError
 from cepo.glossary import Completion, DataRow, Prompt
 from cepo.scoring import Images
-from cepo.trainer.batch import RawBatch, not_qwen_layout
+from cepo.trainer.batch import RawBatch, images_of_prompt
 from cepo.trainer.checkpoint import writing
 from cepo.trainer.stopping import Boundary, StopAtStep
 
@@ -276,7 +276,7 @@ class HostTrainer(GRPOTrainer):
         if isinstance(prompt, str):
             return self.prompt_ids(row), None
         prompt_ids, _, fields = self._tokenize_prompts([prompt])
-        return prompt_ids[0], _images(fields)
+        return prompt_ids[0], images_of_prompt(fields)
 
     def never_sample_an_image(self) -> None:
         """Ban the image placeholder from completions: the next forward would look for an image behind it, and fail.
@@ -333,16 +333,7 @@ class PromptHost:
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, **self.options}
         fields = cast(Any, self.processor).apply_chat_template(prompt, **options)
         ids = fields["input_ids"]
-        return ids[0] if ids and isinstance(ids[0], list) else ids, _images(fields)
-
-
-def _images(fields: Mapping[str, Any]) -> Images | None:
-    """Images of one prompt among the processor's fields."""
-    if "pixel_values" not in fields:
-        return None
-    if "image_grid_thw" not in fields:
-        raise not_qwen_layout()
-    return Images(torch.as_tensor(fields["pixel_values"]), torch.as_tensor(fields["image_grid_thw"]))
+        return ids[0] if ids and isinstance(ids[0], list) else ids, images_of_prompt(fields)
 
 
 def unfilled_images(prompt: Prompt) -> int:
