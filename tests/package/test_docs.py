@@ -51,6 +51,7 @@ def test_examples_are_embedded_whole() -> None:
 
 
 ORIGINALS = {
+    "bed.png": "experiments/results/bed/accuracy.png",
     "accuracy.png": "experiments/results/geometry/accuracy.png",
     "distribution.png": "experiments/results/geometry/distribution.png",
     "evidence.png": "experiments/results/geometry/evidence.png",
