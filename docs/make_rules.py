@@ -9,7 +9,7 @@ import inspect
 from dataclasses import fields
 from pathlib import Path
 
-from cepo.credit.rules import METHODS, Distillation, Rule
+from cepo.credit.rules import METHODS, OURS, Distillation, Rule
 
 HEAD = """# The rules
 
@@ -72,16 +72,21 @@ def _options(kind: type) -> str:
     return f"{shown}. {' '.join((inspect.getdoc(kind) or '').split())}".rstrip(".")
 
 
+def ours() -> list[Rule | Distillation]:
+    """Without those that somebody has registered."""
+    return [method for name, method in METHODS.items() if name in OURS]
+
+
 def overview() -> str:
     lines = ["| method | source | prompts |", "|---|---|---|"]
-    for method in METHODS.values():
+    for method in ours():
         prompts = _names(method.prompts) or "none"
         lines.append(f"| [`{method.name}`](#{method.name}) | {method.source.replace('|', chr(92) + '|')} | {prompts} |")
     return "\n".join(lines) + "\n"
 
 
 def text() -> str:
-    return HEAD + overview() + CONTROLS + "".join(page_of(method) for method in METHODS.values())
+    return HEAD + overview() + CONTROLS + "".join(page_of(method) for method in ours())
 
 
 if __name__ == "__main__":

@@ -265,7 +265,8 @@ def test_rows_that_get_credit() -> None:
     rows = [row(index, 4 + index // 3, advantage) for index, advantage in enumerate([1.0, 0.0, -1.0, 0.5, 0.5, 0.0])]
     assert chosen(rule("cepo"), rows) == [0, 2]
     assert chosen(rule("grpo"), rows) == []
-    assert chosen(rule("cepo", acts_where_equal=True), rows) == [0, 1, 2, 3, 4, 5]
+    # Row 5 has no verdict where its siblings have one: the grader was late, and r+ and r- say nothing of it.
+    assert chosen(rule("cepo", acts_where_equal=True), rows) == [0, 1, 2, 3, 4]
     assert chosen(rule("cepo"), rows, BOTH | {"minus": Told((), "rlsd")}) == [0, 2]
     assert chosen(rule("cepo"), rows, BOTH | {"minus": Told((), "grpo")}) == []
 

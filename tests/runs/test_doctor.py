@@ -111,7 +111,7 @@ def test_a_format_is_checked_with_the_gold_answers(tmp_path: Path, capsys: pytes
     verdict, seen = findings(tmp_path / "run", *fields)["data"]
     assert verdict == "fail"
     assert "row 5: answer 'a. b': answer_format='phrase' reads 'a' where it stands" in seen
-    assert seen == trainers_word(capsys, tmp_path / "run", *fields)
+    assert seen.startswith(trainers_word(capsys, tmp_path / "run", *fields))  # which says the rest on further lines
 
 
 @pytest.mark.parametrize(
