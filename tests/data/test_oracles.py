@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cepo.answers import Grading
 from cepo.data.oracles import chain_oracle, chain_values
-from cepo.data.rewards import RewardError, accuracy_reward, get_reward, preflight_rewards
+from cepo.data.rewards import RewardError, accuracy_reward, bind_reward, get_reward, preflight_rewards
 from cepo.data.scores import scores_of
 from cepo.lab.warm_start_text import corpus
 from cepo.models.embedded_text import build_text_tokenizer
@@ -35,6 +36,16 @@ def test_totals_are_the_accuracy_rewards(reward) -> None:  # type: ignore[no-unt
     assert get_reward(reward.__name__) is reward
 
 
+@pytest.mark.parametrize("reward", [chain_oracle, chain_values])
+def test_totals_follow_the_run_s_format(reward) -> None:  # type: ignore[no-untyped-def]
+    """Under `tags` a box is no answer, for the oracles as for `accuracy_reward`."""
+    bound = bind_reward(reward, Grading("tags"))
+    given = {"prompts": ["p"] * 2, "answer": ["5"] * 2, "chain": [KEY] * 2}
+    rewards = bound(completions=[RIGHT, "now gives 0, so makes <answer>5</answer>"], **given)
+    assert [float(value) for value in rewards] == [0.0, 1.0]
+    assert bound.__name__ == reward.__name__
+
+
 def test_the_oracle_scores_what_decided() -> None:
     given = {"prompts": ["p"] * 4, "answer": ["5"] * 4, "chain": [KEY] * 4}
     texts = [RIGHT, WRONG, LATE, NO_BOX]
@@ -46,7 +57,7 @@ def test_the_oracle_scores_what_decided() -> None:
 
 def test_values_rise_with_right_steps_and_fall_to_nothing() -> None:
     texts = [RIGHT, WRONG, LATE, RIGHT]
-    rewards = chain_values(["p"] * 4, texts, ["5"] * 4, [KEY] * 4)  # p = 1/2
+    rewards = chain_values(["p"] * 4, texts, answer=["5"] * 4, chain=[KEY] * 4)  # p = 1/2
     right = list(by_token(rewards, 0, RIGHT).values())
     assert right == pytest.approx([0.5] * 2 + [0.5**0.5] * 4 + [1.0] * 6)
     assert list(by_token(rewards, 1, WRONG).values()) == pytest.approx([0.5] * 2 + [0.0] * 10)
@@ -54,7 +65,7 @@ def test_values_rise_with_right_steps_and_fall_to_nothing() -> None:
 
 
 def test_the_pass_rate_is_the_chains_own() -> None:
-    rewards = chain_values(["p"] * 3, [RIGHT, WRONG, WRONG], ["5", "5", "5"], [KEY, KEY, "7+4-6"])
+    rewards = chain_values(["p"] * 3, [RIGHT, WRONG, WRONG], answer=["5"] * 3, chain=[KEY, KEY, "7+4-6"])
     assert next(iter(by_token(rewards, 0, RIGHT).values())) == pytest.approx(0.5)
     assert next(iter(by_token(rewards, 2, WRONG).values())) == pytest.approx(0.5)  # none right: half of one's share
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,20 @@ def test_a_second_process_is_told_who_works_there(
     assert train(tmp_path, max_steps=1, save_steps=1) == 0  # a death releases it
 
 
+def slow_third(said: Path, seconds: float) -> Callable[..., Any]:
+    """`make_batch` that says on the main process when the third is made, and takes its time over it."""
+    ordinary, calls = CEPOTrainer.make_batch, []
+
+    def make_batch(self: Any, inputs: Any, generate: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3 and self.accelerator.is_main_process:
+            said.write_text("now")
+            time.sleep(seconds)
+        return ordinary(self, inputs, generate)
+
+    return make_batch
+
+
 def wait_for(path: Path, process: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists() or not path.stat().st_size:
@@ -154,18 +169,9 @@ def test_a_signal_saves_and_the_run_goes_on_equal(
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", None)
-    ordinary, calls = CEPOTrainer.make_batch, []
-
-    def slow(self: Any, inputs: Any, generate: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 3:
-            (tmp_path / "third").write_text("now")
-            time.sleep(0.3)
-        return ordinary(self, inputs, generate)
-
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(CEPOTrainer, "make_batch", slow)
+        patch.setattr(CEPOTrainer, "make_batch", slow_third(tmp_path / "third", 0.3))
         process = forked(folder, save_steps=10)
     wait_for(tmp_path / "third", process)
     os.kill(process.pid, number)
@@ -324,18 +330,9 @@ def test_two_processes_stop_and_go_on(forked: Any, tmp_path: Path, monkeypatch: 
     for process in on_two(forked, tmp_path / "whole", free_port()):
         process.join(120)
         assert process.exitcode == 0
-    ordinary, calls = CEPOTrainer.make_batch, []
-
-    def slow(self: Any, inputs: Any, generate: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 3 and self.accelerator.is_main_process:
-            (tmp_path / "third").write_text("now")
-            time.sleep(1.0)
-        return ordinary(self, inputs, generate)
-
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(CEPOTrainer, "make_batch", slow)
+        patch.setattr(CEPOTrainer, "make_batch", slow_third(tmp_path / "third", 1.0))
         both = on_two(forked, folder, free_port(), save_steps=10)
     wait_for(tmp_path / "third", both[0])
     for process in both:

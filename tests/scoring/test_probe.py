@@ -61,12 +61,17 @@ def test_bf16_weights_agree() -> None:
     assert probe(packed_model(), ROWS).difference < BOUND
 
 
+def unlike_its_start(model: nn.Module, size: float) -> None:
+    """Weights as training leaves them: at their start many say nothing yet, and positions would not matter."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(size * torch.randn_like(parameter))
+
+
 def test_positions_of_the_models_own_fall_back_to_whole_rows() -> None:
     torch.manual_seed(0)
     model = MptForCausalLM(MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=300, max_seq_len=512)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
+    unlike_its_start(model, 0.2)
     found = probe(model, ROWS)
     assert not found.shares
     assert found.difference < BOUND
@@ -134,9 +139,7 @@ def test_a_model_with_positions_of_its_own_is_scored_whole() -> None:
                            intermediate_size=64, pad_token_id=1)  # fmt: skip
     torch.manual_seed(0)
     model = RobertaForCausalLM(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+    unlike_its_start(model, 0.1)
     found = probe(model, ROWS)
     assert not found.shares
     assert found.difference < BOUND
@@ -184,9 +187,7 @@ def test_a_model_that_fails_is_refused_in_one_sentence() -> None:
 def test_alibi_that_follows_the_mask_is_shared() -> None:
     torch.manual_seed(0)
     model = BloomForCausalLM(BloomConfig(hidden_size=32, n_head=4, n_layer=2, vocab_size=300)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
+    unlike_its_start(model, 0.2)
     found = probe(model, ROWS)
     assert found.difference < BOUND
 

@@ -19,7 +19,7 @@ from cepo.data.rows import problem_row
 from cepo.geometry import generate
 from cepo.glossary import Told
 from cepo.scoring import Images, score
-from cepo.trainer.internals import as_parts
+from cepo.trainer.prompt_host import as_parts
 from tests.scoring.test_exact import plain
 from tests.trainer.conftest import embedded
 

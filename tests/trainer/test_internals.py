@@ -18,7 +18,8 @@ from trl import GRPOTrainer
 
 import cepo
 from cepo.trainer.batch import KINDS
-from cepo.trainer.internals import HostTrainer, PromptHost
+from cepo.trainer.internals import HostTrainer
+from cepo.trainer.prompt_host import PromptHost
 from tests.trainer.conftest import MakeTrainer, embedded
 
 SOURCE = Path(cepo.__file__).parent

@@ -259,10 +259,9 @@ def test_late_verdicts_are_counted_and_decide_nothing(
     assert [rollout.correct for rollout in groups.groups[0].rollouts] == [True, None, False, False]
     assert {text for one in told.values() for text in one["minus"].texts} == {"7", "8"}
     assert credited == [0, 2, 3, 4, 6, 7]
-    # Asked for the reward and for the credit, each time with a second try; nothing else was late.
-    assert {question for question in asked if b"k^2" not in question} == set()
-    (counted,) = trainer._metrics["train"]["reward/grader_timeouts"]
-    assert counted == len(asked) / 2 >= 2
+    # Asked once for the reward and once for the credit, however many rows ask the same, each with a second try.
+    assert trainer._metrics["train"]["reward/grader_timeouts"] == [2.0]
+    assert len(asked) == 4
 
 
 def test_a_reward_that_would_grade_otherwise_is_refused(make_trainer: MakeTrainer) -> None:

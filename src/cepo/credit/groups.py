@@ -13,7 +13,7 @@ from statistics import stdev
 from cepo.answers import BOXED, Grading
 from cepo.credit.references import ReferencePolicy, References, choose_references
 from cepo.credit.rules import Rule
-from cepo.glossary import Group, Rollout
+from cepo.glossary import DataRow, Group, Rollout
 
 __all__ = [
     "LocalGroups",
@@ -25,6 +25,7 @@ __all__ = [
     "is_decided",
     "is_open",
     "pass_rate",
+    "problem_of",
     "row_references",
 ]
 
@@ -63,6 +64,19 @@ class Verdicts:
 
     def verdict(self, row: int) -> bool | None:
         return None if isnan(self.values[row]) else self.values[row] >= self.below
+
+
+def problem_of(row: DataRow, answer_column: str, solution_column: str, told: Sequence[str] = ()) -> Group:
+    """What the data say of a row's problem, as text: a group without rollouts.
+
+    `told`: columns whose text a teacher may be told.
+    """
+
+    def text(name: str) -> str | None:
+        return None if row.get(name) is None else str(row[name])
+
+    columns = {name: found for name in told if (found := text(name)) is not None}
+    return Group(text(answer_column), (), text(solution_column), columns)
 
 
 def grade_rollouts(

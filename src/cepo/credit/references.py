@@ -110,7 +110,7 @@ def irrelevant_references(group: Group, others: Sequence[str], rng: Random) -> t
     or any answer that it gave. Where there are no two, two neutral words. Their evidence is the noise floor.
     """
     known = [group.gold, *(rollout.answer for rollout in group.rollouts)]
-    used = {answer for answer in known if answer is not None}
+    used = [answer for answer in dict.fromkeys(known) if answer is not None]  # in order: the grader may be asked
     free: list[str] = []
     for other in rng.sample(sorted(set(others)), len(set(others))):
         if not any(same(answer, other) for answer in (*used, *free)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from cepo.answers import BOXED, Grading
 from cepo.chain.problems import Chain
@@ -23,11 +24,7 @@ __all__ = ["chain_oracle", "chain_values"]
 def chain_oracle(
     prompts: Sequence[object],
     completions: Sequence[Completion],
-    answer: Sequence[object],
-    chain: Sequence[str] | None = None,
-    *,
-    run_grading: Grading = BOXED,
-    **_: object,
+    **columns: Any,
 ) -> list[TokenReward]:
     """Scores of 1 where credit belongs, 0 elsewhere: the right steps of a right completion, the first error of a wrong.
 
@@ -35,8 +32,7 @@ def chain_oracle(
     1 - lambda + lambda s and the others 1 - lambda: 1.5 and 0.5 at lambda 0.5 and scale 2.
     """
     rewards = []
-    texts = [completion_text(completion) for completion in completions]
-    for text, reward, problem in zip(texts, _rewards(run_grading, texts, answer), _chains(chain), strict=True):
+    for problem, text, reward in _graded(completions, **columns):
         wanted = "decisive" if reward else "first_wrong"
         spans = [(s.start, s.end, 1.0) for s in label_text(problem, text) if s.label == wanted]
         rewards.append(TokenReward(reward, spans=spans))
@@ -46,11 +42,7 @@ def chain_oracle(
 def chain_values(
     prompts: Sequence[object],
     completions: Sequence[Completion],
-    answer: Sequence[object],
-    chain: Sequence[str] | None = None,
-    *,
-    run_grading: Grading = BOXED,
-    **_: object,
+    **columns: Any,
 ) -> list[TokenReward]:
     """Scores are values, for `method: values`: the expected reward once the token is written.
 
@@ -58,29 +50,36 @@ def chain_values(
     one completion's share: every step is taken to be as hard as any other. After an error 0. From the box on, the
     reward itself. Reward units.
     """
-    texts = [completion_text(completion) for completion in completions]
-    chains = _chains(chain)
-    rewards = _rewards(run_grading, texts, answer)
+    rows = _graded(completions, **columns)
     of_chain: dict[Chain, list[float]] = defaultdict(list)
-    for problem, reward in zip(chains, rewards, strict=True):
+    for problem, _, reward in rows:
         of_chain[problem].append(reward)
     made = []
-    for text, reward, problem in zip(texts, rewards, chains, strict=True):
+    for problem, text, reward in rows:
         group = of_chain[problem]
         p = max(sum(group) / len(group), 0.5 / len(group))
         made.append(TokenReward(reward, spans=_value_spans(problem, text, p, reward)))
     return made
 
 
-def _rewards(grading: Grading, texts: Sequence[str], golds: Sequence[object]) -> list[float]:
-    """1.0 where a text is right; a late verdict on one-digit answers is not met with, and would be 0.0."""
-    return [float(verdict.same is True) for verdict in grading.verdicts(texts, [str(gold) for gold in golds])]
+def _graded(
+    completions: Sequence[Completion],
+    answer: Sequence[object],
+    chain: Sequence[str] | None = None,
+    run_grading: Grading = BOXED,
+    **_: object,
+) -> list[tuple[Chain, str, float]]:
+    """Each completion's problem, text and reward: 1.0 where it is right as the run grades, else 0.0.
 
-
-def _chains(keys: Sequence[str] | None) -> list[Chain]:
-    if keys is None:
+    Raises:
+        DataError: the data have no column `chain`.
+    """
+    if chain is None:
         raise DataError("the data have no column `chain`, which says which steps are right: use `data: chain`")
-    return [Chain.parse(key) for key in keys]
+    texts = [completion_text(completion) for completion in completions]
+    verdicts = run_grading.verdicts(texts, [str(gold) for gold in answer])
+    rewards = [float(verdict.same is True) for verdict in verdicts]
+    return list(zip(map(Chain.parse, chain), texts, rewards, strict=True))
 
 
 def _value_spans(chain: Chain, text: str, p: float, reward: float) -> list[Span]:

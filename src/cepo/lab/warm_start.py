@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
-from transformers import HfArgumentParser, Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLForConditionalGeneration
 
 from cepo.answers import BOXED
 from cepo.credit.prompts import ANSWER_TEMPLATE, TeacherPrompts
@@ -38,12 +38,12 @@ from cepo.geometry.glyphs import GLYPHS
 from cepo.geometry.problems import drafts, generate, work_wrongly
 from cepo.geometry.worked import Draft
 from cepo.glossary import Prompt
+from cepo.lab.shipping import Log, command, save_with_log
 from cepo.models.embedded import build_model, build_processor
 from cepo.models.processor import ImageOnlyProcessor
 
 PAD_LABEL = -100
 Messages = list[dict[str, object]]
-Log = list[dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -222,23 +222,13 @@ def warm_start(settings: Settings, out: Path) -> None:
             seconds = round(time.time() - started)
             log.append({"step": step + 1, "loss": loss.item(), "seconds": seconds, "pass_rate": rates})
             tqdm.write(json.dumps(log[-1]))
-            save(model, processor, log, out)
+            save_with_log(model, processor, log, out)
     log.append({"phase": "blank images", "pass_rate": pass_rates(model, processor, settings, blank=True)})
-    save(model, processor, log, out)
-
-
-def save(model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, log: Log, out: Path) -> None:
-    """Write weights (safetensors, fp32), processor and log."""
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
-    (out / "warm_start_log.json").write_text(json.dumps(log, indent=1) + "\n")
+    save_with_log(model, processor, log, out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = HfArgumentParser(Settings, description="Warm-start the embedded model.")  # pyright: ignore[reportArgumentType]
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights, processor and log")
-    settings, others = parser.parse_args_into_dataclasses(arguments)
-    warm_start(settings, others.out)
+    command(Settings, warm_start, "Warm-start the embedded model.", arguments)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
-from transformers import HfArgumentParser, PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from cepo.answers import BOXED
 from cepo.chain.policy import Misconceptions
@@ -36,10 +36,10 @@ from cepo.data.datasets import DataSpec, load_data
 from cepo.data.rows import user_prompt
 from cepo.evaluate import generate_answers
 from cepo.glossary import Prompt
+from cepo.lab.shipping import Log, command, save_with_log
 from cepo.models.embedded_text import build_text_model, build_text_tokenizer
 
 Kind = Literal["plain", "answer", "rationale"]
-Log = list[dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def warm_start(settings: Settings, out: Path) -> None:
             )
             losses.clear()
             tqdm.write(json.dumps(log[-1]))
-            save(model, tokenizer, log, out)
+            save_with_log(model, tokenizer, log, out)
 
 
 def _loss(model: Qwen3ForCausalLM, rows: list[list[int]], length: int, fillers: Tensor, filler_weight: float) -> Tensor:
@@ -201,18 +201,8 @@ def _loss(model: Qwen3ForCausalLM, rows: list[list[int]], length: int, fillers: 
     return (F.cross_entropy(logits.flatten(0, 1), targets, reduction="none") * weights).sum() / weights.sum()
 
 
-def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, log: Log, out: Path) -> None:
-    """Write weights (safetensors, fp32), tokenizer and log."""
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    (out / "warm_start_log.json").write_text(json.dumps(log, indent=1) + "\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = HfArgumentParser(Settings, description="Warm-start the embedded text model.")  # pyright: ignore[reportArgumentType]
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights, tokenizer and log")
-    settings, others = parser.parse_args_into_dataclasses(arguments)
-    warm_start(settings, others.out)
+    command(Settings, warm_start, "Warm-start the embedded text model.", arguments)
 
 
 if __name__ == "__main__":

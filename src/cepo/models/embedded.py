@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from cepo.models.chat_tokenizer import chat_tokenizer
 from cepo.models.processor import ImageOnlyProcessor
 
 __all__ = ["CHAT_TEMPLATE", "EMBEDDED", "EMBEDDED_TEXT", "SHIPPED", "build_model", "build_processor", "resolve"]
@@ -84,17 +85,7 @@ def build_processor(corpus: Iterable[str], vocab_size: int = 640) -> ImageOnlyPr
             show_progress=False,
         ),
     )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=_CONTROL[1:],
-        padding_side="left",
-        truncation_side="left",
-        model_max_length=1024,
-        clean_up_tokenization_spaces=False,
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer = chat_tokenizer(bpe, _CONTROL, CHAT_TEMPLATE)
     side = 128
     images = Qwen2VLImageProcessorPil(
         patch_size=PATCH,

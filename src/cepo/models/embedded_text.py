@@ -13,6 +13,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from cepo.models.chat_tokenizer import chat_tokenizer
+
 __all__ = ["build_text_model", "build_text_tokenizer"]
 
 _CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -38,19 +40,7 @@ def build_text_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     by_word = Tokenizer(models.WordLevel(vocabulary, unk_token=_UNKNOWN))
     by_word.pre_tokenizer = split
     by_word.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=by_word,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        unk_token=_UNKNOWN,
-        additional_special_tokens=_CONTROL[1:],
-        padding_side="left",
-        truncation_side="left",
-        model_max_length=1024,
-        clean_up_tokenization_spaces=False,
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer
+    return chat_tokenizer(by_word, _CONTROL, CHAT_TEMPLATE, unk_token=_UNKNOWN)
 
 
 def build_text_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0, width: int = 64) -> Qwen3ForCausalLM:

@@ -27,8 +27,8 @@ from cepo.scoring import LOGITS_PER_CHUNK
 from cepo.trainer.checks import CHECKS, Subject
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.finding import Finding
-from cepo.trainer.internals import PromptHost
 from cepo.trainer.probing import Probing, probe_rows
+from cepo.trainer.prompt_host import PromptHost
 from cepo.trainer.vllm import vllm_package, vllm_server
 
 __all__ = ["Finding", "diagnose"]

@@ -9,7 +9,7 @@ from typing import cast
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from cepo.errors import RecordError
+from cepo.errors import RecordError, SettingError
 from cepo.evaluate import (
     EvalReport,
     Generation,
@@ -51,7 +51,16 @@ def evaluate_run(
 
 
 def accuracy_curve(trainer: CEPOTrainer, data: Dataset, run: RunConfig, file: Path) -> AccuracyCurve:
-    """Evaluates the first problems during training, with the same sampling seed at every step."""
+    """Evaluates the first problems during training, with the same sampling seed at every step.
+
+    Raises:
+        SettingError: the weights are sharded, and no process can evaluate alone: all would wait for ever.
+    """
+    if trainer.weights_are_sharded:
+        raise SettingError(
+            f"eval_curve_every={run.eval_curve_every} evaluates on the main process alone, and here the weights are "
+            "sharded: set eval_curve_every: 0, and evaluate checkpoints with `cepo eval`"
+        )
     first = data.select(range(min(run.eval_curve_limit, len(data))))
 
     def measure() -> list[bool]:

@@ -23,8 +23,8 @@ from cepo.data.rewards import preflight_rewards
 from cepo.errors import DataError, PackageError, RewardError, RunFolderError, SettingError
 from cepo.glossary import DataRow, Group, ReferenceForm
 from cepo.trainer.config import CEPOConfig
-from cepo.trainer.internals import unfilled_images
 from cepo.trainer.lengths import longest_rows, prompt_text
+from cepo.trainer.prompt_host import unfilled_images
 
 __all__ = ["CHECKS", "Subject", "check_answers", "check_folder", "check_resampling", "check_vllm", "preflight"]
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -18,28 +17,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
-from trl.data_utils import is_conversational, prepare_multimodal_messages
 
 from cepo.errors import RunFolderError
 from cepo.glossary import Completion, DataRow, Prompt
 from cepo.scoring import Images
 from cepo.trainer.batch import RawBatch, images_of_prompt
-from cepo.trainer.checkpoint import writing
+from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
+from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep
 
-__all__ = [
-    "Generate",
-    "HostTrainer",
-    "Loss",
-    "PromptHost",
-    "Rows",
-    "as_parts",
-    "prompt_with_images",
-    "unfilled_images",
-]
-
-Rows: TypeAlias = list[dict[str, Any]]
-"""Rows of the data set as TRL hands them over."""
+__all__ = ["Generate", "HostTrainer", "Loss", "Rows"]
 
 Generate = Callable[[Rows], RawBatch]
 """TRL's generation and grading of given rows: the generated batch."""
@@ -71,7 +58,8 @@ class HostTrainer(GRPOTrainer):
         return loss(model, inputs)
 
     def checkpoint_written(self, folder: Path) -> None:
-        """Called once a checkpoint's own files are there, on every process (`save_alone`: on the one that writes)."""
+        """Called when transformers' files of a checkpoint are there, on every process (`save_alone`: on the one that
+        writes), before it is marked as whole."""
 
     def step_ended(self) -> None:
         """Called after each optimiser step, when its callbacks are through and its checkpoint is written."""
@@ -104,6 +92,17 @@ class HostTrainer(GRPOTrainer):
             finally:
                 self.args.save_total_limit = limit
             self.checkpoint_written(folder)
+            self._complete(folder)
+
+    def _complete(self, folder: Path) -> None:
+        """The half-used batches of every process; then the mark, and only then are older checkpoints deleted."""
+        if (window := self.window) is not None:
+            torch.save(window, folder / window_file(self.accelerator.process_index))
+        if not self.saves_alone:
+            self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            mark_complete(folder)
+            rotate(folder.parent, self.args.save_total_limit, self.state.best_model_checkpoint)
 
     def _save_rng_state(self, output_dir: str) -> None:
         if self._random_of_all is None:
@@ -131,6 +130,8 @@ class HostTrainer(GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self.checkpoint_loaded(Path(checkpoint))
+            if (file := Path(checkpoint) / window_file(self.accelerator.process_index)).is_file():
+                self.go_on_within(torch.load(file, map_location=self.accelerator.device, weights_only=True))
 
     def _tokenize_prompts(self, prompts: list[Prompt]) -> Any:
         """TRL's, with [] where a prompt has no image and another has: the processor takes no None among images."""
@@ -294,65 +295,3 @@ class HostTrainer(GRPOTrainer):
             options = self.generation_kwargs
             options["suppress_tokens"] = sorted({*(options.get("suppress_tokens") or []), self.image_token_id})
             self.generation_config.suppress_tokens = options["suppress_tokens"]
-
-
-@dataclass(frozen=True, slots=True)
-class PromptHost:
-    """Prompts as TRL makes them, from a processor alone: for checks before there is a trainer.
-
-    Attributes:
-        processor: the model's processor, or its tokenizer.
-        options: the chat template's arguments.
-    """
-
-    processor: Any
-    options: Mapping[str, Any]
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        return getattr(self.processor, "tokenizer", self.processor)
-
-    def render(self, prompt: Prompt) -> str:
-        """A prompt as text, generation prompt included."""
-        if isinstance(prompt, str):
-            return prompt
-        parts = as_parts(prompt) if isinstance(self.processor, ProcessorMixin) else prompt
-        return cast(Any, self.processor).apply_chat_template(
-            parts, add_generation_prompt=True, tokenize=False, **self.options
-        )
-
-    def prompt_ids(self, row: DataRow) -> Sequence[int]:
-        """The ids that the prompt of a data set's row will have, images expanded."""
-        return self.encoded(row)[0]
-
-    def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
-        """The same ids, and the row's images as the model takes them."""
-        prompt = prompt_with_images(row)
-        if isinstance(prompt, str):
-            return self.tokenizer(prompt)["input_ids"], None  # pyright: ignore[reportReturnType]
-        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, **self.options}
-        fields = cast(Any, self.processor).apply_chat_template(prompt, **options)
-        ids = fields["input_ids"]
-        return ids[0] if ids and isinstance(ids[0], list) else ids, images_of_prompt(fields)
-
-
-def unfilled_images(prompt: Prompt) -> int:
-    """Image parts of the messages that wait for an image from the row's own column."""
-    if isinstance(prompt, str):
-        return 0
-    parts = [part for message in prompt for part in message.get("content") or [] if isinstance(part, Mapping)]
-    return sum(part.get("type") == "image" and "image" not in part for part in parts)
-
-
-def as_parts(prompt: Prompt) -> Rows:
-    """Messages in parts, as a vision model's chat template wants them, without their images: for text alone."""
-    return prepare_multimodal_messages(cast(Any, prompt), images=[None] * unfilled_images(prompt))
-
-
-def prompt_with_images(row: DataRow) -> Prompt:
-    """A row's prompt with its images put into its messages, as TRL does before it tokenises."""
-    prompt = row["prompt"]
-    if not is_conversational({"prompt": prompt}):
-        return prompt
-    images = row.get("images") or ([row["image"]] if row.get("image") is not None else None)
-    return prepare_multimodal_messages(prompt, images=images) if images else prompt

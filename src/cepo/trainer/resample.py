@@ -18,7 +18,7 @@ from torch import Tensor
 from cepo.data.scores import TokenReward
 from cepo.glossary import Completion
 from cepo.trainer.batch import Batch
-from cepo.trainer.internals import Rows
+from cepo.trainer.prompt_host import Rows
 
 __all__ = ["Drawn", "Graded", "Resampler", "dead_groups", "fresh_problems"]
 

@@ -11,10 +11,9 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import TrainerCallback
 
 from cepo.answers import grader_timeouts
-from cepo.credit.groups import LocalGroups, Verdicts, gather_groups, grade_rollouts, row_references
+from cepo.credit.groups import LocalGroups, Verdicts, gather_groups, grade_rollouts, problem_of, row_references
 from cepo.credit.references import columns_of
 from cepo.credit.rules import Distillation, Knobs, Rule, get_method
 from cepo.credit.step import (
@@ -32,25 +31,26 @@ from cepo.data.guards import RewardFunc, guard_reward
 from cepo.data.rewards import bind_reward, completion_text, told_apart
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
-from cepo.glossary import Completion, DataRow, Group
+from cepo.glossary import Completion
 from cepo.models.processor import load_processor
+from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
-from cepo.trainer.checkpoint import last_checkpoint, mark_complete, rotate, window_file
 from cepo.trainer.checks import Subject, check_folder, check_resampling, check_vllm, preflight
 from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
-from cepo.trainer.internals import Generate, HostTrainer, Loss, Rows
+from cepo.trainer.internals import Generate, HostTrainer, Loss
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, null_level, null_references
 from cepo.trainer.phases import PhaseClock
 from cepo.trainer.probing import Probing, probe_rows
+from cepo.trainer.prompt_host import Rows
 from cepo.trainer.recorder import StepRecorder
 from cepo.trainer.resample import Drawn, Graded, Resampler
 from cepo.trainer.scorer import Scorer
 
-__all__ = ["CEPOTrainer", "last_checkpoint"]
+__all__ = ["CEPOTrainer"]
 
 
 class CEPOTrainer(HostTrainer):
@@ -102,7 +102,7 @@ class CEPOTrainer(HostTrainer):
         self._token_scores.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
             self.teacher.start(self.policy)
-            self.add_callback(_AlongTraining(self))
+            self.add_callback(AlongTraining(self))
             if not self.weights_are_sharded:
                 self.probe()
 
@@ -167,19 +167,10 @@ class CEPOTrainer(HostTrainer):
     def checkpoint_written(self, folder: Path) -> None:
         if self.asks_teacher and self.args.should_save:
             self.teacher.save(folder)
-        if (window := self.window) is not None:
-            torch.save(window, folder / window_file(self.accelerator.process_index))
-        if not self.saves_alone:
-            self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            mark_complete(folder)
-            rotate(folder.parent, self.args.save_total_limit, self.state.best_model_checkpoint)
 
     def checkpoint_loaded(self, folder: Path) -> None:
         if self.asks_teacher:
             self.teacher.load(folder, self.policy)
-        if (file := folder / window_file(self.accelerator.process_index)).is_file():
-            self.go_on_within(torch.load(file, map_location=self.accelerator.device, weights_only=True))
 
     # --- the paper's algorithm box ----------------------------------------------------------------------------
 
@@ -215,7 +206,9 @@ class CEPOTrainer(HostTrainer):
     def _groups(self, drawn: Drawn) -> LocalGroups:
         """Complete groups of the local rows, graded."""
         rewards = drawn.graded.rewards
-        problems = [self._problem(row) for row in drawn.inputs]
+        told = columns_of(self.method.references)
+        names = self.args.answer_column, self.args.solution_column
+        problems = [problem_of(row, *names, told) for row in drawn.inputs]
         verdicts = None
         if self.args.wrong_reward is not None:
             column = self.reward_func_names.index(self.args.wrong_reward)
@@ -224,13 +217,6 @@ class CEPOTrainer(HostTrainer):
         golds = [problem.gold for problem in problems]
         local = grade_rollouts(texts, golds, self.total_rewards(rewards).tolist(), verdicts, self.args.grading)
         return gather_groups(local, problems, self.args.group_size, self.accelerator.process_index, gather_object)
-
-    def _problem(self, row: DataRow) -> Group:
-        """What the data say of a row's problem: a group without rollouts."""
-        args = self.args
-        columns = {name: str(row[name]) for name in columns_of(self.method.references) if row.get(name) is not None}
-        gold, solution = (_text_or_none(row.get(name)) for name in (args.answer_column, args.solution_column))
-        return Group(gold, (), solution, columns)
 
     def _credited(self, step: StepCredit, drawn: Drawn, traced: Sequence[int]) -> StepCredit:
         """The step with the credit of the rows that get one (a collective call)."""
@@ -256,7 +242,7 @@ class CEPOTrainer(HostTrainer):
             seed = f"{self.args.seed}/{step.step}"
             nulls = null_references(rule, rows, step.groups, wanted, seed, gather_object)
         null_rows = {row.index: row for row in rows if row.index in nulls}
-        asking = self._asking()
+        asking = Asking(self.prompts, self.image_token_id, self.credit.teacher_sees_images)
         own = plan_scoring(rows, step.references, rule, asking, with_student=traced)
         alone = list(nulls) if len(rule.references) == 1 else []
         null = plan_scoring(list(null_rows.values()), nulls, rule, asking, with_student=alone)
@@ -282,9 +268,6 @@ class CEPOTrainer(HostTrainer):
             return str(self.tokenizer.decode(ids))
 
         return {row: scores_of(rewards, completions[row], decode) for row, rewards in given.items()}
-
-    def _asking(self) -> Asking:
-        return Asking(self.prompts, self.image_token_id, self.credit.teacher_sees_images)
 
     def _null_rows(self, step: int) -> int:
         every = 1 if self.credit.evidence_dead_zone == "auto" else self.args.null_control_every
@@ -364,21 +347,3 @@ class CEPOTrainer(HostTrainer):
             return function
         bound = bind_reward(cast(RewardFunc, function), args.grading)
         return guard_reward(bound, args.reward_timeout, seen=self._token_scores.add)
-
-
-class _AlongTraining(TrainerCallback):
-    """Probes sharded weights before the first step; moves an EMA teacher after each."""
-
-    def __init__(self, trainer: CEPOTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, args: object, state: object, control: object, **kwargs: object) -> None:
-        if self.trainer.weights_are_sharded:
-            self.trainer.probe()
-
-    def on_step_end(self, args: object, state: object, control: object, **kwargs: object) -> None:
-        self.trainer.teacher.after_step(self.trainer.policy)
-
-
-def _text_or_none(value: object) -> str | None:
-    return None if value is None else str(value)

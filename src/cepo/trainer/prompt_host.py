@@ -1,0 +1,81 @@
+"""Prompts as TRL makes them, from a processor alone, and what of it the trainer shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from trl.data_utils import is_conversational, prepare_multimodal_messages
+
+from cepo.glossary import DataRow, Prompt
+from cepo.scoring import Images
+from cepo.trainer.batch import images_of_prompt
+
+__all__ = ["PromptHost", "Rows", "as_parts", "prompt_with_images", "unfilled_images"]
+
+Rows: TypeAlias = list[dict[str, Any]]
+"""Rows of the data set as TRL hands them over."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptHost:
+    """Prompts as TRL makes them, from a processor alone: for checks before there is a trainer.
+
+    Attributes:
+        processor: the model's processor, or its tokenizer.
+        options: the chat template's arguments.
+    """
+
+    processor: Any
+    options: Mapping[str, Any]
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return getattr(self.processor, "tokenizer", self.processor)
+
+    def render(self, prompt: Prompt) -> str:
+        """A prompt as text, generation prompt included."""
+        if isinstance(prompt, str):
+            return prompt
+        parts = as_parts(prompt) if isinstance(self.processor, ProcessorMixin) else prompt
+        return cast(Any, self.processor).apply_chat_template(
+            parts, add_generation_prompt=True, tokenize=False, **self.options
+        )
+
+    def prompt_ids(self, row: DataRow) -> Sequence[int]:
+        """The ids that the prompt of a data set's row will have, images expanded."""
+        return self.encoded(row)[0]
+
+    def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
+        """The same ids, and the row's images as the model takes them."""
+        prompt = prompt_with_images(row)
+        if isinstance(prompt, str):
+            return self.tokenizer(prompt)["input_ids"], None  # pyright: ignore[reportReturnType]
+        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, **self.options}
+        fields = cast(Any, self.processor).apply_chat_template(prompt, **options)
+        ids = fields["input_ids"]
+        return ids[0] if ids and isinstance(ids[0], list) else ids, images_of_prompt(fields)
+
+
+def unfilled_images(prompt: Prompt) -> int:
+    """Image parts of the messages that wait for an image from the row's own column."""
+    if isinstance(prompt, str):
+        return 0
+    parts = [part for message in prompt for part in message.get("content") or [] if isinstance(part, Mapping)]
+    return sum(part.get("type") == "image" and "image" not in part for part in parts)
+
+
+def as_parts(prompt: Prompt) -> Rows:
+    """Messages in parts, as a vision model's chat template wants them, without their images: for text alone."""
+    return prepare_multimodal_messages(cast(Any, prompt), images=[None] * unfilled_images(prompt))
+
+
+def prompt_with_images(row: DataRow) -> Prompt:
+    """A row's prompt with its images put into its messages, as TRL does before it tokenises."""
+    prompt = row["prompt"]
+    if not is_conversational({"prompt": prompt}):
+        return prompt
+    images = row.get("images") or ([row["image"]] if row.get("image") is not None else None)
+    return prepare_multimodal_messages(prompt, images=images) if images else prompt
