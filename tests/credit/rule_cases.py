@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -13,6 +14,9 @@ from tests.credit.strategies import ADVANTAGE, CLIP, STRENGTH
 
 RULES = [rule for rule in METHODS.values() if isinstance(rule, Rule) and rule.assign is not None]
 NAMES = [rule.name for rule in RULES]
+
+FEW = settings(max_examples=20)
+"""For what is asked of every rule: fifteen rules make up for the number of draws of each."""
 
 LOGP = st.one_of(st.floats(-6.0, -0.001), st.sampled_from([-0.05, -1.0]))
 """Finite: rows with another log-prob never reach a rule."""

@@ -18,7 +18,7 @@ from cepo.credit.step import Row, StepCredit, assign_credit
 from cepo.errors import SettingError
 from cepo.glossary import Group, Rollout, Told
 from tests import naive
-from tests.credit.rule_cases import NAMES, Case, cases, rule_of
+from tests.credit.rule_cases import FEW, NAMES, Case, cases, rule_of
 
 PARTS = ("evidence_BT", "weight_BT", "advantage_BT")
 CPU = torch.device("cpu")
@@ -38,6 +38,7 @@ def controlled(control: Control, case: Case, rule: Rule, total: Any = alone, fir
 
 
 @pytest.mark.parametrize("name", NAMES)
+@FEW
 @given(case=cases(), seed=st.integers(0, 99), mix=st.floats(0.0, 1.0))
 def test_permuted_keeps_each_rows_tokens_and_moves_them_whole(name: str, case: Case, seed: int, mix: float) -> None:
     before, after = controlled(Control("permuted", mix, seed), case, rule_of(name))
@@ -90,6 +91,7 @@ def test_draws_depend_on_seed_step_and_row_and_on_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@FEW
 @given(case=cases())
 def test_mass_keeps_the_praise_and_the_blame_of_the_step(name: str, case: Case) -> None:
     before, after = controlled(Control("mass"), case, rule_of(name))
@@ -136,6 +138,7 @@ def test_a_process_without_credited_rows_adds_nothing_but_is_asked() -> None:
     assert not asked[0].any()
 
 
+@FEW
 @given(cases(nonzero=True))
 def test_random_weights_lie_in_cepos_bounds(case: Case) -> None:
     _, after = controlled(Control("random"), case, rule_of("cepo"))
@@ -154,6 +157,7 @@ def test_random_weights_fill_the_bounds_evenly() -> None:
     assert weights.max() > 1.48
 
 
+@FEW
 @given(cases())
 def test_off_is_the_rules_own(case: Case) -> None:
     before, after = controlled(Control(), case, rule_of("cepo"))

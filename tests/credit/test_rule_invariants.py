@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cepo.credit.rules import Credit, Quantities, Rule
 from cepo.credit.rules.registry import check_rule
-from tests.credit.rule_cases import NAMES, RULES, Case, cases, rule_of
+from tests.credit.rule_cases import FEW, NAMES, RULES, Case, cases, rule_of
 
 EVERY_RULE = pytest.mark.parametrize("name", NAMES)
 
@@ -25,6 +25,7 @@ def test_it_does_what_it_declares(rule: Rule) -> None:
 
 
 @EVERY_RULE
+@FEW
 @given(case=cases())
 def test_without_strength_it_is_grpo_bitwise(name: str, case: Case) -> None:
     case = Case(**{**vars(case), "strength": 0.0})
@@ -33,6 +34,7 @@ def test_without_strength_it_is_grpo_bitwise(name: str, case: Case) -> None:
 
 
 @EVERY_RULE
+@FEW
 @given(case=cases())
 def test_outside_the_mask_it_is_grpo(name: str, case: Case) -> None:
     credit = case.credit(rule_of(name))
@@ -41,6 +43,7 @@ def test_outside_the_mask_it_is_grpo(name: str, case: Case) -> None:
 
 
 @EVERY_RULE
+@FEW
 @given(case=cases())
 def test_what_stands_outside_the_mask_is_not_read(name: str, case: Case) -> None:
     spoilt = {prompt: torch.where(case.keep, logp_BT, torch.nan) for prompt, logp_BT in case.logps.items()}
@@ -53,6 +56,7 @@ def test_what_stands_outside_the_mask_is_not_read(name: str, case: Case) -> None
 
 
 @EVERY_RULE
+@FEW
 @given(case=cases(), seed=st.integers(0, 99))
 def test_rows_do_not_see_each_other(name: str, case: Case, seed: int) -> None:
     order = torch.randperm(len(case.advantage_B), generator=torch.Generator().manual_seed(seed)).tolist()[:2]
@@ -63,6 +67,7 @@ def test_rows_do_not_see_each_other(name: str, case: Case, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", [rule.name for rule in RULES if rule.keeps_sign])
+@FEW
 @given(case=cases())
 def test_the_verifier_decides_the_sign(name: str, case: Case) -> None:
     got = case.credit(rule_of(name)).advantage_BT
@@ -103,6 +108,7 @@ def turning() -> Case:
 
 
 @EVERY_RULE
+@FEW
 @given(case=cases(nonzero=True))
 def test_the_shown_weight_is_that_of_the_advantage(name: str, case: Case) -> None:
     """A_hat = A ((1 - lambda) + lambda w), or, of rules that add, A_hat = A w."""

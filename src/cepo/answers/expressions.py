@@ -7,6 +7,7 @@ braces one digit each, as TeX does (`\frac12`).
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from cepo.answers import commands
@@ -34,12 +35,12 @@ def scalar(part: Part) -> Node:
     return part
 
 
-class Expressions(Cursor):
+class Expressions(Cursor, ABC):
     """Sums, products, powers and what they are made of; brackets with commas are left to `bracketed`."""
 
+    @abstractmethod
     def bracketed(self, opening: str) -> Part:
         """What stands after an opening bracket; the parser of whole answers knows more of it."""
-        raise NotImplementedError
 
     def sum(self) -> Part:
         self.depth += 1

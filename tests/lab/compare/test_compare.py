@@ -67,7 +67,8 @@ def test_a_killed_comparison_is_continued(
     assert {cell["row"] for cell in table["accuracy"]} == {"base", "grpo", "cepo"}
     assert len(table["runs"]) == 4
 
-    monkeypatch.setattr("subprocess.Popen", None)  # from here on nothing may be started
+    for starts in ("subprocess.Popen", "cepo.lab.jobs.fork"):
+        monkeypatch.setattr(starts, None)  # from here on nothing may be started
     assert main(arguments) == 0
 
 
