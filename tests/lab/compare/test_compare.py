@@ -18,6 +18,8 @@ from cepo.evaluate import load_generations
 from tests.lab.compare.conftest import Write
 
 TIMEOUT_S = 300.0
+TEXT = {"model": "tiny-text", "data": "chain", "eval_data": "chain", "max_completion_length": 32}
+"""The small text model: what is tested is who trains what, not what is learnt."""
 
 
 def wait_for(there: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
@@ -34,7 +36,8 @@ def test_a_killed_comparison_is_continued(
 ) -> None:
     """Killed are the comparison and one of the two trainings under way; the other one lives on and is waited for."""
     out, log = tmp_path / "out", tmp_path / "log"
-    config = write(overrides={"max_steps": 3})
+    evaluate = {"data": "chain", "limit": 8, "checkpoint_limit": 4}
+    config = write(TEXT, overrides={"max_steps": 3}, evaluate=evaluate)
     arguments = ["compare", "--config", str(config), "--out", str(out)]
     runs = {name: out / "runs" / name for name in ("grpo-seed0", "grpo-seed1", "cepo-seed0", "cepo-seed1")}
     victim = runs["cepo-seed0"]
