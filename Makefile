@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-models test-browser test-deepspeed test-wheel lint install bench chaos docs clean
+.PHONY: demo test pytest test-models test-browser test-deepspeed test-wheel lint install bench chaos docs clean
 
 install: $(VENV)/.installed
 
@@ -22,7 +22,11 @@ lint: install
 	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports
 
-test: lint
+# Lint and tests side by side: the type checker has one thread.
+test: install
+	$(MAKE) -j2 lint pytest
+
+pytest: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Every architecture of the installed transformers, small, through the probe; writes docs/architectures.md.

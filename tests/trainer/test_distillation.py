@@ -184,7 +184,7 @@ def test_opsd_falls_back_to_answers(make_trainer: MakeTrainer, rows: list[dict[s
     [
         {"method": "opsd", "distill_top_k": 5, "distill_beta": 0.0},
         {"method": "sdpo", "num_iterations": 2, "max_steps": 3},
-        {"method": "sdpo", "gradient_accumulation_steps": 2, "bf16": True},
+        {"method": "sdpo", "gradient_accumulation_steps": 2, "bf16": True, "max_steps": 1},
         {"method": "opsd", "peft_config": LoraConfig(r=4, target_modules=["q_proj", "v_proj"])},
         {"method": "opsd", "peft_config": LoraConfig(r=4, target_modules=["q_proj"]), "teacher_weights": "base"},
         {"method": "sdpo", "teacher_sees_images": False, "distill_beta": 1.0},

@@ -118,7 +118,7 @@ def test_all_wrong_groups_get_no_credit_from_format(make_trainer: MakeTrainer, r
     [
         {"gradient_accumulation_steps": 2},
         {"num_iterations": 2, "max_steps": 3},
-        {"bf16": True},
+        {"bf16": True, "max_steps": 1},
         {"peft_config": LoraConfig(r=4, target_modules=["q_proj", "v_proj"])},
         {"peft_config": LoraConfig(r=4, target_modules=["q_proj", "v_proj"]), "teacher_weights": "base"},
         {"teacher_weights": "ema"},
