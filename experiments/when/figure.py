@@ -1,7 +1,7 @@
 """When does credit help? One figure from the tables of `experiments/when` and of the bed.
 
-`python experiments/when/figure.py` reads FOLDER/{bed,when/steps2,..}/table.json (default `experiments/results`) and writes
-`when/when.png`, `.svg` and `.csv`: area above GRPO's in points, with the interval over seeds and problems.
+`python experiments/when/figure.py` reads FOLDER/{bed,when/steps2,..}/table.json (default `experiments/results`) and
+writes `when/when.png`, `.svg` and `.csv`: area above GRPO's in points, interval over seeds and problems.
 """
 
 from __future__ import annotations
