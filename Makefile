@@ -56,6 +56,7 @@ docs: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/python docs/make_configuration.py
 	$(BIN)/python docs/make_rules.py
+	$(BIN)/python docs/make_trl_options.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@! grep -rnoE '<(script|link|img)[^>]+(src|href)="?(https?:)?//[^"> ]+' site --include='*.html' || (echo "the site must open without a network" && false)
 	@echo "open site/index.html"

@@ -160,7 +160,6 @@ def test_resume_equals_uninterrupted(weights: str, make_trainer: MakeTrainer, tm
     [
         ({"method": "ceppo"}, "did you mean 'cepo'"),
         ({"preset": "papper"}, "unknown preset"),
-        ({"use_liger_kernel": True}, "Liger"),
         ({"importance_sampling_level": "sequence"}, "sequence-level"),
         ({"loss_type": "luspo"}, "defined on sequences"),
         ({"off_policy_mask_threshold": 1.0}, "one advantage per sequence"),

@@ -18,7 +18,7 @@ from datasets import Dataset
 from cepo.answers import BOXED, Grading
 from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.references import MAX_REFERENCE_CHARS, SOURCES, columns_of, told_by_data
-from cepo.credit.rules import Method
+from cepo.credit.rules import Distillation, Method, get_method
 from cepo.data.rewards import preflight_rewards
 from cepo.errors import DataError, PackageError, RewardError, RunFolderError, SettingError
 from cepo.glossary import DataRow, Group, ReferenceForm
@@ -26,7 +26,16 @@ from cepo.trainer.config import CEPOConfig
 from cepo.trainer.lengths import longest_rows, prompt_text
 from cepo.trainer.prompt_host import unfilled_images
 
-__all__ = ["CHECKS", "Subject", "check_answers", "check_folder", "check_resampling", "check_vllm", "preflight"]
+__all__ = [
+    "CHECKS",
+    "Subject",
+    "check_answers",
+    "check_folder",
+    "check_resampling",
+    "check_router",
+    "check_vllm",
+    "preflight",
+]
 
 SHOWN = 5
 LENGTH_SAMPLE = 64
@@ -128,22 +137,29 @@ def check_vllm(config: CEPOConfig) -> None:
         )
 
 
+def check_router(config: CEPOConfig, has_router_loss: bool) -> None:
+    """A mixture of experts brings a loss of its own, by default of its config: not where it would be left out, or
+    changed by leaving rows out."""
+    left_out = isinstance(get_method(config.method), Distillation)
+    if has_router_loss and (left_out or config.skip_dead_groups):
+        why = (
+            f"method={config.method!r} has a loss of its own, which would leave the router's out"
+            if left_out
+            else "skip_dead_groups=True must not change the gradient, but the router's loss reads every row"
+        )
+        raise SettingError(
+            f"router_aux_loss_coef={config.router_aux_loss_coef!r} (None: the model's own) gives this mixture of "
+            f"experts a loss of its router: {why}; set router_aux_loss_coef: 0.0"
+        )
+
+
 def check_resampling(config: CEPOConfig, dataset: object) -> None:
-    """Groups can be replaced where they lie: whole on one process, advantages of the group alone."""
+    """Groups can be replaced where they lie: whole on one process, by problems of a data set."""
     rows = config.per_device_train_batch_size * cast(int, config.steps_per_generation)
     if rows % config.group_size:
         raise SettingError(
             f"resample_dead_groups needs whole groups on each process: per_device_train_batch_size x "
             f"steps_per_generation = {rows} is no multiple of num_generations={config.group_size}"
-        )
-    if config.scale_rewards == "batch":
-        raise SettingError(
-            "resample_dead_groups mixes batches, but scale_rewards='batch' divides by one's deviation; use 'group'"
-        )
-    if config.log_completions:
-        raise SettingError(
-            "log_completions would show the rollouts that resample_dead_groups replaced beside the credit of others; "
-            "set log_completions: false (cepo report shows what was trained on)"
         )
     if not isinstance(dataset, Dataset):
         raise SettingError("resample_dead_groups draws fresh problems by index: it needs a data set, not a stream")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from cepo.answers import Grading
 from cepo.credit.rules import Distillation, Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.errors import SettingError
+from cepo.trainer.options import refuse_options
 
 __all__ = ["CEPOConfig"]
 
@@ -121,14 +123,15 @@ class CEPOConfig(GRPOConfig):
         self.grading = Grading(cast(Any, self.answer_format), cast(Any, self.grader), self.thinking_counts)
         super().__post_init__()
         _refuse_out_of_range(self)
+        refuse_options(self, method)
         if isinstance(method, Distillation) or method.assign is not None:
-            _refuse_sequence_level(self)
+            _refuse_missing_columns(self)
+        if isinstance(method, Distillation):
+            _warn_of_uncorrected(self)
         if isinstance(method, Distillation) and method.support == "student_tail" and self.credit.distill_top_k < 1:
             raise SettingError(f"method={self.method!r} compares the student's top k: distill_top_k must be at least 1")
         if isinstance(method, Rule):
             _refuse_misread(self, method)
-        if self.skip_dead_groups:
-            _refuse_dead_row_terms(self)
 
     @property
     def run_folder(self) -> Path:
@@ -169,34 +172,22 @@ def _refuse_out_of_range(config: CEPOConfig) -> None:
         raise SettingError(f"max_steps={config.max_steps} must be at least 1 (or -1: num_train_epochs decides)")
 
 
-def _refuse_sequence_level(config: CEPOConfig) -> None:
-    """Settings that assume one advantage per sequence: with credit per token they would be silently wrong."""
-    per_token = f"method={config.method!r} gives every token its own advantage"
-    refused = {
-        "use_liger_kernel=True": (
-            config.use_liger_kernel,
-            "Liger's fused loss takes one advantage per sequence",
-        ),
-        f"importance_sampling_level={config.importance_sampling_level!r}": (
-            config.importance_sampling_level != "token",
-            "a sequence-level ratio averages it away; use 'token'",
-        ),
-        f"loss_type={config.loss_type!r}": (
-            config.loss_type in ("vespo", "luspo"),
-            "that loss is defined on sequences; use 'dapo', 'grpo', 'bnpo', 'dr_grpo' or 'cispo'",
-        ),
-        f"off_policy_mask_threshold={config.off_policy_mask_threshold}": (
-            config.off_policy_mask_threshold is not None,
-            "that mask reads one advantage per sequence",
-        ),
-        "remove_unused_columns=True": (
-            bool(config.remove_unused_columns),
-            f"it drops the column {config.answer_column!r} that r+ is read from",
-        ),
-    }
-    for setting, (is_set, why) in refused.items():
-        if is_set:
-            raise SettingError(f"{setting} cannot be used: {per_token}, but {why}")
+def _refuse_missing_columns(config: CEPOConfig) -> None:
+    if config.remove_unused_columns:
+        raise SettingError(
+            f"remove_unused_columns=True cannot be used: method={config.method!r} tells its teachers of each problem, "
+            f"but it drops the column {config.answer_column!r} that r+ is read from"
+        )
+
+
+def _warn_of_uncorrected(config: CEPOConfig) -> None:
+    """TRL's default, which no loss of a distillation reads: no reason to refuse, but to be said."""
+    if config.use_vllm and config.vllm_importance_sampling_correction:
+        warnings.warn(
+            f"method={config.method!r} does not read vllm_importance_sampling_correction: where vLLM's log-probs are "
+            "not the trainer's, its samples stay a little off policy",
+            stacklevel=4,
+        )
 
 
 def _refuse_misread(config: CEPOConfig, rule: Rule) -> None:
@@ -206,25 +197,3 @@ def _refuse_misread(config: CEPOConfig, rule: Rule) -> None:
             f"method={rule.name!r} divides by the deviation of a group's rewards, but scale_rewards="
             f"{config.scale_rewards!r} divides A by another; use 'group'"
         )
-
-
-def _refuse_dead_row_terms(config: CEPOConfig) -> None:
-    """Settings under which a row with advantage 0 has a gradient, or changes that of the others."""
-    refused = {
-        f"loss_type={config.loss_type!r}": (
-            config.loss_type not in ("dapo", "cispo"),
-            "divides by the rows or tokens that are there; use 'dapo' or 'cispo'",
-        ),
-        f"beta={config.beta}": (config.beta != 0.0, "pulls every row towards the reference model"),
-        f"entropy_coef={config.entropy_coef}": (
-            config.entropy_coef != 0.0 or config.use_adaptive_entropy,
-            "rewards the entropy of every row",
-        ),
-        f"top_entropy_quantile={config.top_entropy_quantile}": (
-            config.top_entropy_quantile < 1.0,
-            "ranks the tokens of every row",
-        ),
-    }
-    for setting, (is_set, why) in refused.items():
-        if is_set:
-            raise SettingError(f"skip_dead_groups=True must not change the gradient, but {setting} {why}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -43,6 +44,12 @@ class HostTrainer(GRPOTrainer):
     stopping: StopAtStep | None = None
     """Who stops the training on a signal; nobody but in `cepo train`."""
     _random_of_all: Sequence[Mapping[str, Any]] | None = None
+
+    @staticmethod
+    def named(others: Sequence[object], more: Mapping[str, object]) -> dict[str, Any]:
+        """What stands behind `model, reward_funcs, args` in a call, by TRL's names; TypeError as from TRL itself."""
+        bound = signature(GRPOTrainer).bind(None, None, None, *others, **more).arguments
+        return {name: value for name, value in bound.items() if name not in ("model", "reward_funcs", "args")}
 
     # --- hooks ------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from cepo.glossary import Completion
 from cepo.models.processor import load_processor
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
-from cepo.trainer.checks import Subject, check_folder, check_resampling, check_vllm, preflight
+from cepo.trainer.checks import Subject, check_folder, check_resampling, check_router, check_vllm, preflight
 from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
@@ -63,19 +63,26 @@ class CEPOTrainer(HostTrainer):
 
     args: CEPOConfig
 
-    def __init__(self, model: Any, reward_funcs: Any = None, args: CEPOConfig | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, model: Any, reward_funcs: Any = None, args: CEPOConfig | None = None, *others: Any, **kwargs: Any
+    ) -> None:
         if args is None:
             args = CEPOConfig(output_dir="cepo-run")
         if not isinstance(args, CEPOConfig):
             raise SettingError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
         check_folder(args.run_folder)
         check_vllm(args)
-        if kwargs.get("processing_class") is None and isinstance(model, str):
-            kwargs["processing_class"] = load_processor(model, trust_remote_code=args.trust_remote_code)
+        given = self.named(others, kwargs)
+        if given.get("processing_class") is None and isinstance(model, str):
+            revision = (args.model_init_kwargs or {}).get("revision")
+            given["processing_class"] = load_processor(
+                model, trust_remote_code=args.trust_remote_code, revision=revision
+            )
         self._token_scores = TokenScores()
         functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
         guarded = [self._guarded(function, args) for function in functions]
-        super().__init__(model, cast(Any, guarded), args, **kwargs)
+        super().__init__(model, cast(Any, guarded), args, **given)
+        check_router(args, self.aux_loss_enabled)
         self.reward_func_names = told_apart(self.reward_func_names, args.wrong_reward)
         self.never_sample_an_image()
         self.method = get_method(args.method)
@@ -154,7 +161,7 @@ class CEPOTrainer(HostTrainer):
         return loss
 
     def loss_of(self, model: nn.Module, inputs: RawBatch, loss: Loss) -> Tensor:
-        if self._distillation is not None:
+        if self._distillation is not None and self.is_training:  # an evaluation's rows have no teacher
             windows = cast(int, self.args.steps_per_generation) / self.current_gradient_accumulation_steps
             own = self._distillation.loss(model, self.policy, Batch(inputs), self.accelerator.num_processes * windows)
             everywhere = cast(Tensor, self.accelerator.gather(own.detach()))
