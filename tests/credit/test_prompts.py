@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cepo.credit.prompts import TeacherPrompts, plain_ids
+from cepo.errors import DataError
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
 
@@ -56,6 +57,30 @@ def test_plain_string_prompts_and_content_parts() -> None:
     assert TOKENIZER.decode(ids).startswith("Find x. (The answer")
     parts = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Find x."}]}]
     assert "(The answer" in TOKENIZER.decode(teacher().prompt_ids(parts, student_ids(parts), "70"))
+
+
+def test_a_string_that_is_a_whole_conversation_is_told_in_its_user_turn() -> None:
+    whole = render(PROMPT)
+    assert teacher().prompt_ids(whole, student_ids(whole), "70") == teacher().prompt_ids(PROMPT, student_ids(), "70")
+
+
+@pytest.mark.parametrize(
+    "ending", ["<|im_end|>\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n", "<|im_end|>\n<|im_start|>assistant"]
+)
+def test_a_string_of_another_template_is_refused(ending: str) -> None:
+    prompt = "<|im_start|>user\nFind x." + ending
+    with pytest.raises(DataError, match=r"holds '<\|im_start\|>', as a chat template writes it, .* give messages"):
+        teacher().prompt_ids(prompt, student_ids(prompt), "70")
+    assert teacher(style="prefill").prompt_ids(prompt, student_ids(prompt), "70")
+
+
+def test_a_template_that_leaves_the_last_turn_out_is_refused() -> None:
+    def first_only(prompt: Any) -> str:
+        return render([{"role": "user", "content": "Solve the problem."}])
+
+    prompts = TeacherPrompts(TOKENIZER, first_only)
+    with pytest.raises(DataError, match="does not render the text of the last user turn"):
+        prompts.prompt_ids(PROMPT, student_ids(first_only(PROMPT)), "70")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import math
+import signal
 import threading
 import time
 import warnings
@@ -17,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cepo.data.guards import call_bounded
 from cepo.data.rewards import RewardError, accuracy_reward, format_reward, guard_reward
 
 
@@ -168,6 +170,29 @@ def test_an_async_object_stays_async() -> None:
         guarded = guard_reward(judge, 5.0)
         assert inspect.iscoroutinefunction(guarded)
         assert run(guarded, ["a"]) == [1.0]
+
+
+def test_the_thread_has_what_torch_keeps_for_each_thread() -> None:
+    def state(completions: Any, **_: Any) -> list[float]:
+        return [float(torch.is_grad_enabled()), float(torch.is_autocast_enabled("cpu"))]
+
+    guarded = guard_reward(state, 5.0)
+    assert call(guarded, ["a", "b"]) == [1.0, 0.0]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert call(guarded, ["a", "b"]) == [0.0, 1.0]
+        assert not torch.is_grad_enabled()
+    assert torch.is_grad_enabled()
+
+
+def test_a_reward_that_needs_the_main_thread() -> None:
+    def alarmed(completions: Any, **_: Any) -> list[float]:
+        signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGALRM))
+        return [1.0]
+
+    with pytest.raises(RewardError, match=r"set reward_timeout: 0, which calls rewards in the main thread$"):
+        call(guard_reward(alarmed, 5.0), ["a"])
+    assert call(guard_reward(alarmed, 0.0), ["a"]) == [1.0]
+    assert call_bounded(alarmed, {"completions": ["a"]}, rows=1, timeout_s=0.0) == [1.0]
 
 
 def test_without_a_timeout_the_callers_thread_is_kept() -> None:

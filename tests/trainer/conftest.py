@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import Qwen3ForCausalLM, Qwen3VLForConditionalGeneration
 
 from cepo import CEPOConfig, CEPOTrainer
+from cepo.data.datasets import DataSpec, load_data
 from cepo.data.rewards import accuracy_reward
 from cepo.data.rows import problem_row
 from cepo.geometry import generate
-from cepo.models.embedded import EMBEDDED
+from cepo.models.embedded import EMBEDDED, EMBEDDED_TEXT
 from cepo.models.processor import load_processor
 
 SETTINGS: dict[str, Any] = {
@@ -71,6 +72,35 @@ def make_trainer(tmp_path: Path, dataset: Dataset, processor: Any) -> MakeTraine
         return CEPOTrainer(model, rewards, config, train_dataset=data, processing_class=processor, **options)
 
     return make
+
+
+TEXT_SETTINGS: dict[str, Any] = SETTINGS | {"max_steps": 1, "null_control_every": 0, "seed": 5}
+
+
+@pytest.fixture(scope="session")
+def text_rows() -> list[dict[str, Any]]:
+    return load_data(DataSpec("chain", split="train", limit=16)).to_list()
+
+
+@pytest.fixture
+def make_text_trainer(tmp_path: Path, text_rows: list[dict[str, Any]]) -> MakeTrainer:
+    """As `make_trainer`, of the small text model on chains: a step takes a fraction of a second."""
+
+    def make(*positional: Any, **fields: Any) -> CEPOTrainer:
+        model = fields.pop("model", None) or text_model()
+        rewards = fields.pop("reward_funcs", [accuracy_reward])
+        options: dict[str, Any] = {name: fields.pop(name) for name in ("eval_dataset", "callbacks") if name in fields}
+        if not positional:
+            options["train_dataset"] = fields.pop("train_dataset", None) or Dataset.from_list(text_rows)
+        config = CEPOConfig(**{"output_dir": str(tmp_path / "run"), **TEXT_SETTINGS, **fields})
+        tokenizer = load_processor(str(EMBEDDED_TEXT))
+        return CEPOTrainer(model, rewards, config, *positional, processing_class=tokenizer, **options)
+
+    return make
+
+
+def text_model() -> Qwen3ForCausalLM:
+    return Qwen3ForCausalLM.from_pretrained(EMBEDDED_TEXT, dtype=torch.float32)
 
 
 def parameters(trainer: Any) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from cepo.data.guards import RewardError
 from cepo.data.rewards import accuracy_reward
+from cepo.errors import DataError
 from tests.trainer.conftest import MakeTrainer
 
 Rows = list[dict[str, Any]]
@@ -113,6 +115,15 @@ def test_a_placeholder_in_a_questions_text(make_trainer: MakeTrainer, rows: Rows
 def test_a_string_prompt_with_images(make_trainer: MakeTrainer, rows: Rows) -> None:
     with pytest.raises(ValueError, match=r"row 0: a prompt with images must be messages"):
         make_trainer(train_dataset=changed(rows, prompt="Find x."))
+
+
+def test_a_string_of_another_chat_template(make_text_trainer: MakeTrainer, text_rows: Rows) -> None:
+    """One row in the middle, which no sample of the longest rows would show."""
+    prompts = [row["prompt"][0]["content"] for row in text_rows]
+    prompts[5] = "<|im_start|>user\nhm<|im_end|>\n<|im_start|>assistant\n<think>"
+    rows = [row | {"prompt": prompt} for row, prompt in zip(text_rows, prompts, strict=True)]
+    with pytest.raises(DataError, match=r"^row 5: .*holds '<\|im_start\|>'"):
+        make_text_trainer(train_dataset=Dataset.from_list(rows))
 
 
 def test_image_parts_are_trained_like_images_before_the_text(make_trainer: MakeTrainer, rows: Rows) -> None:
@@ -271,6 +282,18 @@ def test_no_reward_function(make_trainer: MakeTrainer) -> None:
 
 
 # --- images as data sets hold them ------------------------------------------------------------------------
+
+
+def test_images_given_as_paths_train(make_trainer: MakeTrainer, rows: Rows, tmp_path: Path) -> None:
+    paths = []
+    for number, row in enumerate(rows):
+        paths.append(str(tmp_path / f"{number}.png"))
+        row["images"][0].save(paths[-1])
+    given = Dataset.from_list([row | {"images": [path]} for row, path in zip(rows, paths, strict=True)])
+    for data in (given, given.to_iterable_dataset()):
+        trainer = make_trainer(train_dataset=data, max_steps=1)
+        trainer.train()
+        assert trainer.state.global_step == 1
 
 
 def test_nothing_is_decoded_to_count_images(

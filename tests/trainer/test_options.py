@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,12 @@ import pytest
 import torch
 from datasets import Dataset
 from docs.make_trl_options import page
-from transformers import Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM, TrainingArguments
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM, TrainingArguments
 from trl import GRPOConfig
 
 from cepo import CEPOConfig, CEPOTrainer, accuracy_reward
-from cepo.data.datasets import DataSpec, load_data
-from cepo.models.embedded import EMBEDDED_TEXT
-from cepo.models.processor import load_processor
 from cepo.trainer.options import HONOURED, OPTIONS, REFUSALS
+from tests.trainer.conftest import MakeTrainer
 
 METHODS = ("grpo", "rlsd", "cepo", "opsd", "sdpo")
 KINDS = {"rules": ("rlsd", "cepo"), "distillations": ("opsd", "sdpo")}
@@ -30,28 +29,11 @@ def spread(completions: Any, **_: Any) -> list[float]:
     return [0.01 * sum(map(ord, completion[0]["content"])) % 1.0 for completion in completions]
 
 
-@pytest.fixture(scope="module")
-def chains() -> Dataset:
-    return load_data(DataSpec("chain", split="train", limit=16))
-
-
 @pytest.fixture
-def make(chains: Dataset, tmp_path: Path) -> Any:
-    def make(model: Any = None, positional: bool = False, **fields: Any) -> CEPOTrainer:
-        model = model or Qwen3ForCausalLM.from_pretrained(EMBEDDED_TEXT, dtype=torch.float32)
-        settings = {"max_steps": 1, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 32,
-                    "learning_rate": 1e-3, "save_strategy": "no", "bf16": False, "gradient_checkpointing": False,
-                    "report_to": "none", "seed": 5, "null_control_every": 0}  # fmt: skip
-        config = CEPOConfig(str(tmp_path / "run"), **settings | fields)
-        tokenizer = load_processor(str(EMBEDDED_TEXT))
-        if positional:
-            return CEPOTrainer(model, [accuracy_reward, spread], config, chains, None, tokenizer)
-        return CEPOTrainer(
-            model, [accuracy_reward, spread], config, train_dataset=chains, eval_dataset=chains.select(range(4)),
-            processing_class=tokenizer,
-        )  # fmt: skip
-
-    return make
+def make(make_text_trainer: MakeTrainer, text_rows: list[dict[str, Any]]) -> MakeTrainer:
+    """With live groups, and data to evaluate on."""
+    evaluation = Dataset.from_list(text_rows[:4])
+    return partial(make_text_trainer, reward_funcs=[accuracy_reward, spread], eval_dataset=evaluation)
 
 
 def test_every_setting_of_trl_is_in_the_table_and_the_page_is_written_from_it() -> None:
@@ -99,7 +81,7 @@ HONOURED_TOGETHER: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("together", HONOURED_TOGETHER)
-def test_what_is_honoured_trains(method: str, together: str, make: Any) -> None:
+def test_what_is_honoured_trains(method: str, together: str, make: MakeTrainer) -> None:
     trainer = make(method=method, **HONOURED_TOGETHER[together])
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
     trainer.train()
@@ -119,7 +101,7 @@ OF_THE_POLICY_LOSS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def test_terms_of_the_policy_loss_reach_the_update(make: Any) -> None:
+def test_terms_of_the_policy_loss_reach_the_update(make: MakeTrainer) -> None:
     """Each changes what is learnt, and all in another way (bnpo is dapo where one process does not accumulate)."""
     updates = []
     for fields in ({}, *OF_THE_POLICY_LOSS.values()):
@@ -131,14 +113,14 @@ def test_terms_of_the_policy_loss_reach_the_update(make: Any) -> None:
         assert not same, (list(OF_THE_POLICY_LOSS)[number - 1], same)
 
 
-def test_the_data_may_stand_where_trl_has_them(make: Any) -> None:
-    trainer = make(positional=True)
-    assert len(trainer.train_dataset) == 16
+def test_the_data_may_stand_where_trl_has_them(make_text_trainer: MakeTrainer, text_rows: list[dict[str, Any]]) -> None:
+    trainer = make_text_trainer(Dataset.from_list(text_rows[:8]))
+    assert len(trainer.train_dataset) == 8
     with pytest.raises(TypeError, match="multiple values"):
         CEPOTrainer("tiny-text", accuracy_reward, trainer.args, [], train_dataset=[])
 
 
-def test_a_router_loss_is_neither_left_out_nor_changed(make: Any) -> None:
+def test_a_router_loss_is_neither_left_out_nor_changed(make: MakeTrainer) -> None:
     config = Qwen3MoeConfig(
         vocab_size=256, hidden_size=32, intermediate_size=32, moe_intermediate_size=16, num_hidden_layers=1,
         head_dim=16, num_attention_heads=2, num_key_value_heads=1, num_experts=4, num_experts_per_tok=2,
@@ -146,7 +128,7 @@ def test_a_router_loss_is_neither_left_out_nor_changed(make: Any) -> None:
     )  # fmt: skip
     for fields in ({"method": "opsd"}, {"skip_dead_groups": True}):
         with pytest.raises(ValueError, match=r"set router_aux_loss_coef: 0\.0$"):
-            make(Qwen3MoeForCausalLM(config), **fields)
+            make(model=Qwen3MoeForCausalLM(config), **fields)
 
 
 def test_the_processor_has_the_models_revision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cepo.reports.traces import read_traces
 from tests.trainer.conftest import MakeTrainer
 
@@ -27,3 +29,20 @@ def test_a_method_without_credit_tells_nothing(make_trainer: MakeTrainer) -> Non
     for record in read_traces(trainer.args.run_folder / "traces"):
         assert (record.told, record.logps, record.evidence, record.clip) == ({}, {}, None, 0.0)
         assert record.advantage == record.base_advantage
+
+
+def test_what_cannot_be_recorded_ends_the_records_and_not_the_run(
+    make_text_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_text_trainer(method="cepo", max_steps=3)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", full)
+    with pytest.warns(
+        UserWarning, match=r"step 1 could not be recorded, .*the run goes on: OSError: .*No space"
+    ) as caught:
+        trainer.train()
+    assert sum("could not be recorded" in str(warning.message) for warning in caught) == 1
+    assert trainer.state.global_step == 3

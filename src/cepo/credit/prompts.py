@@ -8,10 +8,10 @@ only the ids of the reference differ. Text is tokenised here once and never agai
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -109,7 +109,8 @@ class TeacherPrompts:
         """A teacher's prompt ids: the student's with the reference's block; without a reference the student's.
 
         Raises:
-            DataError: the last turn is not the user's, or the student's ids do not end as the template does.
+            DataError: the last turn is not the user's, its text is not rendered, or the student's ids do not end as the
+                template does; a string that is a conversation of another template.
         """
         if reference is None:
             return list(student_ids)
@@ -122,7 +123,15 @@ class TeacherPrompts:
 
     def _tail_ids(self, prompt: Prompt, student_ids: Sequence[int]) -> list[int]:
         """Ids of what follows the last user turn's text (end of turn, assistant header)."""
-        closing = self.render(_with_slot(prompt)).rpartition(_SLOT)[2]
+        if isinstance(prompt, str):
+            closing = self.closing_of(prompt)
+        else:
+            _, slot, closing = self.render(_with_slot(prompt)).rpartition(_SLOT)
+            if not slot:
+                raise DataError(
+                    "the chat template does not render the text of the last user turn, where the reference would "
+                    "stand; use prompt_style='prefill'"
+                )
         tail = self.tokenizer(closing, add_special_tokens=False)["input_ids"] if closing else []
         if tail and list(student_ids[-len(tail) :]) != tail:
             raise DataError(
@@ -131,11 +140,34 @@ class TeacherPrompts:
             )
         return tail
 
+    @cached_property
+    def _control_tokens(self) -> list[str]:
+        """Special tokens that mark turns and the like; the one that opens every text is none."""
+        special = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        return sorted({*special, *self.tokenizer.all_special_tokens} - {self.tokenizer.bos_token, ""})
 
-def _with_slot(prompt: Prompt) -> Prompt:
-    """The prompt with the slot at the end of its last user turn."""
-    if isinstance(prompt, str):
-        return prompt + _SLOT
+    def closing_of(self, text: str) -> str:
+        """What ends a string's user turn: nothing in plain text, the template's closing in a text that it wrote.
+
+        Raises:
+            DataError: control tokens in the string, and another ending than this model's template gives.
+        """
+        first = min((token for token in self._control_tokens if token in text), key=text.index, default=None)
+        if first is None:
+            return ""
+        if self.tokenizer.chat_template is not None:
+            closing = self.render(_with_slot([{"role": "user", "content": ""}])).rpartition(_SLOT)[2]
+            if closing and text.endswith(closing):
+                return closing
+        raise DataError(
+            f"a prompt given as a string holds {first!r}, as a chat template writes it, but does not end as this "
+            "model's template ends a user turn: where a reference belongs cannot be said. As prompts give messages "
+            "(role and content), or use prompt_style='prefill'"
+        )
+
+
+def _with_slot(prompt: Sequence[Mapping[str, Any]]) -> Prompt:
+    """Messages with the slot at the end of their last user turn."""
     if not prompt or prompt[-1].get("role") != "user":
         role = prompt[-1].get("role") if prompt else None
         raise DataError(f"the last message of a prompt must be the user's, got role {role!r}")

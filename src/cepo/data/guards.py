@@ -13,8 +13,11 @@ import inspect
 import math
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, TypeAlias
+
+import torch
 
 from cepo.data.scores import TokenReward
 from cepo.errors import RewardError
@@ -35,11 +38,12 @@ def guard_reward(reward_func: RewardFunc, timeout_s: float | None, seen: Seen = 
     counts them. `async` functions stay `async`, for TRL runs those side by side.
 
     A function with a timeout runs in a thread of its own, which Python cannot kill: after a timeout it is
-    left behind. That thread does not share the caller's thread-local state (torch's current CUDA device and
-    grad mode) and may not set signal handlers. `timeout_s=None` runs the function in the caller's thread,
-    without limit. An `async` function is interrupted where it awaits, and nowhere else. Reward models
-    (`nn.Module`) are TRL's to call: do not guard them. `seen` is called with the function's name and its rewards.
+    left behind. That thread has the caller's grad mode, autocast and current device, and may not set signal
+    handlers. `timeout_s=None` or 0 runs the function in the caller's thread, without limit. An `async` function is
+    interrupted where it awaits, and nowhere else. Reward models (`nn.Module`) are TRL's to call: do not guard
+    them. `seen` is called with the function's name and its rewards.
     """
+    timeout_s = timeout_s or None
     wrap = _guarded_async if _is_async(reward_func) else _guarded_sync
     guarded = functools.update_wrapper(wrap(reward_func, timeout_s, seen), reward_func)
     guarded.__name__ = _name(reward_func)  # a callable object or a partial has none, and TRL logs by it
@@ -49,16 +53,21 @@ def guard_reward(reward_func: RewardFunc, timeout_s: float | None, seen: Seen = 
 def call_bounded(
     reward_func: RewardFunc, inputs: Mapping[str, object], rows: int, timeout_s: float
 ) -> list[float | None]:
-    """The rewards of `rows` completions, of an `async` function too; no more than `timeout_s` seconds.
+    """The rewards of `rows` completions, of an `async` function too; no more than `timeout_s` seconds (0: as many as it
+    takes, in the caller's thread).
 
     Raises:
         RewardError: as under `guard_reward`.
     """
-    call = functools.partial(reward_func, **inputs)
+    name = _name(reward_func)
     if _is_async(reward_func):
         # In the new thread, where no event loop runs, as one does in a notebook's main thread.
-        call = functools.partial(_run, reward_func, inputs)
-    return _Check(_name(reward_func))(_in_thread(call, _name(reward_func), rows, timeout_s), rows)
+        found = _in_thread(functools.partial(_run, reward_func, inputs), name, rows, timeout_s or None)
+    elif timeout_s:
+        found = _in_thread(functools.partial(reward_func, **inputs), name, rows, timeout_s)
+    else:
+        return guard_reward(reward_func, None)(**inputs)
+    return _Check(name)(found, rows)
 
 
 def _run(reward_func: RewardFunc, inputs: Mapping[str, object]) -> object:
@@ -85,7 +94,7 @@ def _guarded_sync(reward_func: RewardFunc, timeout_s: float | None, seen: Seen) 
 
     def guarded(*args: Any, **kwargs: Any) -> list[float | None]:
         rows = _rows(args, kwargs)
-        if timeout_s is not None:
+        if timeout_s:
             call = functools.partial(reward_func, *args, **kwargs)
             return check(_in_thread(call, name, rows, timeout_s), rows)
         try:
@@ -97,13 +106,14 @@ def _guarded_sync(reward_func: RewardFunc, timeout_s: float | None, seen: Seen) 
     return guarded
 
 
-def _in_thread(call: Callable[[], object], name: str, rows: int, timeout_s: float) -> object:
+def _in_thread(call: Callable[[], object], name: str, rows: int, timeout_s: float | None) -> object:
     outcome: list[tuple[object, BaseException | None]] = []
-    context = contextvars.copy_context()
+    context, torchs_state = contextvars.copy_context(), _torchs_state()
 
     def work() -> None:
         try:
-            outcome.append((context.run(call), None))
+            with torchs_state():
+                outcome.append((context.run(call), None))
         except BaseException as error:  # a SystemExit in a reward function is a failure like any other
             outcome.append((None, error))
 
@@ -118,6 +128,26 @@ def _in_thread(call: Callable[[], object], name: str, rows: int, timeout_s: floa
     if error is not None:
         raise _failed(name, rows, error) from error
     return returned
+
+
+def _torchs_state() -> Callable[[], AbstractContextManager[None]]:
+    """What torch keeps for each thread, as it is in this one, to be entered in another: gradients, autocast, device."""
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    casts = [(kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+
+    @contextmanager
+    def entered() -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(inference))
+            stack.enter_context(torch.set_grad_enabled(grad))
+            for kind, dtype in casts:
+                stack.enter_context(torch.autocast(kind, dtype))
+            if device is not None:
+                stack.enter_context(torch.cuda.device(device))
+            yield
+
+    return entered
 
 
 class _Check:
@@ -176,7 +206,8 @@ def _late(name: str, rows: int, timeout_s: float | None) -> RewardError:
 
 
 def _failed(name: str, rows: int, error: BaseException) -> RewardError:
-    return RewardError(f"reward {name!r} failed on {rows} completions: {type(error).__name__}: {error}")
+    hint = "; set reward_timeout: 0, which calls rewards in the main thread" if "main thread" in str(error) else ""
+    return RewardError(f"reward {name!r} failed on {rows} completions: {type(error).__name__}: {error}{hint}")
 
 
 def _innermost(reward_func: RewardFunc) -> RewardFunc:

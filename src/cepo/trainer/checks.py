@@ -101,6 +101,19 @@ def _check_images(subject: Subject, dataset: Dataset) -> str:
     return "prompts and images fit each other"
 
 
+def _check_strings(subject: Subject, dataset: Dataset) -> str:
+    """Prompts given as strings: each says where a reference belongs."""
+    if not subject.method.references or subject.prompts.style == "prefill":
+        return "nothing to place"
+    strings = [(row, prompt) for row, prompt in enumerate(dataset["prompt"]) if isinstance(prompt, str)]
+    for row, prompt in strings:
+        try:
+            subject.prompts.closing_of(prompt)
+        except DataError as error:
+            raise DataError(f"row {row}: {error}") from None
+    return f"{len(strings)} of {len(dataset)} prompts are strings"
+
+
 def _check_rewards(subject: Subject, dataset: Dataset) -> str:
     rows = [dataset[index] for index in range(min(2, len(dataset)))]
     functions = [function for function in subject.reward_funcs if callable(function) and hasattr(function, "__name__")]
@@ -296,6 +309,7 @@ def _text_or_none(value: object) -> str | None:
 CHECKS: dict[str, Callable[[Subject, Dataset], str]] = {
     "answers": _check_answers,
     "images": _check_images,
+    "strings": _check_strings,
     "rewards": _check_rewards,
     "lengths": check_lengths,
 }

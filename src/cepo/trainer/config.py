@@ -104,7 +104,12 @@ class CEPOConfig(GRPOConfig):
     score_tokens_per_forward: int = field(
         default=8192, metadata={"help": "Padded tokens of one teacher forward: bounds the memory of scoring."}
     )
-    reward_timeout: float = field(default=120.0, metadata={"help": "Seconds that one call of a reward may take."})
+    reward_timeout: float = field(
+        default=120.0,
+        metadata={
+            "help": "Seconds that one call of a reward may take, in a thread; 0: in the caller's thread, without limit."
+        },
+    )
     trace_groups: int = field(default=2, metadata={"help": "Groups per step whose credit is recorded; 0: none."})
     trace_max_mb: int = field(default=64, metadata={"help": "Bound on the size of the credit records, MiB."})
 
@@ -150,6 +155,7 @@ _LEAST: dict[str, float] = {
     "num_iterations": 1,
     "learning_rate": 0.0,
     "resample_dead_groups": 0,
+    "reward_timeout": 0.0,
     "null_control_every": 0,
     "null_control_rows": 0,
     "score_tokens_per_forward": 1,
@@ -164,10 +170,8 @@ def _refuse_out_of_range(config: CEPOConfig) -> None:
         value = getattr(config, name)
         if not value >= least:  # NaN too
             raise SettingError(f"{name}={value} must be at least {least}")
-    for name in ("temperature", "reward_timeout"):
-        value = getattr(config, name)
-        if not value > 0.0:
-            raise SettingError(f"{name}={value} must be above 0")
+    if not config.temperature > 0.0:
+        raise SettingError(f"temperature={config.temperature} must be above 0")
     if config.max_steps == 0 or config.max_steps < -1:
         raise SettingError(f"max_steps={config.max_steps} must be at least 1 (or -1: num_train_epochs decides)")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -36,10 +37,11 @@ class StepRecorder:
     tokenizer: PreTrainedTokenizerBase
     image_token_id: int | None
     _writer: TraceWriter | None = None
+    _has_failed: bool = False
 
     @property
     def wanted(self) -> bool:
-        return self.config.trace_groups > 0
+        return self.config.trace_groups > 0 and not self._has_failed
 
     def choose(self, groups: LocalGroups, step: int) -> list[int]:
         """Local rows of a few groups, decided ones first; drawn by step."""
@@ -52,7 +54,21 @@ class StepRecorder:
         return [row for row in groups.places if groups.group_of(row) in chosen]
 
     def write(self, inputs: Sequence[DataRow], batch: Batch, step: StepCredit, traced: Sequence[int]) -> None:
-        """Append the records of the traced rows with their images; rows without credit carry their base advantage."""
+        """Append the records of the traced rows with their images; rows without credit carry their base advantage.
+
+        What cannot be written is said once and ends the records, not the run.
+        """
+        try:
+            self._write(inputs, batch, step, traced)
+        except Exception as error:
+            self._has_failed = True
+            warnings.warn(
+                f"the credit of step {step.step} could not be recorded, and no later step's will be; the run goes on: "
+                f"{type(error).__name__}: {error}",
+                stacklevel=2,
+            )
+
+    def _write(self, inputs: Sequence[DataRow], batch: Batch, step: StepCredit, traced: Sequence[int]) -> None:
         if self._writer is None:
             self._writer = TraceWriter(
                 self.config.run_folder / "traces",

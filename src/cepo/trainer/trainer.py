@@ -28,6 +28,7 @@ from cepo.credit.step import (
     student_sequence,
 )
 from cepo.data.guards import RewardFunc, guard_reward
+from cepo.data.pictures import with_pictures
 from cepo.data.rewards import bind_reward, completion_text, told_apart
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
@@ -72,7 +73,7 @@ class CEPOTrainer(HostTrainer):
             raise SettingError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
         check_folder(args.run_folder)
         check_vllm(args)
-        given = self.named(others, kwargs)
+        given = {name: with_pictures(value) for name, value in self.named(others, kwargs).items()}
         if given.get("processing_class") is None and isinstance(model, str):
             revision = (args.model_init_kwargs or {}).get("revision")
             given["processing_class"] = load_processor(
