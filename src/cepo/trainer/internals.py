@@ -235,6 +235,11 @@ class HostTrainer(GRPOTrainer):
     def _window_steps(self) -> int:
         return cast(int, cast(Any, self.args).steps_per_generation) * self.num_iterations
 
+    @property
+    def steps_per_batch(self) -> int:
+        """Optimiser steps from one generation to the next, rounded up."""
+        return -(-self._window_steps // self.args.gradient_accumulation_steps)
+
     def load_weights(self, folder: Path) -> None:
         """Those of a checkpoint or of a saved model, into the model that has not been wrapped yet."""
         self._load_from_checkpoint(str(folder))
