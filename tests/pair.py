@@ -7,12 +7,15 @@ than `seconds` hangs, and is ended.
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import multiprocessing
 import os
 import pickle
 import socket
+import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +44,7 @@ def on_two(
     """`work(rank, folder)` on both, and what came of it."""
     folder.mkdir(parents=True, exist_ok=True)
     port, context = _free_port(), multiprocessing.get_context("fork")
-    both = [context.Process(target=_alone, args=(work, rank, folder, port, sharding)) for rank in (0, 1)]
+    both = [context.Process(target=_alone, args=(work, rank, folder, port, sharding, seconds)) for rank in (0, 1)]
     for process in both:
         process.start()
     deadline = time.monotonic() + seconds
@@ -64,13 +67,17 @@ def _outcome(folder: Path, rank: int, code: int | None, hung: bool) -> Outcome:
 
 
 def _said(folder: Path, rank: int) -> str:
-    return (folder / f"said-{rank}").read_text(errors="replace")[-3000:]
+    return (folder / f"said-{rank}").read_text(errors="replace")[-4000:]
 
 
-def _alone(work: Callable[[int, Path], Any], rank: int, folder: Path, port: int, sharding: Sharding) -> None:
+def _alone(
+    work: Callable[[int, Path], Any], rank: int, folder: Path, port: int, sharding: Sharding, seconds: float
+) -> None:
     atexit._clear()
+    warnings.resetwarnings()
     for stream in (1, 2):
         os.dup2(os.open(folder / f"said-{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    faulthandler.dump_traceback_later(seconds * 0.9, file=sys.__stderr__)  # a hang says where
     AcceleratorState._reset_state(True)
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",

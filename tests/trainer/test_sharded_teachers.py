@@ -63,7 +63,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def values(both: list[Outcome]) -> tuple[str, list[dict[str, list[float]]]]:
-    assert not any(one.error or one.hung for one in both), both
+    assert not any(one.error or one.hung for one in both), "\n".join(one.error for one in both)
     assert both[0].value == both[1].value, "a score is the same on every process"
     return both[0].value
 

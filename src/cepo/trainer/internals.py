@@ -6,7 +6,8 @@ What a new release changed is changed here and in `cepo.trainer.batch`; tests/tr
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,9 +15,10 @@ import numpy as np
 import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
 
 from cepo.errors import RunFolderError
 from cepo.glossary import Completion, DataRow, Prompt
@@ -239,6 +241,34 @@ class HostTrainer(GRPOTrainer):
     def steps_per_batch(self) -> int:
         """Optimiser steps from one generation to the next, rounded up."""
         return -(-self._window_steps // self.args.gradient_accumulation_steps)
+
+    @contextmanager
+    def for_generation(self) -> Iterator[PreTrainedModel]:
+        """Within the block the policy as TRL generates with it: gathered whole under ZeRO-3 (a collective call)."""
+        settings = cast(Any, self.args)
+        gathered = unwrap_model_for_generation(
+            cast(Any, self.model_wrapped),
+            self.accelerator,
+            gather_deepspeed3_params=settings.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=settings.gradient_checkpointing_kwargs,
+        )
+        with gathered as model:
+            yield cast(PreTrainedModel, model)
+
+    @property
+    def generates_in_step(self) -> bool:
+        """Whether the forwards of that policy are collective."""
+        is_zero = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+        return self.weights_are_sharded and not (is_zero and cast(Any, self.args).ds3_gather_for_generation)
+
+    def save_whole(self, folder: Path) -> None:
+        """Save the model, or its adapter, with whole weights (a collective call); transformers saves none where
+        FSDP's checkpoints are of shards."""
+        if self.accelerator.distributed_type != DistributedType.FSDP:
+            return self.save_model(str(folder))
+        weights = self.accelerator.get_state_dict(self.model)
+        if self.args.should_save:
+            self._save(str(folder), state_dict=weights)
 
     def load_weights(self, folder: Path) -> None:
         """Those of a checkpoint or of a saved model, into the model that has not been wrapped yet."""
