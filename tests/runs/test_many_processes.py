@@ -86,8 +86,9 @@ def test_two_processes_evaluate_as_one(sharding: Sharding, recipe: Path, tmp_pat
 
 
 def _zero3() -> dict[str, Any]:
+    stage = {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}
     auto = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
-    return {"zero_allow_untested_optimizer": True, "zero_optimization": {"stage": 3}, **dict.fromkeys(auto, "auto")}
+    return {"zero_allow_untested_optimizer": True, "zero_optimization": stage, **dict.fromkeys(auto, "auto")}
 
 
 def by_one(recipe: Path, folder: Path, tmp_path: Path) -> list[tuple[str, str]]:

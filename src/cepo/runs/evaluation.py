@@ -105,7 +105,7 @@ def _generate(
     team = Team(
         index=trainer.accelerator.process_index,
         count=processes,
-        in_step=trainer.generates_in_step,
+        in_step=trainer.weights_are_sharded,
         gather=gather_object if processes > 1 else list,
         done=done or {},
         keep=keep,

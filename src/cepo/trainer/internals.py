@@ -244,7 +244,11 @@ class HostTrainer(GRPOTrainer):
 
     @contextmanager
     def for_generation(self) -> Iterator[PreTrainedModel]:
-        """Within the block the policy as TRL generates with it: gathered whole under ZeRO-3 (a collective call)."""
+        """Within the block the policy as TRL generates with it (a collective call).
+
+        Its forwards are collective where weights are sharded: also under ZeRO-3, which gathers them whole for the
+        block, since its hook at a forward's start compares the processes.
+        """
         settings = cast(Any, self.args)
         gathered = unwrap_model_for_generation(
             cast(Any, self.model_wrapped),
@@ -254,12 +258,6 @@ class HostTrainer(GRPOTrainer):
         )
         with gathered as model:
             yield cast(PreTrainedModel, model)
-
-    @property
-    def generates_in_step(self) -> bool:
-        """Whether the forwards of that policy are collective."""
-        is_zero = self.accelerator.distributed_type == DistributedType.DEEPSPEED
-        return self.weights_are_sharded and not (is_zero and cast(Any, self.args).ds3_gather_for_generation)
 
     def save_whole(self, folder: Path) -> None:
         """Save the model, or its adapter, with whole weights (a collective call); transformers saves none where
