@@ -36,7 +36,7 @@ from cepo.models.processor import load_processor
 from cepo.scoring.weights import Part
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
-from cepo.trainer.checks import Subject, check_folder, check_resampling, check_vllm, preflight
+from cepo.trainer.checks import Subject, check_folder, check_images_alike, check_resampling, check_vllm, preflight
 from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
@@ -100,6 +100,8 @@ class CEPOTrainer(HostTrainer):
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
         preflight(self._subject())
+        if self.weights_are_sharded:
+            check_images_alike(self.train_dataset)
         self._token_scores.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
             self.teacher.check(self.policy)
