@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import pickle
 import socket
-import sys
 import time
 import traceback
 import warnings
@@ -77,7 +76,7 @@ def _alone(
     warnings.resetwarnings()
     for stream in (1, 2):
         os.dup2(os.open(folder / f"said-{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-    faulthandler.dump_traceback_later(seconds * 0.9, file=sys.__stderr__)  # a hang says where
+    faulthandler.dump_traceback_later(seconds * 0.9, file=2)  # a hang says where
     AcceleratorState._reset_state(True)
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
