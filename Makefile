@@ -39,7 +39,7 @@ test-browser: install
 # ZeRO-2 and ZeRO-3 on two processes; installs DeepSpeed into .venv.
 test-deepspeed: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deepspeed]'
-	$(BIN)/python -m pytest tests/trainer/test_deepspeed.py
+	$(BIN)/python -m pytest tests/trainer/test_deepspeed.py tests/trainer/test_sharded_teachers.py tests/runs/test_many_processes.py -k zero
 
 # Builds the wheel, installs it into an empty environment, and trains from another folder.
 test-wheel:

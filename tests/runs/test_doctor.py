@@ -74,11 +74,11 @@ def test_settings_that_go_wrong_on_gpus_are_named(tmp_path: Path, monkeypatch: p
         assert "attention" not in known(tmp_path, *fields)
     assert "no fp32 kernels" in known(tmp_path, "--attn_implementation", "flash_attention_2")["attention"][1]
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
-    long = ["--eval_samples", "8", "--max_completion_length", "512"]
+    long = ["--eval_samples", "8", "--max_completion_length", "16384"]
     verdict, seen = known(tmp_path, *long)["evaluation"]
     assert verdict == "warn"
-    assert seen.startswith("5000 problems x 8 may take 853 minutes on one process, while the others wait 30 for it")
-    assert "evaluation" not in known(tmp_path, *long, "--ddp_timeout", "90000")
+    assert seen.startswith("a batch of 64 answers may take 44 minutes on one process, while the others")
+    assert "evaluation" not in known(tmp_path, *long, "--ddp_timeout", "9000")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from datasets import Dataset
 
-from cepo.errors import SettingError
 from cepo.evaluate import load_generations
 from cepo.reports.traces import read_traces
 from cepo.runs.callbacks import AccuracyCurve
-from cepo.runs.evaluation import accuracy_curve
 from cepo.runs.identity import resolved_paths
 from cepo.runs.recipe import load_recipe, resolve_recipe
 from cepo.runs.run import run_training
@@ -55,13 +52,6 @@ def _check_oracle(tokens: list[str], weights: list[float], *, right: bool) -> No
     assert all(weight == pytest.approx(1.5, abs=1e-3) or weight == pytest.approx(0.5, abs=1e-3) for weight in weights)
     assert all(token.isdigit() for token in heavy)
     assert len(heavy) == 1 if not right else len(heavy) <= 6
-
-
-def test_a_curve_that_would_wait_for_ever_is_refused() -> None:
-    run, _ = resolve_recipe(load_recipe(Path("tiny_text/grpo.yaml")) | SHORT)
-    sharded: Any = SimpleNamespace(weights_are_sharded=True)
-    with pytest.raises(SettingError, match=r"eval_curve_every=2 .* weights are sharded: set eval_curve_every: 0"):
-        accuracy_curve(sharded, Dataset.from_dict({"id": ["a"]}), run, Path("curve.jsonl"))
 
 
 def test_our_own_names_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from cepo.data.guards import RewardError
 from cepo.data.rewards import accuracy_reward
 from cepo.errors import DataError
+from cepo.trainer.checks import check_images_alike
 from tests.trainer.conftest import MakeTrainer
 
 Rows = list[dict[str, Any]]
@@ -304,3 +305,11 @@ def test_nothing_is_decoded_to_count_images(
     data = Dataset.from_list(parted(rows))
     monkeypatch.setattr(Image, "open", None)
     check_images(data, "<|image_pad|>")
+
+
+def test_rows_with_and_without_images_do_not_go_with_sharded_weights(rows: list[dict[str, Any]]) -> None:
+    check_images_alike(Dataset.from_list(rows[:3]))
+    check_images_alike(Dataset.from_list([{"prompt": "a"}, {"prompt": "b"}]))
+    mixed = Dataset.from_list([*rows[:2], rows[2] | {"images": []}])
+    with pytest.raises(DataError, match="1 of 3 rows have no image"):
+        check_images_alike(mixed)

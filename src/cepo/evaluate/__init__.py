@@ -5,6 +5,7 @@ again without a model. Sampling is from the model's own distribution at the give
 penalties and suppressed tokens of the checkpoint's generation config do not apply, its end tokens do.
 """
 
+from cepo.evaluate.batches import Team
 from cepo.evaluate.generate import (
     encode_prompts,
     end_tokens,
@@ -21,6 +22,7 @@ __all__ = [
     "Generation",
     "Rates",
     "Score",
+    "Team",
     "encode_prompts",
     "end_tokens",
     "evaluating",

@@ -1,11 +1,11 @@
-"""Completions of problems from a model, graded: generated in batches, with randomness of their own.
+"""Completions of problems from a model, graded: generated in batches, each with randomness of its own.
 
-Left out on purpose: several processes, and generation engines other than `model.generate`.
+Left out on purpose: generation engines other than `model.generate`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from cepo.answers import BOXED, Grading
 from cepo.errors import DataError, ModelError, SettingError
+from cepo.evaluate.batches import ALONE, Team, cut_batches, turns
 from cepo.evaluate.records import Generation, graded
 from cepo.glossary import DataRow
 
@@ -36,18 +37,20 @@ def generate_answers(
     progress: bool = True,
     autocast_bf16: bool,
     grading: Grading = BOXED,
+    team: Team = ALONE,
 ) -> list[Generation]:
     """`samples` graded completions of every problem: problems in the data's order, a problem's side by side.
 
-    Temperature 0 is greedy. Equal arguments give equal completions; sampled ones change with `batch_size`
-    too. The caller's random state, the model's generation config and its train or eval modes are left as
-    they were. The progress bar goes to stderr.
+    Temperature 0 is greedy. Equal arguments give equal completions, on any number of processes; sampled ones change
+    with `batch_size` too. The caller's random state, the model's generation config and its train or eval modes are
+    left as they were. The progress bar goes to stderr.
 
     Args:
         dataset: rows of `cepo.data.datasets.load_data`: prompt, answer, id; images and family if there.
         batch_size: completions that are generated together.
         autocast_bf16: whether the forward passes run under bfloat16 autocast.
         grading: how answers are marked and graded; the prompts are the data's.
+        team: the processes that share the work; every one of them calls this, and gets all completions.
 
     Raises:
         SettingError, DataError, ModelError: a setting out of range; no rows, or an id that stands twice; a row
@@ -57,19 +60,42 @@ def generate_answers(
     _check_settings(samples, temperature, max_new_tokens, batch_size)
     _check_rows(dataset)
     config = _generation_config(model, processor, temperature, max_new_tokens)
-    jobs = [index for index in _longest_first(dataset) for _ in range(samples)]
-    completions: dict[int, list[Generation]] = {}
-    bar = tqdm(total=len(jobs), desc="generating", unit="answer", disable=None if progress else True)
-    with bar, evaluating(model, config), own_randomness(model.device, seed), torch.inference_mode():
-        for batch in _batches(dataset, jobs, batch_size):
-            rows = [row for _, row in batch]
-            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=autocast_bf16):
-                outputs = _complete(model, processor, rows, config)
-            made = [_generation(row, *output, grading) for row, output in zip(rows, outputs, strict=True)]
-            for (index, _), generation in zip(batch, graded(made), strict=True):
-                completions.setdefault(index, []).append(generation)
-            bar.update(len(batch))
-    return [generation for index in range(len(dataset)) for generation in completions[index]]
+    batches = cut_batches(dataset, samples, batch_size)
+    made: list[tuple[int, list[Generation]]] = []
+    shown = None if progress and team.index == 0 else True
+    bar = tqdm(total=sum(map(len, batches)), desc="generating", unit="answer", disable=shown)
+    bar.update(sum(map(len, team.done.values())))
+    with bar, evaluating(model, config), torch.no_grad():  # not inference mode: FSDP keeps what it gathers here
+        for turn in turns(dataset, batches, team):
+            if turn.own is not None:
+                rows = [dataset[index] for index in batches[turn.own]]
+                with (
+                    own_randomness(model.device, _seed_of(seed, turn.own)),
+                    torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=autocast_bf16),
+                ):
+                    outputs = _complete(model, processor, rows, config, team.in_step)
+                if turn.is_own:
+                    read = [_generation(row, *output, grading) for row, output in zip(rows, outputs, strict=True)]
+                    made.append((turn.own, graded(read)))
+                    team.keep(*made[-1])
+            bar.update(turn.rows)
+    return _in_order(len(dataset), batches, {**team.done, **dict(team.gather(made))})
+
+
+def _in_order(
+    problems: int, batches: Sequence[Sequence[int]], made: Mapping[int, Sequence[Generation]]
+) -> list[Generation]:
+    """What the batches hold, in the data's order."""
+    found: list[list[Generation]] = [[] for _ in range(problems)]
+    for number, batch in enumerate(batches):
+        for index, generation in zip(batch, made[number], strict=True):
+            found[index].append(generation)
+    return [generation for of_problem in found for generation in of_problem]
+
+
+def _seed_of(seed: int, batch: int) -> int:
+    """A batch's own, so that it does not matter which process generates it; the first batch's is `seed`."""
+    return seed + batch * 1_000_003
 
 
 def _check_settings(samples: int, temperature: float, max_new_tokens: int, batch_size: int) -> None:
@@ -163,41 +189,19 @@ def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-def _longest_first(dataset: Dataset) -> list[int]:
-    """Rows with images first, then by size: like stands beside like, and too large a batch fails at once."""
-
-    def size(index: int) -> tuple[bool, int]:
-        row = dataset[index]
-        images = _images(row)
-        # About 1000 pixels or 4 characters make a token.
-        tokens = sum(i.width * i.height for i in images) // 1000
-        return bool(images), tokens + sum(len(message["content"]) for message in row["prompt"]) // 4
-
-    return sorted(range(len(dataset)), key=size, reverse=True)
-
-
-def _batches(dataset: Dataset, jobs: Sequence[int], size: int) -> Iterator[list[tuple[int, DataRow]]]:
-    """Batches of (index, row) that do not mix rows with and without images."""
-    batch: list[tuple[int, DataRow]] = []
-    index, row = -1, {}
-    for job in jobs:
-        if job != index:
-            index, row = job, dataset[job]
-        if batch and (len(batch) == size or bool(_images(row)) != bool(_images(batch[-1][1]))):
-            yield batch
-            batch = []
-        batch.append((index, row))
-    yield batch
-
-
 def _images(row: DataRow) -> list[Image.Image]:
     return row.get("images") or []
 
 
-def _complete(model: Any, processor: Any, rows: Sequence[DataRow], config: GenerationConfig) -> list[tuple[str, bool]]:
-    """Text of one completion for each row, and whether it was truncated."""
+def _complete(
+    model: Any, processor: Any, rows: Sequence[DataRow], config: GenerationConfig, in_step: bool
+) -> list[tuple[str, bool]]:
+    """Text of one completion for each row, and whether it was truncated.
+
+    `in_step`: forwards go on until every process has ended.
+    """
     inputs = encode_prompts(processor, rows).to(model.device)
-    output = model.generate(**inputs, generation_config=config)
+    output = model.generate(**inputs, generation_config=config, synced_gpus=in_step)
     new_ids = output[:, inputs["input_ids"].shape[1] :].tolist()
     kept = [_until_end(ids, config.eos_token_id) for ids in new_ids]
     texts = _tokenizer(processor).batch_decode([ids for ids, _ in kept], skip_special_tokens=True)

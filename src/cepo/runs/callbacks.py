@@ -49,19 +49,21 @@ class AccuracyCurve(TrainerCallback):
         self.path, self.every, self.measure = path, every, measure
 
     def on_train_begin(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
-        if not state.is_world_process_zero:
-            return
-        _drop_after(self.path, state.global_step)
+        if state.is_world_process_zero:
+            _drop_after(self.path, state.global_step)
         if state.global_step == 0:
-            self._append(0)
+            self._append(state)
 
     def on_step_end(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
-        if state.is_world_process_zero and state.global_step % self.every == 0:
-            self._append(state.global_step)
+        if state.global_step % self.every == 0:
+            self._append(state)
 
-    def _append(self, step: int) -> None:
+    def _append(self, state: TrainerState) -> None:
+        """Measure on every process; the main one writes."""
         started, correct = time.time(), self.measure()
-        line = {"step": step, "accuracy": sum(correct) / len(correct), "problems": len(correct)}
+        if not state.is_world_process_zero:
+            return
+        line = {"step": state.global_step, "accuracy": sum(correct) / len(correct), "problems": len(correct)}
         with self.path.open("a") as file:
             file.write(json.dumps(line | {"seconds": round(time.time() - started, 3)}) + "\n")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from cepo.runs.evaluation import BATCH
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.finding import Finding
@@ -38,14 +39,15 @@ def gpu_settings(run: RunConfig, config: CEPOConfig, eval_rows: int) -> Iterator
             "vLLM's importance correction compares with the whole one: ratios are off on every token",
             "set top_p: 1.0, top_k: 0 and min_p: null, or vllm_importance_sampling_correction: false",
         )
-    seconds = _evaluation_s(run, config, eval_rows)
+    rows = min(BATCH, eval_rows * run.eval_samples)
+    seconds = _batch_s(config, rows)
     if torch.cuda.device_count() > 1 and seconds > config.ddp_timeout:
         yield Finding(
             "evaluation",
             "warn",
-            f"{eval_rows} problems x {run.eval_samples} may take {seconds / 60:.0f} minutes on one process, while the "
-            f"others wait {config.ddp_timeout / 60:.0f} for it and then stop",
-            f"set ddp_timeout: {int(2 * seconds)}, or lower eval_limit or eval_samples",
+            f"a batch of {rows} answers may take {seconds / 60:.0f} minutes on one process, while the others, who may "
+            f"have none left, wait {config.ddp_timeout / 60:.0f} for it and then stop",
+            f"set ddp_timeout: {int(2 * seconds)}",
         )
     attention = run.attn_implementation or ""
     if "flash" in attention and config.credit.credit_precision != "bfloat16":
@@ -61,7 +63,6 @@ def _is_cut(config: CEPOConfig) -> bool:
     return config.top_p < 1.0 or bool(config.top_k) or bool(config.min_p)
 
 
-def _evaluation_s(run: RunConfig, config: CEPOConfig, rows: int) -> float:
+def _batch_s(config: CEPOConfig, rows: int) -> float:
     """Arithmetic: every completion as long as it may be."""
-    tokens = rows * run.eval_samples * (config.max_completion_length or 256)
-    return tokens / (TOKENS_PER_S * ROWS_AT_ONCE)
+    return rows * (config.max_completion_length or 256) / (TOKENS_PER_S * ROWS_AT_ONCE)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
+from accelerate.utils import gather_object
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
-from cepo.errors import RecordError, SettingError
+from cepo.errors import RecordError
 from cepo.evaluate import (
     EvalReport,
     Generation,
+    Team,
     encode_prompts,
     end_tokens,
     generate_answers,
@@ -22,45 +26,63 @@ from cepo.evaluate import (
 )
 from cepo.models.loading import Processor
 from cepo.runs.callbacks import AccuracyCurve
+from cepo.runs.evaluation_parts import PartsOfEvaluation
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.checkpoint import writing
 from cepo.trainer.trainer import CEPOTrainer
 
-__all__ = ["accuracy_curve", "evaluate_run", "first_prompts"]
+__all__ = ["AtStart", "accuracy_curve", "evaluate_run", "first_prompts"]
+
+BATCH = 64
+"""Completions that one process generates together."""
+
+Found = TypeVar("Found")
 
 
 def evaluate_run(
     trainer: CEPOTrainer, data: Dataset | None, run: RunConfig, file: Path, say: Callable[[str], None], *, keep: bool
 ) -> EvalReport | None:
-    """Evaluate on the main process and save the generations; None: nothing is to be evaluated, or not here.
+    """Evaluate on all processes and save the generations (a collective call); None: nothing is to be evaluated.
 
     The sampling seed is the same before and after training. `keep`: take what `file` holds if it is of these problems.
+    What a start that was cut off has left of the same evaluation is not generated again.
     """
-    if data is None or not trainer.accelerator.is_main_process:
+    if data is None:
         return None
-    when = file.stem
-    if keep and (kept := _kept(file, data, run.eval_samples)) is not None:
+    is_main, when = trainer.accelerator.is_main_process, file.stem
+    kept = _of_main(trainer, (lambda: _kept(file, data, run.eval_samples)) if keep else lambda: None)
+    if kept is not None:
         say(f"evaluated {when} training: {file} is kept")
         return report(kept, run.eval_samples)
     say(f"evaluating {when} training: {len(data)} held-out problems x {run.eval_samples}")
-    generations = _generate(trainer, data, run.eval_samples)
-    file.parent.mkdir(exist_ok=True)
-    with writing(file):
-        save_generations(generations, file)
+    parts = PartsOfEvaluation(file.with_suffix(".parts"), _about(trainer, data, run))
+    done = _of_main(trainer, parts.found)
+    generations = _generate(trainer, data, run.eval_samples, done=done, keep=parts.keep)
+    if is_main:
+        with writing(file):
+            save_generations(generations, file)
+        parts.remove()
     return report(generations, run.eval_samples)
 
 
-def accuracy_curve(trainer: CEPOTrainer, data: Dataset, run: RunConfig, file: Path) -> AccuracyCurve:
-    """Evaluates the first problems during training, with the same sampling seed at every step.
+class AtStart(TrainerCallback):
+    """Evaluates once the weights are sharded, before the first step: until then no process can run the model.
 
-    Raises:
-        SettingError: the weights are sharded, and no process can evaluate alone: all would wait for ever.
+    Attributes:
+        report: what was found; None: training goes on from a later step.
     """
-    if trainer.weights_are_sharded:
-        raise SettingError(
-            f"eval_curve_every={run.eval_curve_every} evaluates on the main process alone, and here the weights are "
-            "sharded: set eval_curve_every: 0, and evaluate checkpoints with `cepo eval`"
-        )
+
+    def __init__(self, evaluate: Callable[[], EvalReport | None]) -> None:
+        self.evaluate = evaluate
+        self.report: EvalReport | None = None
+
+    def on_train_begin(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
+        if state.global_step == 0:
+            self.report = self.evaluate()
+
+
+def accuracy_curve(trainer: CEPOTrainer, data: Dataset, run: RunConfig, file: Path) -> AccuracyCurve:
+    """Evaluates the first problems during training, on all processes, with the same sampling seed at every step."""
     first = data.select(range(min(run.eval_curve_limit, len(data))))
 
     def measure() -> list[bool]:
@@ -70,21 +92,58 @@ def accuracy_curve(trainer: CEPOTrainer, data: Dataset, run: RunConfig, file: Pa
 
 
 def _generate(
-    trainer: CEPOTrainer, data: Dataset, samples: int = 1, *, progress: bool = True, batch: int = 64
+    trainer: CEPOTrainer,
+    data: Dataset,
+    samples: int = 1,
+    *,
+    progress: bool = True,
+    batch: int | None = None,
+    done: Mapping[int, Sequence[Generation]] | None = None,
+    keep: Callable[[int, Sequence[Generation]], None] = lambda number, made: None,
 ) -> list[Generation]:
-    return generate_answers(
-        cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model)),
-        cast(Processor, trainer.processing_class),
-        data,
-        samples=samples,
-        temperature=1.0,
-        max_new_tokens=trainer.args.max_completion_length or 256,
-        batch_size=batch,
-        seed=0,
-        progress=progress,
-        grading=trainer.args.grading,
-        autocast_bf16=bool(trainer.args.bf16),
+    processes = trainer.accelerator.num_processes
+    team = Team(
+        index=trainer.accelerator.process_index,
+        count=processes,
+        in_step=trainer.weights_are_sharded,
+        gather=gather_object if processes > 1 else list,
+        done=done or {},
+        keep=keep,
     )
+    with trainer.for_generation() as model:
+        return generate_answers(
+            model,
+            cast(Processor, trainer.processing_class),
+            data,
+            samples=samples,
+            temperature=1.0,
+            max_new_tokens=trainer.args.max_completion_length or 256,
+            batch_size=batch or BATCH,
+            seed=0,
+            progress=progress,
+            grading=trainer.args.grading,
+            autocast_bf16=bool(trainer.args.bf16),
+            team=team,
+        )
+
+
+def _about(trainer: CEPOTrainer, data: Dataset, run: RunConfig) -> dict[str, object]:
+    """What two evaluations must have in common for one to go on with the other's generations."""
+    problems = hashlib.sha256(json.dumps([data["id"][:], data["answer"][:]], default=str).encode()).hexdigest()
+    return {
+        "step": trainer.state.global_step,
+        "problems": problems,
+        "samples": run.eval_samples,
+        "batch": BATCH,
+        "max_new_tokens": trainer.args.max_completion_length,
+        "grading": repr(trainer.args.grading),
+    }
+
+
+def _of_main(trainer: CEPOTrainer, find: Callable[[], Found]) -> Found:
+    """What the main process finds on its disk, on every process (a collective call)."""
+    own = find() if trainer.accelerator.is_main_process else None
+    return cast(Found, gather_object([own])[0] if trainer.accelerator.num_processes > 1 else own)
 
 
 def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:

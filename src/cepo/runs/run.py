@@ -23,7 +23,7 @@ from cepo.evaluate import EvalReport
 from cepo.models.loading import load_model
 from cepo.models.processor import fix_template_arguments
 from cepo.runs.callbacks import MetricsFile, Progress
-from cepo.runs.evaluation import accuracy_curve, evaluate_run, first_prompts
+from cepo.runs.evaluation import AtStart, accuracy_curve, evaluate_run, first_prompts
 from cepo.runs.folder import RunFolder, is_finished, resolved_config, write_atomically
 from cepo.runs.identity import Identity, identify
 from cepo.runs.lock import run_lock
@@ -88,7 +88,17 @@ class _Work:
         if held_out is not None and self.run.eval_curve_every:
             trainer.add_callback(accuracy_curve(trainer, held_out, self.run, self.folder.curve))
         self._prepare(trainer, is_new=checkpoint is None and done is None)
-        before = self._evaluate(trainer, held_out, "before", keep=checkpoint is not None)
+        kept = checkpoint is not None
+        at_start = AtStart(lambda: self._evaluate(trainer, held_out, "before", keep=kept))
+        if trainer.weights_are_sharded:
+            trainer.add_callback(at_start)
+            if done is not None and checkpoint is None:
+                raise SettingError(
+                    f"{self.folder.path} is a finished run, of which no checkpoint is left to go on from on sharded "
+                    "weights: evaluate its model with `cepo eval`, or on one process"
+                )
+        else:
+            at_start.report = at_start.evaluate()
         started, at_step = time.monotonic(), StopAtStep(self.stopping)
         with self._told(trainer, at_step, started, done):
             if done is not None and checkpoint is None:
@@ -103,6 +113,7 @@ class _Work:
                 return self._ended_early(trainer, seconds)
             self._save_model(trainer)
             after = self._evaluate(trainer, held_out, "after", keep=False)
+            before = at_start.report
         if done is not None:
             seconds = float(done["train_seconds"])
         return self._conclude(trainer, summarise(trainer, self._asked, seconds, before, after))
@@ -194,7 +205,7 @@ class _Work:
         """`model/`, whole or not at all."""
         part = self.folder.path / "model.part"
         with writing(self.folder.model):
-            trainer.save_model(str(part))
+            trainer.save_whole(part)
             trainer.accelerator.wait_for_everyone()
             if trainer.accelerator.is_main_process:
                 mark_complete(part)

@@ -92,15 +92,18 @@ def read_tokens(
 def captured_states(model: nn.Module) -> Iterator[list[Tensor]]:
     """Within the block a forward puts the states (B, S, D) that reach the output layer into the list, with gradient.
 
-    The layer itself is not computed: the model's logits have no columns.
+    The layer itself is not computed: the model's logits have no columns. They depend on the layer's weights all the
+    same, in name: DDP looks there for what a step will give gradients to.
     """
     states: list[Tensor] = []
+    layer = causal_model(model).get_output_embeddings()
 
     def stand_in(_project: Callable[[Tensor], Tensor], hidden_BSD: Tensor) -> Tensor:
         states.append(hidden_BSD)
-        return hidden_BSD[..., :0]
+        trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+        return hidden_BSD[..., :0] + sum(parameter.flatten()[:0].sum() for parameter in trained)
 
-    with replaced_forward(causal_model(model).get_output_embeddings(), stand_in):
+    with replaced_forward(layer, stand_in):
         yield states
 
 

@@ -1,7 +1,8 @@
 """Whose weights score: the policy as it is, or an earlier self.
 
 All but `live` and `base` keep one shadow copy of the trainable parameters (for LoRA: of the adapter only)
-and swap it in while they score. Swapping storages is exact: what comes back is bit for bit what was there.
+and swap it in while they score. Swapping is exact: what comes back is bit for bit what was there. Of sharded
+parameters (FSDP2, ZeRO-3) each process copies and swaps its own shard, from which forwards gather.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cepo.errors import RunFolderError, SettingError
+from cepo.scoring.shards import drop_gathered, is_sharded, local_values, trainable
 
-__all__ = ["TEACHER_WEIGHTS", "Teacher", "TeacherWeights"]
+__all__ = ["STATE_FILE", "TEACHER_WEIGHTS", "Part", "Teacher", "TeacherWeights", "state_file"]
 
 TeacherWeights = Literal["live", "frozen", "synced", "ema", "base"]
 TEACHER_WEIGHTS: tuple[TeacherWeights, ...] = ("live", "frozen", "synced", "ema", "base")
 STATE_FILE = "cepo_teacher.safetensors"
+Part = tuple[int, int]
+"""(This process, all of them), where each holds a part of the weights."""
 DISTURBED = 4
 """Tensors: both halves of an adapter, of two layers."""
 
@@ -57,14 +61,22 @@ class Teacher:
         """Whether this teacher holds a shadow copy of the trainable parameters."""
         return self.weights in ("frozen", "synced", "ema")
 
-    def start(self, model: nn.Module) -> None:
-        """Take the first copy, unless a checkpoint has given one.
+    def check(self, model: nn.Module) -> None:
+        """What is needed before a first copy.
 
         Raises:
-            ValueError: `base` without a PEFT adapter: there is nothing beneath the policy to fall back on.
+            SettingError: `base` without a PEFT adapter: there is nothing beneath the policy to fall back on.
         """
         if self.weights == "base" and not hasattr(model, "disable_adapter"):
             raise SettingError("teacher_weights='base' needs a LoRA adapter (peft_config) to switch off; use 'frozen'")
+
+    def start(self, model: nn.Module) -> None:
+        """Take the first copy, unless a checkpoint has given one; of weights that will be sharded, once they are.
+
+        Raises:
+            SettingError: as `check`.
+        """
+        self.check(model)
         if self.keeps_copy and self._shadow is None:
             self._shadow = _copy(model)
 
@@ -78,8 +90,8 @@ class Teacher:
         """`ema` moves towards the policy after an optimiser step."""
         if self.weights == "ema":
             shadow = self._started()
-            for name, parameter in _trainable(model):
-                shadow[name].lerp_(parameter.data, self.ema_rate)
+            for name, parameter in trainable(model):
+                shadow[name].lerp_(local_values(parameter), self.ema_rate)
 
     @contextmanager
     def in_place(self, model: nn.Module) -> Iterator[None]:
@@ -88,12 +100,14 @@ class Teacher:
             with cast(Any, model).disable_adapter():
                 yield
         elif self.keeps_copy:
-            shadow = self._started()
-            _swap(model, shadow)
+            shadow, own = self._started(), trainable(model)
+            _swap(own, shadow)
+            drop_gathered(model)
             try:
                 yield
             finally:
-                _swap(model, shadow)
+                _swap(own, shadow)
+                drop_gathered(model)
         else:
             with nullcontext():
                 yield
@@ -113,37 +127,40 @@ class Teacher:
             for tensor, own in zip(last, before, strict=True):
                 tensor.copy_(own)
 
-    def save(self, folder: Path) -> None:
-        """Write the shadow copy beside a checkpoint; nothing for `live` and `base`."""
+    def save(self, folder: Path, part: Part | None = None) -> None:
+        """Write the shadow copy, or this process's part of it, beside a checkpoint; nothing for `live` and `base`."""
         if self._shadow is not None:
             save_file(
                 {name: tensor.cpu().contiguous() for name, tensor in self._shadow.items()},
-                folder / STATE_FILE,
+                folder / state_file(part),
             )
 
-    def load(self, folder: Path, model: nn.Module) -> None:
-        """Read the shadow copy of a checkpoint.
+    def load(self, folder: Path, model: nn.Module, part: Part | None = None) -> None:
+        """Read the shadow copy of a checkpoint, or this process's part of it.
 
         Raises:
-            RunFolderError: the checkpoint has none: it was written with other teacher weights.
-            ValueError: it holds other parameters than the model trains.
+            RunFolderError: the checkpoint has none: it was written with other teacher weights, or by another number
+                of processes.
+            SettingError: it holds other parameters than the model trains.
         """
         if not self.keeps_copy:
             return
-        file = folder / STATE_FILE
+        file = folder / state_file(part)
         if not file.is_file():
+            among = f", or not by {part[1]} processes that share the weights" if part else ""
             raise RunFolderError(
-                f"{file} is missing: the checkpoint was written without teacher_weights={self.weights!r}; "
+                f"{file} is missing: the checkpoint was written without teacher_weights={self.weights!r}{among}; "
                 "resume with the setting it was trained with"
             )
-        devices = {name: parameter.device for name, parameter in _trainable(model)}
+        own = {name: local_values(parameter) for name, parameter in trainable(model)}
         stored = load_file(file)
-        if unlike := sorted(stored.keys() ^ devices.keys()):
+        unlike = stored.keys() ^ own.keys() or {name for name in own if own[name].shape != stored[name].shape}
+        if unlike:
             raise SettingError(
-                f"{file} holds a teacher of other parameters than are trained now (such as {unlike[0]}); resume with "
+                f"{file} holds a teacher of other parameters than are trained now (such as {min(unlike)}); resume with "
                 "the adapter settings it was trained with"
             )
-        self._shadow = {name: tensor.to(devices[name]) for name, tensor in stored.items()}
+        self._shadow = {name: tensor.to(own[name].device) for name, tensor in stored.items()}
 
     def _started(self) -> dict[str, Tensor]:
         if self._shadow is None:
@@ -151,14 +168,22 @@ class Teacher:
         return self._shadow
 
 
-def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+def state_file(part: Part | None) -> str:
+    """Of a whole copy, or of a process's part."""
+    return STATE_FILE if part is None else STATE_FILE.replace(".", f"_{part[0]}_of_{part[1]}.", 1)
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.data.clone() for name, parameter in _trainable(model)}
+    return {name: local_values(parameter).clone() for name, parameter in trainable(model)}
 
 
-def _swap(model: nn.Module, shadow: dict[str, Tensor]) -> None:
-    for name, parameter in _trainable(model):
-        parameter.data, shadow[name] = shadow[name], parameter.data
+def _swap(own: list[tuple[str, nn.Parameter]], shadow: dict[str, Tensor]) -> None:
+    """Whole parameters change places with their copies; shards, which others point into, change their values."""
+    for name, parameter in own:
+        if is_sharded(parameter):
+            here = local_values(parameter)
+            before = here.clone()
+            here.copy_(shadow[name])
+            shadow[name].copy_(before)
+        else:
+            parameter.data, shadow[name] = shadow[name], parameter.data

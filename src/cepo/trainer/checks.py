@@ -27,15 +27,9 @@ from cepo.trainer.lengths import longest_rows, prompt_text
 from cepo.trainer.prompt_host import unfilled_images
 
 __all__ = [
-    "CHECKS",
-    "Subject",
-    "check_answers",
-    "check_folder",
-    "check_resampling",
-    "check_router",
-    "check_vllm",
-    "preflight",
-]
+    "CHECKS", "Subject", "check_answers", "check_folder", "check_images_alike", "check_resampling", "check_router",
+    "check_vllm", "preflight",
+]  # fmt: skip
 
 SHOWN = 5
 LENGTH_SAMPLE = 64
@@ -229,6 +223,20 @@ def check_images(dataset: Dataset, image_token: str | None) -> None:
     ]
     if bad:
         raise DataError(f"{len(bad)} of {len(dataset)} prompts do not fit their images: {'; '.join(bad[:SHOWN])}")
+
+
+def check_images_alike(dataset: object) -> None:
+    """All rows have images or none has, as sharded weights need: a forward with images gathers the vision tower's,
+    and a process whose rows have none would not take part."""
+    if not isinstance(dataset, Dataset):
+        return
+    column = next((name for name in ("images", "image") if name in dataset.column_names), None)
+    without = sum(not count for count in _image_counts(dataset, range(len(dataset)), column))
+    if 0 < without < len(dataset):
+        raise DataError(
+            f"{without} of {len(dataset)} rows have no image and the others have: where weights are sharded (FSDP, "
+            "ZeRO-3) the processes would wait for each other; use DDP or ZeRO-2, or train on one kind of rows"
+        )
 
 
 def _image_counts(dataset: Dataset, indices: Sequence[int], column: str | None) -> list[int]:

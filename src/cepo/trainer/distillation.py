@@ -101,9 +101,9 @@ class DistillationLoss:
         """
         rows = batch.taught.nonzero().flatten().tolist()
         kept = rows or [0]  # every process needs a graph to go back through
-        student_NTD = self._student_states(model, policy, batch, kept)
+        student_NTD, nothing = self._student_states(model, policy, batch, kept)
         if not rows:
-            return student_NTD.sum() * 0.0
+            return student_NTD.sum() * 0.0 + nothing
         teacher_NTD, weight, bias = self._teacher_states(policy, batch, rows)
         counted_NT = batch.loss_mask[rows].bool()
         own = causal_model(policy).get_output_embeddings()
@@ -114,17 +114,20 @@ class DistillationLoss:
             logp_NT = self._logps(student_NTD, batch.completion_ids[rows], own, reading)
             ratio_N = clipped_ratio(logp_NT, batch.old_logps[rows], self.settings.distill_ratio_clip)[counted_NT]
         normaliser = batch.taught_tokens.clamp(min=1.0) / share
-        return (divergence_N * ratio_N).sum() / normaliser
+        return (divergence_N * ratio_N).sum() / normaliser + nothing
 
-    def _student_states(self, model: nn.Module, policy: nn.Module, batch: Batch, rows: Sequence[int]) -> Tensor:
-        """States that predict the completions of `rows`, (N, T, D), with gradient."""
+    def _student_states(
+        self, model: nn.Module, policy: nn.Module, batch: Batch, rows: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """States that predict the completions of `rows`, (N, T, D), with gradient; and 0, with a gradient of 0 to every
+        trained weight, the output layer's too, so that no process waits for another's."""
         ids, mask = (part[rows] for part in batch.sequences)
         images = batch.images()
         given = {"input_ids": ids, "attention_mask": mask}
         given |= vision_inputs([images[row] for row in rows], ids, self.image_token_id)
         with self.accelerator.autocast(), captured_states(policy) as states:
-            model(**given, logits_to_keep=batch.width + 1, use_cache=False)
-        return states[0][:, -batch.width - 1 : -1]
+            logits = model(**given, logits_to_keep=batch.width + 1, use_cache=False).logits
+        return states[0][:, -batch.width - 1 : -1], logits.sum()
 
     def _teacher_states(
         self, policy: nn.Module, batch: Batch, rows: Sequence[int]

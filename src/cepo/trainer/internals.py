@@ -6,7 +6,8 @@ What a new release changed is changed here and in `cepo.trainer.batch`; tests/tr
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -15,9 +16,10 @@ import numpy as np
 import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
 
 from cepo.errors import RunFolderError
 from cepo.glossary import Completion, DataRow, Prompt
@@ -241,6 +243,37 @@ class HostTrainer(GRPOTrainer):
     @property
     def _window_steps(self) -> int:
         return cast(int, cast(Any, self.args).steps_per_generation) * self.num_iterations
+
+    @property
+    def steps_per_batch(self) -> int:
+        """Optimiser steps from one generation to the next, rounded up."""
+        return -(-self._window_steps // self.args.gradient_accumulation_steps)
+
+    @contextmanager
+    def for_generation(self) -> Iterator[PreTrainedModel]:
+        """Within the block the policy as TRL generates with it (a collective call).
+
+        Its forwards are collective where weights are sharded: also under ZeRO-3, which gathers them whole for the
+        block, since its hook at a forward's start compares the processes.
+        """
+        settings = cast(Any, self.args)
+        gathered = unwrap_model_for_generation(
+            cast(Any, self.model_wrapped),
+            self.accelerator,
+            gather_deepspeed3_params=settings.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=settings.gradient_checkpointing_kwargs,
+        )
+        with gathered as model:
+            yield cast(PreTrainedModel, model)
+
+    def save_whole(self, folder: Path) -> None:
+        """Save the model, or its adapter, with whole weights (a collective call); transformers saves none where
+        FSDP's checkpoints are of shards."""
+        if self.accelerator.distributed_type != DistributedType.FSDP:
+            return self.save_model(str(folder))
+        weights = self.accelerator.get_state_dict(self.model)
+        if self.args.should_save:
+            self._save(str(folder), state_dict=weights)
 
     def load_weights(self, folder: Path) -> None:
         """Those of a checkpoint or of a saved model, into the model that has not been wrapped yet."""

@@ -20,7 +20,7 @@ from cepo.credit.rules import STUDENT, Rule
 from cepo.credit.step import Logps, Row
 from cepo.glossary import Told
 
-__all__ = ["Gather", "NullLevel", "null_level", "null_references"]
+__all__ = ["Gather", "NullLevel", "is_due", "null_level", "null_references"]
 
 Gather = Callable[[list[Any]], list[Any]]
 """Everyone's items, in the order of processes (a collective call)."""
@@ -35,6 +35,17 @@ class NullLevel:
 
     def metrics(self) -> dict[str, float]:
         return {"credit/null_median": self.median, "credit/null_p90": self.p90}
+
+
+def is_due(step: int, every: int, steps_per_batch: int) -> bool:
+    """Whether what is due at steps 1, 1 + every, ... became due since the last generation, which alone can do it.
+
+    Args:
+        step: that generates, from 1.
+        every: 0: never.
+        steps_per_batch: optimiser steps from one generation to the next, rounded up.
+    """
+    return every > 0 and (step - 1) // every > (step - 1 - steps_per_batch) // every
 
 
 def null_references(

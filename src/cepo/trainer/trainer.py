@@ -34,16 +34,25 @@ from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
 from cepo.glossary import Completion
 from cepo.models.processor import load_processor
+from cepo.scoring.weights import Part
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
-from cepo.trainer.checks import Subject, check_folder, check_resampling, check_router, check_vllm, preflight
+from cepo.trainer.checks import (
+    Subject,
+    check_folder,
+    check_images_alike,
+    check_resampling,
+    check_router,
+    check_vllm,
+    preflight,
+)
 from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
 from cepo.trainer.internals import Generate, HostTrainer, Loss
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
-from cepo.trainer.null import NullLevel, null_level, null_references
+from cepo.trainer.null import NullLevel, is_due, null_level, null_references
 from cepo.trainer.phases import PhaseClock
 from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.prompt_host import Rows
@@ -107,11 +116,14 @@ class CEPOTrainer(HostTrainer):
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
         preflight(self._subject())
+        if self.weights_are_sharded:
+            check_images_alike(self.train_dataset)
         self._token_scores.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
-            self.teacher.start(self.policy)
+            self.teacher.check(self.policy)
             self.add_callback(AlongTraining(self))
             if not self.weights_are_sharded:
+                self.teacher.start(self.policy)
                 self.probe()
 
     # --- TRL's hooks ------------------------------------------------------------------------------------------
@@ -173,12 +185,17 @@ class CEPOTrainer(HostTrainer):
         return loss(model, inputs)
 
     def checkpoint_written(self, folder: Path) -> None:
-        if self.asks_teacher and self.args.should_save:
-            self.teacher.save(folder)
+        if self.asks_teacher and (self.weights_are_sharded or self.args.should_save):
+            self.teacher.save(folder, self._part)
 
     def checkpoint_loaded(self, folder: Path) -> None:
         if self.asks_teacher:
-            self.teacher.load(folder, self.policy)
+            self.teacher.load(folder, self.policy, self._part)
+
+    @property
+    def _part(self) -> Part | None:
+        """Which part of the weights lies on this process; None: all."""
+        return (self.accelerator.process_index, self.accelerator.num_processes) if self.weights_are_sharded else None
 
     # --- the paper's algorithm box ----------------------------------------------------------------------------
 
@@ -231,7 +248,6 @@ class CEPOTrainer(HostTrainer):
         rule, batch = cast(Rule, step.method), drawn.batch
         rows = batch.rows([row["prompt"] for row in drawn.inputs], step.groups, self._scores(rule, drawn))
         chosen = credited_rows(rule, rows, step.groups, step.references)
-        self.teacher.before_step(self.policy, step.step)
         logps, level = self._score(step, rule, chosen, batch.width, traced)
         entropy = {}
         if "entropy" in rule.reads:
@@ -279,7 +295,7 @@ class CEPOTrainer(HostTrainer):
 
     def _null_rows(self, step: int) -> int:
         every = 1 if self.credit.evidence_dead_zone == "auto" else self.args.null_control_every
-        return self.args.null_control_rows if every and (step - 1) % every == 0 else 0
+        return self.args.null_control_rows if is_due(step, every, self.steps_per_batch) else 0
 
     @property
     def asks_teacher(self) -> bool:
