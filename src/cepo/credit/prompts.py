@@ -144,7 +144,8 @@ class TeacherPrompts:
     def _control_tokens(self) -> list[str]:
         """Special tokens that mark turns and the like; the one that opens every text is none."""
         special = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
-        return sorted({*special, *self.tokenizer.all_special_tokens} - {self.tokenizer.bos_token, ""})
+        opening = {str(self.tokenizer.bos_token), ""}
+        return sorted({*special, *map(str, self.tokenizer.all_special_tokens)} - opening)
 
     def closing_of(self, text: str) -> str:
         """What ends a string's user turn: nothing in plain text, the template's closing in a text that it wrote.

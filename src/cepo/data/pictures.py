@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value
 from transformers.image_utils import load_image
@@ -15,7 +15,6 @@ from cepo.errors import DataError
 
 __all__ = ["with_pictures"]
 
-Data = TypeVar("Data")
 _ADDRESSES = ("http://", "https://")
 TIMEOUT_S = 60.0
 """Of one address. All are fetched before the training starts, and kept by `datasets` on disk."""
@@ -24,7 +23,7 @@ _STORED = {"path": Value("string"), "bytes": Value("binary")}
 """How `datasets` keeps an image that nobody has looked at."""
 
 
-def with_pictures(dataset: Data) -> Data:
+def with_pictures(dataset: Any) -> Any:
     """The data with text in the column `images` (or `image`) made into images; what is there already stays.
 
     Raises:

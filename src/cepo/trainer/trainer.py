@@ -84,7 +84,7 @@ class CEPOTrainer(HostTrainer):
         check_vllm(args)
         given = {name: with_pictures(value) for name, value in self.named(others, kwargs).items()}
         if given.get("processing_class") is None and isinstance(model, str):
-            revision = (args.model_init_kwargs or {}).get("revision")
+            revision = cast(Any, args.model_init_kwargs or {}).get("revision")
             given["processing_class"] = load_processor(
                 model, trust_remote_code=args.trust_remote_code, revision=revision
             )
