@@ -1,13 +1,12 @@
 """When does credit help? One figure from the tables of `experiments/when` and of the bed.
 
-`python experiments/when/figure.py` reads FOLDER/{bed,when/steps2,..}/table.json (default `experiments/results`) and
+`python experiments/when/figure.py` reads FOLDER/{bed,when/steps2,..}/area.csv (default `experiments/results`) and
 writes `when/when.png`, `.svg` and `.csv`: area above GRPO's in points, interval over seeds and problems.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib
@@ -25,19 +24,19 @@ PANELS = {
 }
 ARMS = {"oracle": ("#009E73", "s", "oracle"), "decisive": ("#0072B2", "o", "decisive, told solutions")}
 EVIDENCE = {
-    "oracle": "the oracle's weights",
-    "oracle-mixed-half": "... half of the tokens\nchange places",
-    "oracle-mixed": "... all of them",
+    "oracle": "the oracle's\nweights",
+    "oracle-mixed-half": "half of the\ntokens change\nplaces",
+    "oracle-mixed": "all of them\nchange places",
     "decisive": "decisive,\ntold solutions",
     "decisive-answers": "decisive,\ntold answers",
 }
 
 
-def gains(table: Path) -> dict[str, tuple[float, float, float]]:
-    """Arm -> area above the baseline's in points: mean, low, high."""
-    contrasts = json.loads(table.read_text())["contrasts"]
-    found = {c["arm"]: c["both"] for c in contrasts if c["measure"] == "area" and c["other"] == "grpo" and c["both"]}
-    return {arm: (100 * both["mean"], 100 * both["low"], 100 * both["high"]) for arm, both in found.items()}
+def gains(file: Path) -> dict[str, tuple[float, float, float]]:
+    """Arm -> area above GRPO's in points: mean, low, high."""
+    table = pd.read_csv(file)
+    found = table[table["other"] == "grpo"].set_index("arm")[["mean", "low", "high"]] * 100
+    return {str(arm): (row["mean"], row["low"], row["high"]) for arm, row in found.iterrows()}
 
 
 def points(folder: Path) -> pd.DataFrame:
@@ -45,10 +44,10 @@ def points(folder: Path) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for panel, places in PANELS.items():
         for place, name in places.items():
-            table = folder / ("" if name == BED else "when") / name / "table.json"
-            known = gains(table) if table.is_file() else {}
+            file = folder / ("" if name == BED else "when") / name / "area.csv"
+            known = gains(file) if file.is_file() else {}
             rows += [_row(panel, place, arm, known[arm]) for arm in ARMS if arm in known]
-    known = gains(folder / "when" / "evidence" / "table.json")
+    known = gains(folder / "when" / "evidence" / "area.csv")
     rows += [_row("evidence", words, arm, known[arm]) for arm, words in EVIDENCE.items()]
     return pd.DataFrame(rows)
 
@@ -62,7 +61,8 @@ def draw(data: pd.DataFrame) -> Figure:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3, sharey=True, width_ratios=(1, 0.9, 1.5))
     for axes, panel in zip(panels, PANELS, strict=False):
-        _lines(axes, data[data["panel"] == panel], list(PANELS[panel]))
+        own = data[data["panel"] == panel]
+        _lines(axes, own, [place for place in PANELS[panel] if place in set(own["place"])])
         axes.set_xlabel(panel)
     _bars(panels[2], data[data["panel"] == "evidence"])
     for axes in panels:
@@ -79,6 +79,7 @@ def _lines(axes: Axes, data: pd.DataFrame, places: list[str]) -> None:
         off = (own["gain"] - own["low"], own["high"] - own["gain"])
         axes.errorbar(at, own["gain"], yerr=off, color=colour, marker=marker, capsize=3, label=label)
     axes.set_xticks(range(len(places)), places)
+    axes.set_xlim(-0.4, len(places) - 0.6)
 
 
 def _bars(axes: Axes, data: pd.DataFrame) -> None:
@@ -87,6 +88,7 @@ def _bars(axes: Axes, data: pd.DataFrame) -> None:
         off = ([row.gain - row.low], [row.high - row.gain])
         axes.errorbar([at], [row.gain], yerr=off, color=colour, marker="D", capsize=3)
     axes.set_xticks(range(len(data)), list(data["place"]), fontsize=7)
+    axes.set_xlim(-0.5, len(data) - 0.5)
     axes.set_xlabel("whose evidence (six steps, four problems)")
 
 
