@@ -56,6 +56,8 @@ ORIGINALS = {
     "distribution.png": "experiments/results/geometry/distribution.png",
     "evidence.png": "experiments/results/geometry/evidence.png",
     "audit.png": "experiments/results/audit/tiny/audit.png",
+    "blame.png": "experiments/results/audit/chain/blame.png",
+    "when.png": "experiments/results/when/when.png",
     "scoring_growth.png": "benchmarks/results/scoring_growth.png",
 }
 
