@@ -1,0 +1,291 @@
+"""Warm-starts the embedded figures model by supervised training: `python -m cepo.lab.warm_start_figures --out FOLDER`.
+
+First the vision tower alone learns to name the characters and the drawing of every panel through a linear probe; it is
+left as it is from then on. Then the language model learns the solutions of a policy that confuses relations
+(`cepo.figures.policy`): of plain prompts, of prompts that carry the answer which that solution reaches, and of prompts
+that carry a whole other solution, which is followed while on its track. The words around them are those of
+`cepo.credit.prompts`, so that the teachers' conditioning on r+ and r-, answers or solutions, means something.
+
+The weights in the package came from the default arguments; the log stands beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from datasets import Dataset
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import Qwen3VLForConditionalGeneration
+
+from cepo.credit.prompts import TeacherPrompts
+from cepo.data.datasets import DataSpec, load_data
+from cepo.data.rows import user_prompt
+from cepo.evaluate import generate_answers
+from cepo.figures.drawing import PANEL_CELLS, SIDE_PANELS, panels, picture
+from cepo.figures.policy import Confusions
+from cepo.figures.problems import FIGURES, Figure, figures
+from cepo.figures.relations import KINDS
+from cepo.figures.wording import filler_pieces, question, solution, words
+from cepo.geometry.glyphs import GLYPHS, LETTERS
+from cepo.glossary import Prompt
+from cepo.lab.noisy import Kind, draw_kind, learning_rate, vocabulary, weighted_loss
+from cepo.lab.shipping import Log, command, save_with_log
+from cepo.models.embedded_figures import build_figures_model, build_figures_processor
+from cepo.models.processor import ImageOnlyProcessor
+
+_PANELS = SIDE_PANELS**2
+_CELLS = PANEL_CELLS**2
+_CHARACTERS = ["", *GLYPHS, *LETTERS]
+_DRAWINGS = ["", "start", *KINDS]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the weights depend on.
+
+    Every batch is of one kind, drawn with these shares (the rest is plain), and of one number of steps. Fillers, which
+    are noise, count `filler_weight`. `pool`: figures whose pictures the language model sees, each many times.
+    """
+
+    seed: int = 0
+    width: int = 96
+    layers: int = 3
+    probe_steps: int = 150
+    probe_batch: int = 32
+    probe_rate: float = 2e-3
+    pool: int = 3000
+    steps: int = 1500
+    batch: int = 32
+    learning_rate: float = 3e-3
+    warm_up: int = 100
+    filler_weight: float = 0.1
+    answer_share: float = 0.2
+    rationale_share: float = 0.25
+    follow: float = 0.9
+    evaluate_every: int = 150
+    evaluate_problems: int = 200
+
+
+def targets_of(figure: Figure) -> tuple[list[int], list[int]]:
+    """What a probe should name: the character of every cell, panel by panel, and the drawing of every panel."""
+    characters, drawings = [0] * (_PANELS * _CELLS), [0] * _PANELS
+    for index, (name, drawing, given) in enumerate(panels(figure)):
+        drawings[index] = _DRAWINGS.index(drawing)
+        characters[index * _CELLS] = _CHARACTERS.index(name)
+        for place, character in enumerate(reversed(str(given) if given else ""), start=1):
+            characters[(index + 1) * _CELLS - place] = _CHARACTERS.index(character)
+    return characters, drawings
+
+
+class Probe(nn.Module):
+    """Names characters and drawings from a panel's image token alone."""
+
+    def __init__(self, model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor) -> None:
+        super().__init__()
+        width = model.config.get_text_config().hidden_size
+        self.characters = nn.Linear(width, _CELLS * len(_CHARACTERS))
+        self.drawings = nn.Linear(width, len(_DRAWINGS))
+        self.processor = processor
+        self.tower = [model.model.visual]  # not a part of this module
+
+    def forward(self, batch: Sequence[Figure], rng: Random) -> tuple[Tensor, dict[str, float]]:
+        """Loss, and accuracy on characters and drawings that are there."""
+        pictures = self.processor.image_processor(
+            images=[picture(figure, rng).convert("RGB") for figure in batch], return_tensors="pt"
+        )
+        features = self.tower[0](pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]).pooler_output
+        loss, accuracy = torch.zeros(()), {}
+        wanted = zip(*map(targets_of, batch), strict=True)
+        for name, head, width, rows in zip(
+            ("characters", "drawings"), (self.characters, self.drawings), (len(_CHARACTERS), len(_DRAWINGS)), wanted,
+            strict=True,
+        ):  # fmt: skip
+            target = torch.tensor(rows).flatten()
+            logits = head(features).reshape(-1, width)
+            loss = loss + F.cross_entropy(logits, target, weight=torch.tensor([0.05] + [1.0] * (width - 1)))
+            there = target > 0
+            accuracy[name] = (logits.argmax(-1) == target)[there].float().mean().item()
+        return loss, accuracy
+
+
+def train_probe(
+    model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, settings: Settings
+) -> dict[str, float]:
+    """Teach the vision tower to name what panels show; accuracy on 100 pictures of the split validation."""
+    probe, rng = Probe(model, processor), Random(f"probe/{settings.seed}")
+    optimizer = torch.optim.AdamW([*model.model.visual.parameters(), *probe.parameters()], lr=settings.probe_rate)
+    stream = figures("train", settings.seed + 1)
+    for step in (bar := tqdm(range(settings.probe_steps), desc="naming characters and drawings", disable=None)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, settings.probe_steps, settings.probe_rate, warm_up=10)
+        loss, accuracy = probe(list(islice(stream, settings.probe_batch)), rng)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        bar.set_postfix(loss=f"{loss.item():.3f}", **accuracy)
+    model.zero_grad()
+    with torch.no_grad():
+        return probe(list(islice(figures("validation", settings.seed), 100)), rng)[1]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A figure as the language model sees it: its image tokens (9, width), and its plain prompt's ids."""
+
+    figure: Figure
+    features: Tensor
+    prompt: Prompt
+    ids: list[int]
+
+
+class Rows:
+    """Supervised rows of one kind and one number of steps at a time."""
+
+    def __init__(
+        self, settings: Settings, model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor
+    ) -> None:
+        self.settings, self.model, self.processor = settings, model, processor
+        self.tokenizer = processor.tokenizer
+        self.policy = Confusions(settings.seed)
+        self.rng = Random(f"warm-start-figures/{settings.seed}")
+        self.prompts = TeacherPrompts(self.tokenizer, self.render)
+        self.pool: dict[int, list[Seen]] = defaultdict(list)
+        stream = figures("train", settings.seed)
+        for _ in tqdm(range(max(1, settings.pool // 50)), desc="looking at pictures", disable=None):
+            for seen in self._look(list(islice(stream, 50))):
+                self.pool[len(seen.figure.steps)].append(seen)
+
+    def render(self, prompt: Prompt) -> str:
+        return str(self.processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))  # pyright: ignore[reportArgumentType]
+
+    @torch.no_grad()
+    def _look(self, batch: list[Figure]) -> list[Seen]:
+        images = [picture(figure, self.rng).convert("RGB") for figure in batch]
+        inputs = self.processor.image_processor(images=images, return_tensors="pt")
+        features = self.model.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output
+        found = []
+        for figure, rows in zip(batch, features.split(_PANELS), strict=True):
+            text = user_prompt(question(figure))[0]["content"]
+            prompt: Prompt = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+            token = self.processor.image_token
+            said = self.render(prompt).replace(token, token * _PANELS)
+            found.append(Seen(figure, rows, prompt, self.tokenizer(said, add_special_tokens=False)["input_ids"]))
+        return found
+
+    def row(self, kind: Kind, seen: Seen) -> tuple[list[int], list[int]]:
+        """Ids of a prompt and of its completion."""
+        reference, told = None, None
+        if kind == "rationale":
+            told = self.policy.work(seen.figure, self.rng)
+            reference = solution(seen.figure, told, self.rng)
+        work = self.policy.work(seen.figure, self.rng, told, self.settings.follow)
+        if kind == "answer":
+            reference = str(work.values[-1])
+        form = "rationale" if kind == "rationale" else "answer"
+        text = solution(seen.figure, work, self.rng) + str(self.tokenizer.eos_token)
+        completion = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.prompts.prompt_ids(seen.prompt, seen.ids, reference, form), completion
+
+    def batch(self, kind: Kind) -> tuple[dict[str, Tensor], Tensor]:
+        """The model's inputs, right-padded, and the next tokens, (B, T): -100 where none is to be learnt."""
+        several = self.rng.choice(list(self.pool.values()))
+        chosen = [self.rng.choice(several) for _ in range(self.settings.batch)]
+        rows = [self.row(kind, seen) for seen in chosen]
+        longest = max(len(prompt) + len(completion) for prompt, completion in rows)
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id)
+        targets, mask = torch.full_like(ids, -100), torch.zeros_like(ids)
+        for index, (prompt, completion) in enumerate(rows):
+            start, stop = len(prompt), len(prompt) + len(completion)
+            ids[index, :stop] = torch.tensor(prompt + completion)
+            targets[index, start - 1 : stop - 1] = ids[index, start:stop]
+            mask[index, :stop] = 1
+        return self._inputs(ids, mask, chosen), targets
+
+    def _inputs(self, ids: Tensor, mask: Tensor, chosen: list[Seen]) -> dict[str, Tensor]:
+        at_image = ids == self.processor.image_token_id
+        side = torch.tensor([[1, SIDE_PANELS * PANEL_CELLS, SIDE_PANELS * PANEL_CELLS]]).repeat(len(ids), 1)
+        places, _ = self.model.model.get_rope_index(
+            ids, mm_token_type_ids=at_image.long(), image_grid_thw=side, attention_mask=mask
+        )
+        embeds = self.model.get_input_embeddings()(ids)
+        embeds = embeds.masked_scatter(at_image[:, :, None], torch.cat([seen.features for seen in chosen]))
+        return {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": places}
+
+
+def pass_rate(
+    model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, settings: Settings, *, blank: bool = False
+) -> dict[str, float]:
+    """Share of right completions at temperature 1 on validation problems, by length; `blank` hides the pictures."""
+    data = load_data(DataSpec(FIGURES, split="validation", limit=settings.evaluate_problems))
+    if blank:
+        rows = [row | {"images": [Image.new("RGB", one.size, "white") for one in row["images"]]} for row in data]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        data = Dataset.from_list(rows)
+    found = generate_answers(
+        model, processor, data, max_new_tokens=170, batch_size=100, progress=False, autocast_bf16=False
+    )
+    right: dict[str, list[bool]] = defaultdict(list)
+    for generation in found:
+        right["all"].append(generation.correct)
+        right[generation.family or ""].append(generation.correct)
+    return {name: sum(given) / len(given) for name, given in sorted(right.items())}
+
+
+def warm_start(settings: Settings, out: Path) -> None:
+    """Train and save the embedded figures model, its processor and the log of this run."""
+    torch.set_num_threads(1)
+    started = time.time()
+    processor = build_figures_processor(vocabulary(words()))
+    model = build_figures_model(processor, settings.seed, settings.width, settings.layers)
+    model.set_attn_implementation("eager")  # faster than sdpa's backward for this shape on a CPU
+    log: Log = [{"settings": asdict(settings), "torch": torch.__version__}]
+    torch.manual_seed(settings.seed)
+    accuracy = train_probe(model, processor, settings)
+    log.append({"phase": "probe", "accuracy": accuracy, "seconds": round(time.time() - started)})
+    tqdm.write(json.dumps(log[-1]))
+    model.model.visual.requires_grad_(False)
+    rows = Rows(settings, model, processor)
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate, weight_decay=0.01
+    )
+    fillers = torch.tensor(sorted(set(processor.tokenizer.convert_tokens_to_ids(list(filler_pieces())))))
+    losses: dict[str, list[float]] = defaultdict(list)
+    for step in (bar := tqdm(range(settings.steps), desc="noisy solutions", disable=None)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, settings.steps, settings.learning_rate, settings.warm_up)
+        kind = draw_kind(rows.rng, settings.answer_share, settings.rationale_share)
+        inputs, targets = rows.batch(kind)
+        loss = weighted_loss(model(**inputs, use_cache=False).logits, targets, fillers, settings.filler_weight)
+        losses[kind].append(loss.item())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        bar.set_postfix(loss=f"{loss.item():.3f}")
+        if (step + 1) % settings.evaluate_every == 0 or step + 1 == settings.steps:
+            entry: dict[str, object] = {"step": step + 1, "seconds": round(time.time() - started)}
+            entry["loss"] = {name: sum(given) / len(given) for name, given in losses.items()}
+            losses.clear()
+            log.append(entry | {"pass_rate": pass_rate(model, processor, settings)})
+            tqdm.write(json.dumps(log[-1]))
+            save_with_log(model, processor, log, out)
+    log.append({"phase": "blank images", "pass_rate": pass_rate(model, processor, settings, blank=True)})
+    save_with_log(model, processor, log, out)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    command(Settings, warm_start, "Warm-start the embedded figures model.", arguments)
+
+
+if __name__ == "__main__":
+    main()
