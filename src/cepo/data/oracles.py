@@ -47,8 +47,8 @@ def chain_values(
 ) -> list[TokenReward]:
     """Scores are values, for `method: values`: the expected reward once the token is written.
 
-    After i of K right steps p^((K-i)/K), with p the pass rate of the problem's completions in this call, at least half of
-    one completion's share: every step is taken to be as hard as any other. After an error 0. From the box on, the
+    After i of K right steps p^((K-i)/K), with p the pass rate of the problem's completions in this call, at least half
+    of one completion's share: every step is taken to be as hard as any other. After an error 0. From the box on, the
     reward itself. Reward units.
     """
     rows = _graded(completions, **columns)

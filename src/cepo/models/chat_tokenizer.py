@@ -39,7 +39,7 @@ def word_tokenizer(
     """A tokenizer whose vocabulary is the words, marks and numbers of `corpus`; anything else is unknown to it.
 
     Args:
-        number: a regular expression for one token of a number: by default one digit; a longer match makes whole numbers one token.
+        number: a regular expression for one token of a number: one digit, or digits for whole numbers.
     """
     split = pre_tokenizers.Split(Regex(_PIECE % number), "isolated")
     pieces = sorted({piece for text in corpus for piece, _ in split.pre_tokenize_str(text)})

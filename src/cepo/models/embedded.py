@@ -67,7 +67,7 @@ CHAT_TEMPLATE = """\
 
 
 def resolve(name_or_path: str) -> str:
-    """`tiny`, `tiny-text` and `tiny-figures` become the folder of that embedded model; anything else is returned as it is."""
+    """The name of an embedded model becomes its folder; anything else is returned as it is."""
     return str(SHIPPED.get(name_or_path, name_or_path))
 
 
