@@ -1,4 +1,4 @@
-"""Where data comes from: procedural geometry or chains, one file, a folder, or the Hugging Face hub.
+"""Where data comes from: procedural geometry, chains or figures, one file, a folder, or the Hugging Face hub.
 
 JSON and CSV are read here and not by `datasets`, whose readers guess types (an answer "007" becomes 7) and
 report a bad line as a chain of five exceptions.
@@ -55,15 +55,15 @@ class DataSpec:
     """Which data to load.
 
     Attributes:
-        path: `geometry`, `chain` or `chain:steps=4,fillers=3` (`cepo.chain.ChainSpec`), a
+        path: `geometry`, `figures`, `chain` or `chain:steps=4,fillers=3` (`cepo.chain.ChainSpec`), a
             .jsonl/.json/.parquet/.csv file, a folder (of `save_to_disk`, or with data files as on the hub), or a hub
             id such as `hiyouga/geometry3k`.
-        split: `train`, `validation` or `held_out` for geometry and chains; the data's own name elsewhere. One file has
+        split: `train`, `validation` or `held_out` for problems made here; the data's own name elsewhere. One file has
             no splits, it is `train`.
         subset: configuration of a hub data set that has several.
         limit: rows to use, drawn without replacement by `seed` and kept in order, for a file's head is
-            seldom a fair sample. Geometry and chains make exactly so many and require it. None: all rows.
-        seed: of the draw; for geometry and chains, of the problems.
+            seldom a fair sample. Problems made here make exactly so many and require it. None: all rows.
+        seed: of the draw; where they are made here, of the problems.
         families: geometry only: these families in turn; None: all.
         columns: our name -> the data's column, e.g. `{"problem": "question_text"}`.
         image_root: where relative image paths start; None: the folder of the data file.

@@ -1,4 +1,4 @@
-"""Problems of dependent steps for the audit: labels of any rollout, and wrong solutions of the policy that goes wrong."""
+"""Problems of dependent steps for the audit: labels of any rollout, and wrong solutions."""
 
 from __future__ import annotations
 

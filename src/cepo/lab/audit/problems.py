@@ -1,8 +1,8 @@
 """What is audited: problems with their prompts and, where the data has labels, labelled worked solutions.
 
-Geometry, chains and figures carry their labels. A .jsonl or .json file carries them in a column `markup`: the worked solution
-with `[...]` around what decides the answer, as in `cepo.geometry.worked`; `wrong_markups` may list solutions that go
-wrong. All other data has no labels, and is audited by Monte-Carlo values and null references alone.
+Geometry, chains and figures carry their labels. A .jsonl or .json file carries them in a column `markup`: the worked
+solution with `[...]` around what decides the answer, as in `cepo.geometry.worked`; `wrong_markups` may list solutions
+that go wrong. All other data has no labels, and is audited by Monte-Carlo values and null references alone.
 """
 
 from __future__ import annotations
