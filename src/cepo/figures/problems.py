@@ -12,7 +12,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from random import Random
 
 from cepo.answers import boxed_spans
@@ -164,8 +163,7 @@ def draw_figure(rng: Random, steps: int) -> Figure:
     start = value = rng.randrange(UNIT, _MOST_START + UNIT, UNIT)
     panels = []
     for _ in range(steps):
-        by_kind = [list(same) for _, same in groupby(fitting(value), key=lambda step: step.kind)]
-        panels.append(rng.choice(rng.choice(by_kind)))
+        panels.append(rng.choice(rng.choice(fitting(value))))
         value = panels[-1].equations(value)[-1].result
     return Figure(start, tuple(panels))
 

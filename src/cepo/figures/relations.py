@@ -6,11 +6,11 @@ own angle; all are multiples of ten degrees, and are counted modulo 360 where a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
-__all__ = ["FULL", "GIVEN", "KINDS", "UNIT", "Equation", "Form", "Kind", "Step"]
+__all__ = ["FULL", "GIVEN", "KINDS", "UNIT", "Equation", "Form", "Kind", "Step", "fitting"]
 
 FULL, UNIT = 360, 10
 GIVEN = tuple(range(10, 90, UNIT))
@@ -105,9 +105,11 @@ class Step:
         return (form or KINDS[self.kind].right).equations(value, self.given)
 
 
-def fitting(value: int) -> Iterator[Step]:
-    """Every panel that can follow an angle."""
+@cache
+def fitting(value: int) -> tuple[tuple[Step, ...], ...]:
+    """The panels that can follow an angle, for each relation that can."""
+    by_kind = []
     for name, kind in KINDS.items():
-        for given in GIVEN if kind.gives else (0,):
-            if kind.fits(value, given):
-                yield Step(name, given)
+        steps = (Step(name, given) for given in (GIVEN if kind.gives else (0,)) if kind.fits(value, given))
+        by_kind.append(tuple(steps))
+    return tuple(filter(None, by_kind))
