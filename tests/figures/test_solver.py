@@ -17,7 +17,9 @@ from cepo.figures.problems import Figure, generate
 from cepo.figures.wording import question, solution
 
 FIGURE = Figure.parse("40>line>triangle:30")  # 140, 10
-RIGHT = "first at A=40. then in B a line lies, it is 180-40=140. now C a triangle, it is 140+30=170, 180-170=10. \\boxed{10}"
+RIGHT = (
+    "first at A=40. then in B a line lies, it is 180-40=140. now C a triangle, so 140+30=170, 180-170=10. \\boxed{10}"
+)
 
 
 def labelled(text: str) -> list[tuple[str, str]]:

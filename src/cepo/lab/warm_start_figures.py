@@ -210,9 +210,10 @@ class Rows:
             ids[index, :stop] = torch.tensor(prompt + completion)
             targets[index, start - 1 : stop - 1] = ids[index, start:stop]
             mask[index, :stop] = 1
-        return self._inputs(ids, mask, chosen), targets
+        return self.inputs(ids, mask, chosen), targets
 
-    def _inputs(self, ids: Tensor, mask: Tensor, chosen: list[Seen]) -> dict[str, Tensor]:
+    def inputs(self, ids: Tensor, mask: Tensor, chosen: Sequence[Seen]) -> dict[str, Tensor]:
+        """The model's inputs for rows of ids and mask, (B, T), about the figures `chosen`."""
         at_image = ids == self.processor.image_token_id
         side = torch.tensor([[1, SIDE_PANELS * PANEL_CELLS, SIDE_PANELS * PANEL_CELLS]]).repeat(len(ids), 1)
         places, _ = self.model.model.get_rope_index(
