@@ -34,8 +34,8 @@ from cepo.data.rows import user_prompt
 from cepo.evaluate import generate_answers
 from cepo.figures.drawing import PANEL_CELLS, SIDE_PANELS, panels, picture
 from cepo.figures.policy import Confusions
-from cepo.figures.problems import FIGURES, Figure, figures
-from cepo.figures.relations import KINDS
+from cepo.figures.problems import FIGURES, NAMES, Figure, figures
+from cepo.figures.relations import FULL, KINDS, UNIT
 from cepo.figures.wording import filler_pieces, question, solution, words
 from cepo.geometry.glyphs import GLYPHS, LETTERS
 from cepo.glossary import Prompt
@@ -59,7 +59,7 @@ class Settings:
     """
 
     seed: int = 0
-    width: int = 96
+    width: int = 64
     layers: int = 3
     probe_steps: int = 150
     probe_batch: int = 32
@@ -97,6 +97,7 @@ class Probe(nn.Module):
         self.characters = nn.Linear(width, _CELLS * len(_CHARACTERS))
         self.drawings = nn.Linear(width, len(_DRAWINGS))
         self.processor = processor
+        self.words = F.normalize(model.get_input_embeddings().weight.detach().clone(), dim=-1)
         self.tower = [model.model.visual]  # not a part of this module
 
     def forward(self, batch: Sequence[Figure], rng: Random) -> tuple[Tensor, dict[str, float]]:
@@ -116,7 +117,33 @@ class Probe(nn.Module):
             loss = loss + F.cross_entropy(logits, target, weight=torch.tensor([0.05] + [1.0] * (width - 1)))
             there = target > 0
             accuracy[name] = (logits.argmax(-1) == target)[there].float().mean().item()
-        return loss, accuracy
+        return loss + self._spoken(batch, features), accuracy
+
+    def _spoken(self, batch: Sequence[Figure], features: Tensor) -> Tensor:
+        """Cross entropy of the words for what a panel shows, in the language model's own embedding space.
+
+        A panel's image token is to be the sum of its letter, its relation and its number, which can then be copied.
+        """
+        loss, ids = torch.zeros(()), self.processor.tokenizer.convert_tokens_to_ids
+        shown = [
+            (index * _PANELS + place, *one) for index, f in enumerate(batch) for place, one in enumerate(panels(f))
+        ]
+        said = {
+            "letter": ("A", *(f"{name} " for name in NAMES[1:])),
+            "relation": tuple(f"{kind} " for kind in KINDS),
+            "number": tuple(map(str, range(UNIT, FULL // 2, UNIT))),
+        }
+        for group, among in said.items():
+            index_of = {word: index for index, word in enumerate(among)}
+            wanted = []
+            for place, name, drawing, given in shown:
+                word = {"letter": name if name == "A" else f"{name} ", "relation": f"{drawing} ", "number": str(given)}
+                if word[group] in index_of:
+                    wanted.append((place, index_of[word[group]]))
+            places, targets = torch.tensor(wanted).T
+            logits = features[places] @ self.words[torch.tensor(ids(list(among)))].T
+            loss = loss + F.cross_entropy(logits, targets)
+        return loss
 
 
 def train_probe(

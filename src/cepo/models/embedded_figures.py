@@ -26,11 +26,12 @@ def build_figures_processor(corpus: Iterable[str]) -> ImageOnlyProcessor:
 
 
 def build_figures_model(
-    processor: ImageOnlyProcessor, seed: int = 0, width: int = 96, layers: int = 3
+    processor: ImageOnlyProcessor, seed: int = 0, width: int = 64, layers: int = 3
 ) -> Qwen3VLForConditionalGeneration:
     """The architecture with random weights, fp32."""
     tokenizer = processor.tokenizer
     heads = 4
+    half = width // heads // 2
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -45,7 +46,7 @@ def build_figures_model(
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 100.0,
-                "mrope_section": [width // heads // 6] * 3,
+                "mrope_section": [half - 2 * (half // 3), half // 3, half // 3],
                 "mrope_interleaved": True,
             },
             "pad_token_id": tokenizer.pad_token_id,
