@@ -107,6 +107,8 @@ class Figure:
         yield Slot(str(self.start), -1, "misread")
         for index, (step, equations) in enumerate(zip(self.steps, self.work().steps, strict=True)):
             yield Slot(step.kind, index - 1, "misread")
+            if step.given:
+                yield Slot(str(step.given), index - 1, "misread")
             for equation in equations:
                 yield from _equation_slots(index, step, equation, is_last=equation is equations[-1])
 
@@ -143,7 +145,7 @@ def _equation_slots(index: int, step: Step, equation: Equation, *, is_last: bool
     yield Slot(str(equation.left), settled, "slip", not of_number, numbers if of_number else ())
     chooses_sign = is_last and not of_number
     yield Slot(equation.sign, settled, "slip", not chooses_sign, signs if chooses_sign else ())
-    yield Slot(str(equation.right), settled, "slip" if of_number else "misread", of_number)
+    yield Slot(str(equation.right), settled, "slip", restates=True)
     yield Slot(str(equation.result), settled, "slip")
 
 

@@ -1,6 +1,7 @@
 """Figures in words: the question, and worked solutions in which every choice stands among filler words.
 
-    begin with A=40. then at B a line plainly stands, and here the angle surely is 180-40=140. \\boxed{140}
+    begin at A=40. then at B a line stands, and here the angle surely is 180-40=140. now in C a part with 20,
+    shows; thus there its size again makes 140-20=120. \\boxed{120}
 
 The filler words are drawn, each from synonyms with equal probability: they have entropy as a real model's wording has,
 and say nothing about the answer.
@@ -16,9 +17,9 @@ from cepo.figures.relations import FULL, KINDS, UNIT
 
 __all__ = ["filler_pieces", "question", "solution", "words"]
 
-_OPENINGS = (("first", "begin", "start", "open"), ("with", "at", "from", "on"))
+_OPENINGS = (("first", "begin", "start", "open"), ("at", "from", "on", "by"))
 _BEFORE_NAME = (("then", "next", "now", "so"), ("at", "in", "by", "for"))
-_AFTER_KIND = (("plainly", "clearly", "simply", "visibly"), ("stands", "lies", "shows", "appears"))
+_AFTER_KIND = (("stands", "lies", "shows", "appears"),)
 _MARKS = (",", ";", ":", ".")
 _BEFORE_EQUATION = (
     ("and", "where", "thus", "hence"),
@@ -43,7 +44,8 @@ def solution(figure: Figure, work: Work, rng: Random) -> str:
 
     parts = [f"{some(*_OPENINGS)}{NAMES[0]}={work.start}. "]
     for name, step, equations in zip(NAMES[1:], figure.steps, work.steps, strict=False):
-        parts.append(f"{some(*_BEFORE_NAME)}{name} a {step.kind} {some(*_AFTER_KIND)[:-1]}{rng.choice(_MARKS)} ")
+        given = f"with {step.given}, " if step.given else ""
+        parts.append(f"{some(*_BEFORE_NAME)}{name} a {step.kind} {given}{some(*_AFTER_KIND)[:-1]}{rng.choice(_MARKS)} ")
         parts.append(some(*_BEFORE_EQUATION))
         parts.append(", ".join(f"{e.left}{e.sign}{e.right}={e.result}" for e in equations) + ". ")
     return f"{''.join(parts)}\\boxed{{{work.values[-1]}}}"
@@ -61,7 +63,7 @@ def words() -> Iterator[str]:
     """Texts with every word, mark and number of questions and solutions, for a vocabulary."""
     yield "Each panel builds on the one before. Find angle A in degrees."
     yield from filler_pieces()
-    yield from (f"{kind} " for kind in KINDS)
+    yield from (f"{kind} with " for kind in KINDS)
     yield from (f"a {name} {name}=" for name in NAMES)
     yield from (f"{number}+-*=" for number in (1, 2, *range(0, FULL + UNIT, UNIT)))
     yield "\\boxed{}"

@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -32,12 +33,12 @@ from cepo.credit.prompts import TeacherPrompts
 from cepo.data.datasets import DataSpec, load_data
 from cepo.data.rows import user_prompt
 from cepo.evaluate import generate_answers
-from cepo.figures.drawing import PANEL_CELLS, SIDE_PANELS, panels, picture
+from cepo.figures.drawing import LAYOUTS, PANEL_CELLS, PANEL_PIXELS, SIDE_PANELS, panel, panels
 from cepo.figures.policy import Confusions
-from cepo.figures.problems import FIGURES, NAMES, Figure, figures
-from cepo.figures.relations import FULL, KINDS, UNIT
+from cepo.figures.problems import FIGURES, LENGTHS, Figure, figures
+from cepo.figures.relations import KINDS
 from cepo.figures.wording import filler_pieces, question, solution, words
-from cepo.geometry.glyphs import GLYPHS, LETTERS
+from cepo.geometry.glyphs import CELL, GLYPHS, LETTERS
 from cepo.glossary import Prompt
 from cepo.lab.noisy import Kind, draw_kind, learning_rate, vocabulary, weighted_loss
 from cepo.lab.shipping import Log, command, save_with_log
@@ -55,26 +56,28 @@ class Settings:
     """Everything that the weights depend on.
 
     Every batch is of one kind, drawn with these shares (the rest is plain), and of one number of steps. Fillers, which
-    are noise, count `filler_weight`. `pool`: figures whose pictures the language model sees, each many times.
+    are noise, count `filler_weight`; words learn at `word_share` of the rate.
+    `pool`: figures whose pictures the language model sees, each many times.
     """
 
     seed: int = 0
     width: int = 64
     layers: int = 3
-    probe_steps: int = 150
+    probe_steps: int = 250
     probe_batch: int = 32
     probe_rate: float = 2e-3
     pool: int = 3000
-    steps: int = 1500
+    steps: int = 800
     batch: int = 32
     learning_rate: float = 3e-3
-    warm_up: int = 100
+    warm_up: int = 50
+    word_share: float = 0.1
     filler_weight: float = 0.1
     answer_share: float = 0.2
     rationale_share: float = 0.25
     follow: float = 0.9
-    evaluate_every: int = 150
-    evaluate_problems: int = 200
+    evaluate_every: int = 200
+    evaluate_problems: int = 100
 
 
 def targets_of(figure: Figure) -> tuple[list[int], list[int]]:
@@ -97,14 +100,12 @@ class Probe(nn.Module):
         self.characters = nn.Linear(width, _CELLS * len(_CHARACTERS))
         self.drawings = nn.Linear(width, len(_DRAWINGS))
         self.processor = processor
-        self.words = F.normalize(model.get_input_embeddings().weight.detach().clone(), dim=-1)
+        self.words = model.get_input_embeddings().weight.detach().clone()
         self.tower = [model.model.visual]  # not a part of this module
 
     def forward(self, batch: Sequence[Figure], rng: Random) -> tuple[Tensor, dict[str, float]]:
         """Loss, and accuracy on characters and drawings that are there."""
-        pictures = self.processor.image_processor(
-            images=[picture(figure, rng).convert("RGB") for figure in batch], return_tensors="pt"
-        )
+        pictures = pixels(batch, rng)
         features = self.tower[0](pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]).pooler_output
         loss, accuracy = torch.zeros(()), {}
         wanted = zip(*map(targets_of, batch), strict=True)
@@ -120,30 +121,37 @@ class Probe(nn.Module):
         return loss + self._spoken(batch, features), accuracy
 
     def _spoken(self, batch: Sequence[Figure], features: Tensor) -> Tensor:
-        """Cross entropy of the words for what a panel shows, in the language model's own embedding space.
+        """Squared distance of image tokens, (B * 9, width), to the sum of the words for what their panels show.
 
-        A panel's image token is to be the sum of its letter, its relation and its number, which can then be copied.
+        So that the language model can copy these words from a panel as it does from text.
         """
-        loss, ids = torch.zeros(()), self.processor.tokenizer.convert_tokens_to_ids
-        shown = [
-            (index * _PANELS + place, *one) for index, f in enumerate(batch) for place, one in enumerate(panels(f))
-        ]
-        said = {
-            "letter": ("A", *(f"{name} " for name in NAMES[1:])),
-            "relation": tuple(f"{kind} " for kind in KINDS),
-            "number": tuple(map(str, range(UNIT, FULL // 2, UNIT))),
-        }
-        for group, among in said.items():
-            index_of = {word: index for index, word in enumerate(among)}
-            wanted = []
-            for place, name, drawing, given in shown:
-                word = {"letter": name if name == "A" else f"{name} ", "relation": f"{drawing} ", "number": str(given)}
-                if word[group] in index_of:
-                    wanted.append((place, index_of[word[group]]))
-            places, targets = torch.tensor(wanted).T
-            logits = features[places] @ self.words[torch.tensor(ids(list(among)))].T
-            loss = loss + F.cross_entropy(logits, targets)
-        return loss
+        ids = self.processor.tokenizer.convert_tokens_to_ids
+        wanted = torch.zeros_like(features)
+        for index, figure in enumerate(batch):
+            for place, (name, drawing, given) in enumerate(panels(figure)):
+                said = ([name] if place == 0 else [f"{name} ", f"{drawing} "]) + ([str(given)] if given else [])
+                wanted[index * _PANELS + place] = self.words[torch.tensor(ids(said))].sum(0)
+        return (features - wanted).square().sum(-1).mean()
+
+
+@cache
+def _panel_pixels(shown: tuple[str, str, int] | None, layout: int) -> Tensor:
+    """A panel (None: a blank one) as the image processor hands it over: (16, 3 * 2 * 16 * 16), in [-1, 1]."""
+    grey = Image.new("L", (PANEL_PIXELS, PANEL_PIXELS), 255) if shown is None else panel(*shown, layout)
+    cells = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).view(PANEL_CELLS, CELL, PANEL_CELLS, CELL)
+    patches = cells.transpose(1, 2).reshape(_CELLS, 1, CELL * CELL) / 127.5 - 1
+    return patches.expand(_CELLS, 6, CELL * CELL).reshape(_CELLS, -1)
+
+
+def pixels(batch: Sequence[Figure], rng: Random) -> dict[str, Tensor]:
+    """What the image processor makes of pictures of the figures, without drawing each anew."""
+    rows = []
+    for figure in batch:
+        shown = panels(figure)
+        rows += [_panel_pixels(one, rng.randrange(LAYOUTS)) for one in shown]
+        rows += [_panel_pixels(None, 0)] * (_PANELS - len(shown))
+    side = SIDE_PANELS * PANEL_CELLS
+    return {"pixel_values": torch.cat(rows), "image_grid_thw": torch.tensor([[1, side, side]] * len(batch))}
 
 
 def train_probe(
@@ -198,8 +206,7 @@ class Rows:
 
     @torch.no_grad()
     def _look(self, batch: list[Figure]) -> list[Seen]:
-        images = [picture(figure, self.rng).convert("RGB") for figure in batch]
-        inputs = self.processor.image_processor(images=images, return_tensors="pt")
+        inputs = pixels(batch, self.rng)
         features = self.model.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output
         found = []
         for figure, rows in zip(batch, features.split(_PANELS), strict=True):
@@ -224,9 +231,14 @@ class Rows:
         completion = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return self.prompts.prompt_ids(seen.prompt, seen.ids, reference, form), completion
 
-    def batch(self, kind: Kind) -> tuple[dict[str, Tensor], Tensor]:
-        """The model's inputs, right-padded, and the next tokens, (B, T): -100 where none is to be learnt."""
-        several = self.rng.choice(list(self.pool.values()))
+    def batch(self, kind: Kind, done: float = 1.0) -> tuple[dict[str, Tensor], Tensor]:
+        """The model's inputs, right-padded, and the next tokens, (B, T): -100 where none is to be learnt.
+
+        Args:
+            done: share of the training that is over: short problems come first, all from a half on.
+        """
+        known = LENGTHS[: 1 + int(2 * done * len(LENGTHS))]
+        several = self.pool[self.rng.choice(known)]
         chosen = [self.rng.choice(several) for _ in range(self.settings.batch)]
         rows = [self.row(kind, seen) for seen in chosen]
         longest = max(len(prompt) + len(completion) for prompt, completion in rows)
@@ -260,7 +272,7 @@ def pass_rate(
         rows = [row | {"images": [Image.new("RGB", one.size, "white") for one in row["images"]]} for row in data]  # pyright: ignore[reportCallIssue, reportArgumentType]
         data = Dataset.from_list(rows)
     found = generate_answers(
-        model, processor, data, max_new_tokens=170, batch_size=100, progress=False, autocast_bf16=False
+        model, processor, data, max_new_tokens=180, batch_size=100, progress=False, autocast_bf16=False
     )
     right: dict[str, list[bool]] = defaultdict(list)
     for generation in found:
@@ -283,16 +295,19 @@ def warm_start(settings: Settings, out: Path) -> None:
     tqdm.write(json.dumps(log[-1]))
     model.model.visual.requires_grad_(False)
     rows = Rows(settings, model, processor)
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate, weight_decay=0.01
-    )
+    words_in = model.get_input_embeddings().weight  # also the head; image tokens are made of them, so they move slowly
+    others = [p for p in model.parameters() if p.requires_grad and p is not words_in]
+    groups = [{"params": others, "share": 1.0}, {"params": [words_in], "share": settings.word_share}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=0.01)
     fillers = torch.tensor(sorted(set(processor.tokenizer.convert_tokens_to_ids(list(filler_pieces())))))
     losses: dict[str, list[float]] = defaultdict(list)
     for step in (bar := tqdm(range(settings.steps), desc="noisy solutions", disable=None)):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, settings.steps, settings.learning_rate, settings.warm_up)
-        kind = draw_kind(rows.rng, settings.answer_share, settings.rationale_share)
-        inputs, targets = rows.batch(kind)
+            rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warm_up)
+            group["lr"] = rate * group["share"]
+        done = step / settings.steps
+        kind = draw_kind(rows.rng, settings.answer_share, settings.rationale_share) if done > 0.25 else "plain"
+        inputs, targets = rows.batch(kind, done)
         loss = weighted_loss(model(**inputs, use_cache=False).logits, targets, fillers, settings.filler_weight)
         losses[kind].append(loss.item())
         loss.backward()

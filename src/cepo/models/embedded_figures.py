@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from cepo.figures.drawing import PANEL_CELLS, PANEL_PIXELS, SIDE_PANELS
@@ -65,4 +66,7 @@ def build_figures_model(
         **special_ids(tokenizer),
         tie_word_embeddings=True,
     )
-    return initialised(config, tokenizer, seed)
+    model = initialised(config, tokenizer, seed)
+    with torch.no_grad():  # words of length one in about any direction: image tokens are made of them
+        model.get_input_embeddings().weight.normal_(std=width**-0.5)
+    return model
