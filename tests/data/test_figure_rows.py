@@ -15,7 +15,7 @@ from cepo.figures.problems import Figure, split_of
 from cepo.figures.wording import question
 
 KEY = "40>line>whole:30"
-RIGHT = "A=40. in B a line is 180-40=140. in C a whole is 140+30=170. \\boxed{170}"
+RIGHT = "A=40. in B a line is 180-40=140. in C a whole with 30 is 140+30=170. \\boxed{170}"
 WRONG = RIGHT.replace("140+30=170", "140-30=110").replace("{170}", "{110}")
 
 

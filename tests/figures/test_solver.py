@@ -17,9 +17,7 @@ from cepo.figures.problems import Figure, generate
 from cepo.figures.wording import question, solution
 
 FIGURE = Figure.parse("40>line>triangle:30")  # 140, 10
-RIGHT = (
-    "first at A=40. then in B a line lies, it is 180-40=140. now C a triangle, so 140+30=170, 180-170=10. \\boxed{10}"
-)
+RIGHT = "first at A=40. in B a line, it is 180-40=140. now C a triangle with 30, 140+30=170, 180-170=10. \\boxed{10}"
 
 
 def labelled(text: str) -> list[tuple[str, str]]:
@@ -42,7 +40,8 @@ def test_a_right_solution_decides_by_what_it_reads_chooses_and_finds() -> None:
         ("180-40=140", "180-40=150", "slip", "150"),
         ("180-40=140", "180-50=130", "slip", "50"),
         ("180-40=140", "120-40=80", "slip", "120"),
-        ("140+30=170", "140+20=160", "misread", "20"),
+        ("with 30", "with 20", "misread", "20"),
+        ("140+30=170", "140+20=160", "slip", "20"),
         ("a line", "a corner", "misread", "corner"),
         ("A=40", "A=70", "misread", "70"),
     ],
@@ -59,7 +58,7 @@ def test_causes_of_the_first_error(right: str, wrong: str, cause: str, said: str
 
 def test_a_sum_taken_for_a_difference_is_told_by_its_sign() -> None:
     figure = Figure.parse("40>whole:30")
-    text = "A=40. B a whole: 40-30=10. \\boxed{10}"
+    text = "A=40. B a whole with 30: 40-30=10. \\boxed{10}"
     assert figure.first_error(text) == "confused"
     assert [text[s.start : s.end] for s in label_text(figure, text) if s.label == "first_wrong"] == ["-"]
 
@@ -101,7 +100,7 @@ def test_labels_of_confused_solutions_are_the_twins() -> None:
         causes[figure.first_error(text)] += 1
         offsets = [match.span() for match in re.finditer(r"\\boxed\{|[A-Za-z]+ ?|\d+|[^\w\s] ?|\s|.", text)]
         assert label_tokens(figure, text, offsets).count("first_wrong") == len(wrong)
-        assert 45 <= len(offsets) + 1 <= 165
+        assert 45 <= len(offsets) + 1 <= 170
     assert set(causes) == {"confused", None}
 
 

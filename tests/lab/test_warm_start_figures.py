@@ -16,7 +16,7 @@ from cepo.figures.drawing import picture
 from cepo.figures.problems import Figure, split_of
 from cepo.figures.wording import words
 from cepo.lab.noisy import vocabulary
-from cepo.lab.warm_start_figures import Rows, Settings, main, targets_of
+from cepo.lab.warm_start_figures import Rows, Settings, main, pixels, targets_of
 from cepo.models.embedded_figures import build_figures_model, build_figures_processor
 from cepo.models.loading import load_model
 
@@ -55,14 +55,27 @@ def test_the_language_model_learns_on_what_the_whole_model_sees(rows: Rows) -> N
     model, processor = rows.model, rows.processor
     seen = rows.pool[2][0]
     ids = torch.tensor([seen.ids])
-    image = picture(seen.figure, Random(0)).convert("RGB")
-    pictures = processor.image_processor(images=[image], return_tensors="pt")
+    pictures = pixels([seen.figure], Random(0))
     whole = {"input_ids": ids, "mm_token_type_ids": (ids == processor.image_token_id).long(), **pictures}
     with torch.no_grad():
         features = model.model.visual(pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]).pooler_output
         again = type(seen)(seen.figure, features, seen.prompt, seen.ids)
         cached = model(**rows.inputs(ids, torch.ones_like(ids), [again])).logits
         assert torch.allclose(cached, model(**whole).logits, atol=1e-5)
+
+
+def test_pixels_are_those_of_the_image_processor(rows: Rows) -> None:
+    chosen = [Figure.parse("120>line>part:30"), Figure.parse("40>whole:10>turn>part:50>line>circle>corner")]
+    rng = Random(3)
+    drawn = [picture(figure, rng).convert("RGB") for figure in chosen]
+    made, whole = pixels(chosen, Random(3)), rows.processor.image_processor(images=drawn, return_tensors="pt")
+    assert torch.equal(made["pixel_values"], whole["pixel_values"])
+    assert torch.equal(made["image_grid_thw"], whole["image_grid_thw"])
+
+
+def test_short_problems_come_first(rows: Rows) -> None:
+    lengths = [rows.batch("plain", done)[1].shape[1] for done in [0.0] * 4 + [0.6] * 12]
+    assert max(lengths[:4]) < 130 < max(lengths[4:])
 
 
 def test_the_probe_names_what_is_drawn() -> None:
