@@ -5,8 +5,6 @@ left as it is from then on. Then the language model learns the solutions of a po
 (`cepo.figures.policy`): of plain prompts, of prompts that carry the answer which that solution reaches, and of prompts
 that carry a whole other solution, which is followed while on its track. The words around them are those of
 `cepo.credit.prompts`, so that the teachers' conditioning on r+ and r-, answers or solutions, means something.
-
-The weights in the package came from the default arguments; the log stands beside them.
 """
 
 from __future__ import annotations
