@@ -16,7 +16,7 @@ from cepo.figures.drawing import picture
 from cepo.figures.problems import Figure, split_of
 from cepo.figures.wording import words
 from cepo.lab.noisy import vocabulary
-from cepo.lab.warm_start_figures import Rows, Settings, main, pixels, targets_of
+from cepo.lab.warm_start_figures import Rows, Settings, drills, main, pixels, targets_of
 from cepo.models.embedded_figures import build_figures_model, build_figures_processor
 from cepo.models.loading import load_model
 
@@ -78,6 +78,15 @@ def test_short_problems_come_first(rows: Rows) -> None:
     assert max(lengths[:4]) < 130 < max(lengths[4:])
 
 
+def test_drills_are_right_and_hold_the_equations_of_solutions(rows: Rows) -> None:
+    (line,) = drills(Random(0), 1, length=400)
+    found = re.findall(r"(\d+)([-+*])(\d+)=(\d+)\. ", line)
+    assert len(found) == 400
+    assert all(int(result) == eval(f"{left}{sign}{right}") % 360 for left, sign, right, result in found)
+    assert {left for left, sign, _, _ in found if sign == "*"} == {"1", "2"}
+    assert rows.tokenizer.unk_token_id not in rows.tokenizer(line, add_special_tokens=False)["input_ids"]
+
+
 def test_the_probe_names_what_is_drawn() -> None:
     characters, drawings = targets_of(Figure.parse("120>line>part:30"))
     assert [index for index, kind in enumerate(drawings) if kind] == [0, 1, 2]
@@ -86,7 +95,7 @@ def test_the_probe_names_what_is_drawn() -> None:
 
 def test_a_few_steps_leave_a_model(tmp_path: Path) -> None:
     small = {
-        "probe_steps": 1, "probe_batch": 2, "pool": 50, "steps": 2, "batch": 4, "warm_up": 1, "evaluate_every": 2,
+        "probe_steps": 1, "drill_steps": 2, "probe_batch": 2, "pool": 50, "steps": 2, "batch": 4, "warm_up": 1, "evaluate_every": 2,
         "evaluate_problems": 2, "width": 24, "layers": 1,
     }  # fmt: skip
     main([*(f"--{name}={value}" for name, value in small.items()), "--out", str(tmp_path)])
@@ -96,5 +105,6 @@ def test_a_few_steps_leave_a_model(tmp_path: Path) -> None:
     log = json.loads((tmp_path / "warm_start_log.json").read_text())
     assert log[0]["settings"]["seed"] == 0
     assert set(log[1]["accuracy"]) == {"characters", "drawings"}
+    assert 0 <= log[2]["accuracy"] <= 1
     assert [entry["step"] for entry in log if "step" in entry] == [2]
     assert log[-1]["phase"] == "blank images"

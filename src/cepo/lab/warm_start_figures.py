@@ -1,7 +1,8 @@
 """Warm-starts the embedded figures model by supervised training: `python -m cepo.lab.warm_start_figures --out FOLDER`.
 
-First the vision tower alone learns to name the characters and the drawing of every panel through a linear probe; it is
-left as it is from then on. Then the language model learns the solutions of a policy that confuses relations
+Parts are trained apart. The vision tower learns to name the characters and the drawing of every panel, through a linear
+probe and as a sum of the language model's own words for them, and is left as it is from then on. The language model
+learns to calculate, on equations alone. Then it learns the solutions of a policy that confuses relations
 (`cepo.figures.policy`): of plain prompts, of prompts that carry the answer which that solution reaches, and of prompts
 that carry a whole other solution, which is followed while on its track. The words around them are those of
 `cepo.credit.prompts`, so that the teachers' conditioning on r+ and r-, answers or solutions, means something.
@@ -18,6 +19,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -34,7 +36,7 @@ from cepo.evaluate import generate_answers
 from cepo.figures.drawing import LAYOUTS, PANEL_CELLS, PANEL_PIXELS, SIDE_PANELS, panel, panels
 from cepo.figures.policy import Confusions
 from cepo.figures.problems import FIGURES, LENGTHS, Figure, figures
-from cepo.figures.relations import KINDS
+from cepo.figures.relations import FULL, GIVEN, KINDS, UNIT
 from cepo.figures.wording import filler_pieces, question, solution, words
 from cepo.geometry.glyphs import CELL, GLYPHS, LETTERS
 from cepo.glossary import Prompt
@@ -61,11 +63,12 @@ class Settings:
     seed: int = 0
     width: int = 64
     layers: int = 3
-    probe_steps: int = 250
+    probe_steps: int = 350
     probe_batch: int = 32
     probe_rate: float = 2e-3
+    drill_steps: int = 600
     pool: int = 3000
-    steps: int = 800
+    steps: int = 1200
     batch: int = 32
     learning_rate: float = 3e-3
     warm_up: int = 50
@@ -99,7 +102,7 @@ class Probe(nn.Module):
         self.drawings = nn.Linear(width, len(_DRAWINGS))
         self.processor = processor
         self.words = model.get_input_embeddings().weight.detach().clone()
-        self.tower = [model.model.visual]  # not a part of this module
+        self.tower: list[Any] = [model.model.visual]  # not a part of this module
 
     def forward(self, batch: Sequence[Figure], rng: Random) -> tuple[Tensor, dict[str, float]]:
         """Loss, and accuracy on characters and drawings that are there."""
@@ -170,6 +173,52 @@ def train_probe(
     model.zero_grad()
     with torch.no_grad():
         return probe(list(islice(figures("validation", settings.seed), 100)), rng)[1]
+
+
+def drills(rng: Random, rows: int, length: int = 12) -> list[str]:
+    """Lines of `length` equations as they stand in solutions, of any angles that a way through a figure can meet."""
+    lines = []
+    for _ in range(rows):
+        said = []
+        for _ in range(length):
+            kind, value = rng.choice(list(KINDS.values())), rng.randrange(0, FULL, UNIT)
+            form = rng.choice([kind.right, *kind.confused])
+            said += [f"{e.left}{e.sign}{e.right}={e.result}" for e in form.equations(value, rng.choice(GIVEN))]
+        lines.append(". ".join(said[:length]) + ". ")
+    return lines
+
+
+def train_equations(model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, settings: Settings) -> float:
+    """Teach the language model to calculate; accuracy of results in the last ten batches."""
+    rng, tokenizer = Random(f"drills/{settings.seed}"), processor.tokenizer
+    optimizer = torch.optim.AdamW(_parameter_groups(model, settings), lr=settings.learning_rate, weight_decay=0.01)
+    equals = tokenizer.convert_tokens_to_ids("=")
+    accuracy: list[float] = []
+    for step in (bar := tqdm(range(settings.drill_steps), desc="equations", disable=None)):
+        _set_rate(optimizer, learning_rate(step, settings.drill_steps, settings.learning_rate, settings.warm_up))
+        ids = torch.tensor(tokenizer(drills(rng, settings.batch), add_special_tokens=False)["input_ids"])
+        at_result = ids[:, :-1] == equals
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1][at_result]
+        loss = F.cross_entropy(logits, ids[:, 1:][at_result])
+        accuracy.append((logits.argmax(-1) == ids[:, 1:][at_result]).float().mean().item())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        bar.set_postfix(loss=f"{loss.item():.3f}", accuracy=accuracy[-1])
+    return sum(accuracy[-10:]) / max(1, len(accuracy[-10:]))
+
+
+def _parameter_groups(model: Qwen3VLForConditionalGeneration, settings: Settings) -> list[dict[str, Any]]:
+    """What is trained after the tower; words, which are also the head, at their share of the rate."""
+    words_in = model.get_input_embeddings().weight  # image tokens are made of them, so they move slowly
+    others = [p for p in model.parameters() if p.requires_grad and p is not words_in]
+    return [{"params": others, "share": 1.0}, {"params": [words_in], "share": settings.word_share}]
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
 
 
 @dataclass(frozen=True)
@@ -253,7 +302,8 @@ class Rows:
         """The model's inputs for rows of ids and mask, (B, T), about the figures `chosen`."""
         at_image = ids == self.processor.image_token_id
         side = torch.tensor([[1, SIDE_PANELS * PANEL_CELLS, SIDE_PANELS * PANEL_CELLS]]).repeat(len(ids), 1)
-        places, _ = self.model.model.get_rope_index(
+        whole: Any = self.model.model
+        places, _ = whole.get_rope_index(
             ids, mm_token_type_ids=at_image.long(), image_grid_thw=side, attention_mask=mask
         )
         embeds = self.model.get_input_embeddings()(ids)
@@ -267,7 +317,8 @@ def pass_rate(
     """Share of right completions at temperature 1 on validation problems, by length; `blank` hides the pictures."""
     data = load_data(DataSpec(FIGURES, split="validation", limit=settings.evaluate_problems))
     if blank:
-        rows = [row | {"images": [Image.new("RGB", one.size, "white") for one in row["images"]]} for row in data]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        kept = [cast(dict[str, Any], row) for row in data]
+        rows = [row | {"images": [Image.new("RGB", one.size, "white") for one in row["images"]]} for row in kept]
         data = Dataset.from_list(rows)
     found = generate_answers(
         model, processor, data, max_new_tokens=180, batch_size=100, progress=False, autocast_bf16=False
@@ -292,17 +343,14 @@ def warm_start(settings: Settings, out: Path) -> None:
     log.append({"phase": "probe", "accuracy": accuracy, "seconds": round(time.time() - started)})
     tqdm.write(json.dumps(log[-1]))
     model.model.visual.requires_grad_(False)
+    log.append({"phase": "equations", "accuracy": train_equations(model, processor, settings)})
+    tqdm.write(json.dumps(log[-1]))
     rows = Rows(settings, model, processor)
-    words_in = model.get_input_embeddings().weight  # also the head; image tokens are made of them, so they move slowly
-    others = [p for p in model.parameters() if p.requires_grad and p is not words_in]
-    groups = [{"params": others, "share": 1.0}, {"params": [words_in], "share": settings.word_share}]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(_parameter_groups(model, settings), lr=settings.learning_rate, weight_decay=0.01)
     fillers = torch.tensor(sorted(set(processor.tokenizer.convert_tokens_to_ids(list(filler_pieces())))))
     losses: dict[str, list[float]] = defaultdict(list)
     for step in (bar := tqdm(range(settings.steps), desc="noisy solutions", disable=None)):
-        for group in optimizer.param_groups:
-            rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warm_up)
-            group["lr"] = rate * group["share"]
+        _set_rate(optimizer, learning_rate(step, settings.steps, settings.learning_rate, settings.warm_up))
         done = step / settings.steps
         kind = draw_kind(rows.rng, settings.answer_share, settings.rationale_share) if done > 0.25 else "plain"
         inputs, targets = rows.batch(kind, done)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -144,12 +144,12 @@ def build_model(processor: ImageOnlyProcessor, seed: int = 0) -> Qwen3VLForCondi
     return initialised(config, tokenizer, seed)
 
 
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Fields of a configuration that name tokens."""
     ids = tokenizer.convert_tokens_to_ids
     names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
     names |= {f"{name}_token_id": name for name in ("vision_start", "vision_end")}
-    return {field: cast(int, ids(f"<|{name}|>")) for field, name in names.items()}
+    return {field: ids(f"<|{name}|>") for field, name in names.items()}
 
 
 def initialised(

@@ -7,8 +7,9 @@ and is warm-started by `cepo.lab.warm_start_figures`. No weights are shipped.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
-import torch
+from torch import Tensor, nn
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from cepo.figures.drawing import PANEL_CELLS, PANEL_PIXELS, SIDE_PANELS
@@ -67,6 +68,6 @@ def build_figures_model(
         tie_word_embeddings=True,
     )
     model = initialised(config, tokenizer, seed)
-    with torch.no_grad():  # words of length one in about any direction: image tokens are made of them
-        model.get_input_embeddings().weight.normal_(std=width**-0.5)
+    # Words of length one in about any direction: image tokens are made of them.
+    nn.init.normal_(cast(Tensor, model.get_input_embeddings().weight), std=width**-0.5)
     return model
