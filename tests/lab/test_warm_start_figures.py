@@ -95,8 +95,8 @@ def test_the_probe_names_what_is_drawn() -> None:
 
 def test_a_few_steps_leave_a_model(tmp_path: Path) -> None:
     small = {
-        "probe_steps": 1, "drill_steps": 2, "probe_batch": 2, "pool": 50, "steps": 2, "batch": 4, "warm_up": 1, "evaluate_every": 2,
-        "evaluate_problems": 2, "width": 24, "layers": 1,
+        "probe_steps": 1, "drill_steps": 2, "probe_batch": 2, "pool": 50, "steps": 2, "batch": 4, "warm_up": 1,
+        "evaluate_every": 2, "evaluate_problems": 2, "width": 24, "layers": 1,
     }  # fmt: skip
     main([*(f"--{name}={value}" for name, value in small.items()), "--out", str(tmp_path)])
     model, processor = load_model(str(tmp_path), "float32", None, trust_remote_code=False)

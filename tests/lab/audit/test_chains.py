@@ -39,3 +39,16 @@ def test_problems_carry_right_and_wrong_solutions() -> None:
 def test_wrong_solutions_have_their_fillers() -> None:
     (text,) = wrong_solutions(CHAIN, 1, 1, Random(0))
     assert len(text.split()) == 3  # two values with their marks, and the box
+
+
+def test_figures_carry_right_and_wrong_solutions() -> None:
+    for problem in load_problems(DataSpec("figures", split="validation", limit=4), wrong=2):
+        right, *wrong = problem.worked
+        assert right.text == problem.solution
+        assert right.labels.wrong_from is None
+        assert len(wrong) == 2
+        for solution in wrong:
+            assert not grade(solution.text, problem.gold)
+            assert solution.labels.wrong_from is not None
+            piece = next(span for span in solution.labels.spans if span.start == solution.labels.wrong_from)
+            assert solution.text[piece.start : piece.end] in {"360", "180", "90", "1", "+", "-"}
