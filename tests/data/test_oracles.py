@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from cepo.answers import Grading
+from cepo.chain.wording import words
 from cepo.data.oracles import chain_oracle, chain_values
 from cepo.data.rewards import RewardError, accuracy_reward, bind_reward, get_reward, preflight_rewards
 from cepo.data.scores import scores_of
-from cepo.lab.warm_start_text import corpus
+from cepo.lab.noisy import vocabulary
 from cepo.models.embedded_text import build_text_tokenizer
 
-TOKENIZER = build_text_tokenizer(corpus())
+TOKENIZER = build_text_tokenizer(vocabulary(words()))
 KEY = "7+3-5"  # 0, 5
 RIGHT = "now gives 0, so makes 5. \\boxed{5}"
 WRONG = "now gives 1, so makes 6. \\boxed{6}"
@@ -73,5 +74,5 @@ def test_the_pass_rate_is_the_chains_own() -> None:
 def test_other_data_is_refused_in_words() -> None:
     rows = [{"prompt": "2 + 3?", "answer": "5"}]
     for reward in (chain_oracle, chain_values):
-        with pytest.raises(RewardError, match=r"no column `chain`.*use `data: chain`"):
+        with pytest.raises(RewardError, match=r"no column `chain`.*use `data: chain` or `data: figures`"):
             preflight_rewards([reward], rows, 5.0)

@@ -7,14 +7,16 @@ import re
 from pathlib import Path
 
 from cepo.chain.problems import split_of
+from cepo.chain.wording import words
 from cepo.credit.prompts import ANSWER_TEMPLATE, RATIONALE_TEMPLATE
-from cepo.lab.warm_start_text import Rows, Settings, corpus, main
+from cepo.lab.noisy import vocabulary
+from cepo.lab.warm_start_text import Rows, Settings, main
 from cepo.models.embedded_text import build_text_tokenizer
 from cepo.models.loading import load_model
 
 
 def test_rows_are_the_teachers_own_prompts() -> None:
-    tokenizer = build_text_tokenizer(corpus())
+    tokenizer = build_text_tokenizer(vocabulary(words()))
     rows = Rows(Settings(chain_steps=4), tokenizer)
     templates = {"plain": None, "answer": ANSWER_TEMPLATE, "rationale": RATIONALE_TEMPLATE}
     for kind, template in templates.items():
@@ -35,12 +37,12 @@ def test_rows_are_the_teachers_own_prompts() -> None:
 
 
 def test_rows_are_of_the_training_split() -> None:
-    rows = Rows(Settings(chain_steps=2), build_text_tokenizer(corpus()))
+    rows = Rows(Settings(chain_steps=2), build_text_tokenizer(vocabulary(words())))
     assert all(split_of(rows.chain().key) == "train" for _ in range(50))
 
 
 def test_a_told_solution_is_mostly_followed() -> None:
-    tokenizer = build_text_tokenizer(corpus())
+    tokenizer = build_text_tokenizer(vocabulary(words()))
     rows = Rows(Settings(chain_steps=3), tokenizer)
     same = 0
     for _ in range(200):

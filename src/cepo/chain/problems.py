@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from cepo.chain.marks import Mark
 from cepo.errors import DataError, did_you_mean
 
 __all__ = ["BASE", "CHAIN", "SPLITS", "Chain", "ChainSpec", "Operation", "Split", "chains", "generate", "split_of"]
@@ -27,6 +28,8 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "held_out")
 Sign = Literal["+", "-"]
 
 _KEY = re.compile(r"(\d)((?:[+-]\d)+)")
+_NUMBER = re.compile(r"\d+")
+_OPERATORS = frozenset("+-*/")
 _MOST = {"steps": 12, "fillers": 6}
 
 
@@ -75,6 +78,31 @@ class Chain:
     @property
     def answer(self) -> int:
         return self.values[-1]
+
+    @property
+    def length(self) -> int:
+        """How many steps there are."""
+        return len(self.operations)
+
+    def marks(self, text: str, end: int) -> list[Mark]:
+        """The numbers before character `end`: the values of the steps in order, except for operands.
+
+        Operands are numbers with + - * / beside them.
+        """
+        found: list[Mark] = []
+        rights = self.values
+        for match in _NUMBER.finditer(text, 0, end):
+            if _is_operand(text, match.start(), match.end()):
+                continue
+            step = len(found)
+            is_right = step < len(rights) and match.group() == str(rights[step])
+            found.append(Mark(match.start(), match.end(), is_right, step))
+        return found
+
+
+def _is_operand(text: str, start: int, end: int) -> bool:
+    before, after = text[:start].rstrip()[-1:], text[end:].lstrip()[:1]
+    return before in _OPERATORS or after in _OPERATORS
 
 
 @dataclass(frozen=True, slots=True)

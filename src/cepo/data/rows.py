@@ -11,9 +11,12 @@ from PIL import Image
 from cepo.answers import BOXED, Grading
 from cepo.chain.problems import CHAIN, Chain
 from cepo.chain.wording import question, solution
+from cepo.figures import wording
+from cepo.figures.drawing import picture, png
+from cepo.figures.problems import FIGURES, Figure
 from cepo.glossary import Problem
 
-__all__ = ["chain_row", "problem_row", "user_prompt"]
+__all__ = ["chain_row", "figure_row", "problem_row", "user_prompt"]
 
 
 def user_prompt(question: str, grading: Grading = BOXED) -> list[dict[str, Any]]:
@@ -51,5 +54,23 @@ def chain_row(chain: Chain, fillers: int, number: int, grading: Grading = BOXED)
         "solution": solution(chain.values, fillers, Random(name)),
         "family": f"{CHAIN}{len(chain.operations)}",
         "chain": chain.key,
+        "id": name,
+    }
+
+
+def figure_row(figure: Figure, number: int, grading: Grading = BOXED) -> dict[str, Any]:
+    """One row of a figure problem: as a chain's, and `images` with the picture, as PNG bytes.
+
+    `number` tells apart rows of the same figure; they are drawn and worded differently.
+    """
+    name = f"{FIGURES}/{figure.key}#{number}"
+    rng = Random(name)
+    return {
+        "prompt": user_prompt(wording.question(figure), grading),
+        "images": [{"bytes": png(picture(figure, rng)), "path": None}],
+        "answer": str(figure.answer),
+        "solution": wording.solution(figure, figure.work(), rng),
+        "family": f"{FIGURES}{len(figure.steps)}",
+        "chain": figure.key,
         "id": name,
     }

@@ -1,4 +1,4 @@
-"""Where data comes from: procedural geometry or chains, one file, a folder, or the Hugging Face hub.
+"""Where data comes from: procedural geometry, chains or figures, one file, a folder, or the Hugging Face hub.
 
 JSON and CSV are read here and not by `datasets`, whose readers guess types (an answer "007" becomes 7) and
 report a bad line as a chain of five exceptions.
@@ -21,9 +21,11 @@ from datasets import Dataset, DatasetDict, Features, Image, List, load_dataset, 
 from cepo.answers import BOXED, Grading
 from cepo.chain.problems import ChainSpec, is_chain
 from cepo.chain.problems import generate as generate_chains
-from cepo.data.rows import chain_row, problem_row
+from cepo.data.rows import chain_row, figure_row, problem_row
 from cepo.data.texts import typed
 from cepo.errors import DataError, did_you_mean
+from cepo.figures.problems import FIGURES
+from cepo.figures.problems import generate as generate_figures
 from cepo.geometry import FAMILIES, SPLITS, generate
 from cepo.glossary import DataRow
 
@@ -45,7 +47,7 @@ _PARQUET_ADVICE = "Is each of its files a whole Parquet file?"
 
 def is_procedural(path: str) -> bool:
     """Whether a data path means problems that are made here, whose ids are `<what is asked>#<number>`."""
-    return path == GEOMETRY or is_chain(path)
+    return path in (GEOMETRY, FIGURES) or is_chain(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,15 @@ class DataSpec:
     """Which data to load.
 
     Attributes:
-        path: `geometry`, `chain` or `chain:steps=4,fillers=3` (`cepo.chain.ChainSpec`), a
+        path: `geometry`, `figures`, `chain` or `chain:steps=4,fillers=3` (`cepo.chain.ChainSpec`), a
             .jsonl/.json/.parquet/.csv file, a folder (of `save_to_disk`, or with data files as on the hub), or a hub
             id such as `hiyouga/geometry3k`.
-        split: `train`, `validation` or `held_out` for geometry and chains; the data's own name elsewhere. One file has
+        split: `train`, `validation` or `held_out` for problems made here; the data's own name elsewhere. One file has
             no splits, it is `train`.
         subset: configuration of a hub data set that has several.
         limit: rows to use, drawn without replacement by `seed` and kept in order, for a file's head is
-            seldom a fair sample. Geometry and chains make exactly so many and require it. None: all rows.
-        seed: of the draw; for geometry and chains, of the problems.
+            seldom a fair sample. Problems made here make exactly so many and require it. None: all rows.
+        seed: of the draw; where they are made here, of the problems.
         families: geometry only: these families in turn; None: all.
         columns: our name -> the data's column, e.g. `{"problem": "question_text"}`.
         image_root: where relative image paths start; None: the folder of the data file.
@@ -128,6 +130,8 @@ def open_source(spec: DataSpec) -> Source:
         return _geometry(spec)
     if is_chain(spec.path):
         return _chains(spec)
+    if spec.path == FIGURES:
+        return _figures(spec)
     path = Path(spec.path).expanduser()
     if spec.subset and path.exists():
         raise DataError(f"subset={spec.subset!r} is for the hub, {path} is local: name its folder")
@@ -162,6 +166,14 @@ def _chains(spec: DataSpec) -> Source:
     chains = generate_chains(spec.split, wanted, count, spec.seed)
     rows = [chain_row(chain, wanted.fillers, index, spec.grading) for index, chain in enumerate(chains)]
     return Source(f"{spec.path}/{spec.split}", rows, tuple(rows[0]), None)
+
+
+def _figures(spec: DataSpec) -> Source:
+    if spec.limit is None:
+        raise DataError("figures makes as many problems as are asked for: say how many with `limit`")
+    made = generate_figures(spec.split, spec.limit, spec.seed)
+    rows = [figure_row(figure, index, spec.grading) for index, figure in enumerate(made)]
+    return Source(f"{FIGURES}/{spec.split}", rows, tuple(rows[0]), None)
 
 
 def _file(path: Path, spec: DataSpec) -> Source:

@@ -1,6 +1,6 @@
 """A small white canvas for diagrams: lines, circles and labels that sit on a grid of 16-pixel cells.
 
-Coordinates are in cells, x to the right and y downwards, from (0, 0) to (GRID, GRID). A canvas may be
+Coordinates are in cells, x to the right and y downwards, from (0, 0) to (grid, grid). A canvas may be
 mirrored left to right: points are reflected, text is not.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw
 
-from cepo.geometry.glyphs import CELL, GLYPHS
+from cepo.geometry.glyphs import CELL, GLYPHS, LETTERS
 
 __all__ = ["GRID", "SIDE", "Canvas", "Point"]
 
@@ -31,12 +31,13 @@ class Canvas:
     """Collects strokes and labels, then renders them; labels are drawn last and blank their own cells."""
 
     mirrored: bool = False
+    grid: int = GRID
     cells: dict[tuple[int, int], str] = field(default_factory=dict)
     _strokes: list[tuple[tuple[Point, ...], float]] = field(default_factory=list)
 
     def _place(self, point: Point) -> Point:
         x, y = point
-        return (GRID - x, y) if self.mirrored else (x, y)
+        return (self.grid - x, y) if self.mirrored else (x, y)
 
     def line(self, *points: Point, width: float = 1.5) -> None:
         """Draw a polyline through `points`; `width` in pixels."""
@@ -72,8 +73,8 @@ class Canvas:
             ValueError: two labels would share a cell (a bug of the family that draws).
         """
         x, y = self._place((x, y))
-        row = min(max(round(y - 0.5), 0), GRID - 1)
-        column = min(max(round(x - len(text) / 2), 0), GRID - len(text))
+        row = min(max(round(y - 0.5), 0), self.grid - 1)
+        column = min(max(round(x - len(text) / 2), 0), self.grid - len(text))
         for offset, char in enumerate(text):
             cell = (row, column + offset)
             if cell in self.cells:
@@ -81,8 +82,9 @@ class Canvas:
             self.cells[cell] = char
 
     def image(self) -> Image.Image:
-        """Render to an 8-bit grey image of SIDE x SIDE pixels."""
-        large = Image.new("L", (SIDE * _SCALE, SIDE * _SCALE), 255)
+        """Render to an 8-bit grey image of grid x grid cells: SIDE x SIDE pixels by default."""
+        side = self.grid * CELL * _SCALE
+        large = Image.new("L", (side, side), 255)
         draw = ImageDraw.Draw(large)
         unit = CELL * _SCALE
         for points, width in self._strokes:
@@ -106,7 +108,7 @@ def _between(start: Point, stop: Point, share: float) -> Point:
 
 def _glyph(char: str) -> Image.Image:
     cell = Image.new("L", (CELL, CELL), 255)
-    for y, row in enumerate(GLYPHS[char]):
+    for y, row in enumerate(GLYPHS.get(char) or LETTERS[char]):
         for x, ink in enumerate(row):
             if ink:
                 cell.paste(_TEXT_INK, (3 + 2 * x, 1 + 2 * y, 5 + 2 * x, 3 + 2 * y))

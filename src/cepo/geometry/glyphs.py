@@ -6,7 +6,7 @@ one 16-pixel cell, so that a vision transformer with 16-pixel patches sees one w
 
 from __future__ import annotations
 
-__all__ = ["CELL", "GLYPHS"]
+__all__ = ["CELL", "GLYPHS", "LETTERS"]
 
 CELL = 16
 """Pixels along one side of a label cell."""
@@ -27,8 +27,24 @@ _ROWS: dict[str, str] = {
     "x": "..... ..... #...# .#.#. ..#.. .#.#. #...#",
     "?": ".###. #...# ....# ...#. ..#.. ..... ..#..",
 }
-
-GLYPHS: dict[str, tuple[tuple[bool, ...], ...]] = {
-    char: tuple(tuple(pixel == "#" for pixel in row) for row in rows.split()) for char, rows in _ROWS.items()
+_LETTER_ROWS: dict[str, str] = {
+    "A": ".###. #...# #...# ##### #...# #...# #...#",
+    "B": "####. #...# #...# ####. #...# #...# ####.",
+    "C": ".###. #...# #.... #.... #.... #...# .###.",
+    "D": "####. #...# #...# #...# #...# #...# ####.",
+    "E": "##### #.... #.... ####. #.... #.... #####",
+    "F": "##### #.... #.... ####. #.... #.... #....",
+    "G": ".###. #...# #.... #.### #...# #...# .###.",
 }
+
+Glyph = tuple[tuple[bool, ...], ...]
+
+
+def _glyphs(rows_of: dict[str, str]) -> dict[str, Glyph]:
+    return {char: tuple(tuple(pixel == "#" for pixel in row) for row in rows.split()) for char, rows in rows_of.items()}
+
+
+GLYPHS = _glyphs(_ROWS)
 """Character -> 7 rows of 5 pixels, True where ink is."""
+LETTERS = _glyphs(_LETTER_ROWS)
+"""The same for names of panels (`cepo.figures`)."""

@@ -11,35 +11,30 @@ The weights in the package came from the default arguments; the log stands besid
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Literal
 
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from cepo.answers import BOXED
 from cepo.chain.policy import Misconceptions
 from cepo.chain.problems import BASE, Chain, draw, split_of
 from cepo.chain.wording import filler_pieces, question, solution, words
-from cepo.credit.prompts import ANSWER_TEMPLATE, RATIONALE_TEMPLATE, TeacherPrompts
+from cepo.credit.prompts import TeacherPrompts
 from cepo.data.datasets import DataSpec, load_data
 from cepo.data.rows import user_prompt
 from cepo.evaluate import generate_answers
 from cepo.glossary import Prompt
+from cepo.lab.noisy import Kind, draw_kind, learning_rate, vocabulary, weighted_loss
 from cepo.lab.shipping import Log, command, save_with_log
 from cepo.models.embedded_text import build_text_model, build_text_tokenizer
-
-Kind = Literal["plain", "answer", "rationale"]
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,6 @@ class Settings:
         return f"chain:steps={self.chain_steps},fillers={self.fillers}"
 
 
-def corpus() -> list[str]:
-    """The text that the vocabulary is made of: chains, the instruction, the words around references, the roles."""
-    around = [template.replace("{reference}", "\ue000") for template in (ANSWER_TEMPLATE, RATIONALE_TEMPLATE)]
-    pieces = [piece for template in around for piece in template.split("\ue000")]
-    return [*words(), BOXED.instruction, *pieces, "user\n", "assistant\n", "system\n"]
-
-
 class Rows:
     """Supervised rows of one kind at a time."""
 
@@ -102,10 +90,7 @@ class Rows:
     def kind(self) -> Kind:
         if self.operands < BASE:
             return "plain"
-        draw = self.rng.random()
-        if draw < self.settings.rationale_share:
-            return "rationale"
-        return "answer" if draw < self.settings.rationale_share + self.settings.answer_share else "plain"
+        return draw_kind(self.rng, self.settings.answer_share, self.settings.rationale_share)
 
     def batch(self, kind: Kind) -> tuple[list[list[int]], int]:
         """Ids of prompts with their completions, all of one length, and the completions' length."""
@@ -151,16 +136,10 @@ def pass_rate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, setti
     return sum(generation.correct for generation in found) / len(found)
 
 
-def learning_rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, then a cosine down to a fiftieth."""
-    rise = min(1.0, (step + 1) / settings.warm_up)
-    return settings.learning_rate * rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / settings.steps)))
-
-
 def warm_start(settings: Settings, out: Path) -> None:
     """Train and save the embedded text model, its tokenizer and the log of this run."""
     torch.set_num_threads(1)
-    tokenizer = build_text_tokenizer(corpus())
+    tokenizer = build_text_tokenizer(vocabulary(words()))
     model = build_text_model(tokenizer, settings.seed)
     model.set_attn_implementation("eager")  # faster than sdpa's backward for this shape on a CPU
     log: Log = [{"settings": asdict(settings), "torch": torch.__version__}]
@@ -171,7 +150,7 @@ def warm_start(settings: Settings, out: Path) -> None:
     started = time.time()
     for step in (bar := tqdm(range(settings.steps), desc="noisy solutions", disable=None)):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, settings)
+            group["lr"] = learning_rate(step, settings.steps, settings.learning_rate, settings.warm_up)
         kind = rows.kind()
         loss = _loss(model, *rows.batch(kind), fillers, settings.filler_weight)
         rows.learnt(loss.item())
@@ -196,9 +175,7 @@ def _loss(model: Qwen3ForCausalLM, rows: list[list[int]], length: int, fillers: 
     """Mean cross entropy of the last `length` tokens of each row, nats; fillers count `filler_weight`."""
     ids = torch.tensor(rows)
     logits = model(input_ids=ids, logits_to_keep=length + 1, use_cache=False).logits[:, :-1]
-    targets = ids[:, -length:].flatten()
-    weights = torch.where(torch.isin(targets, fillers), filler_weight, 1.0)
-    return (F.cross_entropy(logits.flatten(0, 1), targets, reduction="none") * weights).sum() / weights.sum()
+    return weighted_loss(logits, ids[:, -length:], fillers, filler_weight)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

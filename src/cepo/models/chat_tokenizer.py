@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-__all__ = ["chat_tokenizer"]
+__all__ = ["chat_tokenizer", "word_tokenizer"]
+
+_UNKNOWN = "<unk>"
+# A word or a mark with the space behind it, a number, any other character: the pieces of a text add up to the text.
+_PIECE = r"\\boxed\{|[A-Za-z]+ ?|%s|[^\w\s] ?|\s|."
 
 
 def chat_tokenizer(
@@ -27,3 +31,20 @@ def chat_tokenizer(
     )
     tokenizer.chat_template = chat_template
     return tokenizer
+
+
+def word_tokenizer(
+    corpus: Iterable[str], control: Sequence[str], chat_template: str, number: str = r"\d"
+) -> PreTrainedTokenizerFast:
+    """A tokenizer whose vocabulary is the words, marks and numbers of `corpus`; anything else is unknown to it.
+
+    Args:
+        number: a regular expression for one token of a number: one digit, or digits for whole numbers.
+    """
+    split = pre_tokenizers.Split(Regex(_PIECE % number), "isolated")
+    pieces = sorted({piece for text in corpus for piece, _ in split.pre_tokenize_str(text)})
+    vocabulary = {piece: index for index, piece in enumerate([*control, _UNKNOWN, *pieces])}
+    by_word = Tokenizer(models.WordLevel(vocabulary, unk_token=_UNKNOWN))
+    by_word.pre_tokenizer = split
+    by_word.decoder = decoders.Fuse()
+    return chat_tokenizer(by_word, control, chat_template, unk_token=_UNKNOWN)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import PreTrainedTokenizerBase, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from cepo.models.chat_tokenizer import chat_tokenizer
 from cepo.models.processor import ImageOnlyProcessor
 
-__all__ = ["CHAT_TEMPLATE", "EMBEDDED", "EMBEDDED_TEXT", "SHIPPED", "build_model", "build_processor", "resolve"]
+__all__ = [
+    "CHAT_TEMPLATE", "CONTROL", "EMBEDDED", "EMBEDDED_TEXT", "PATCH", "SHIPPED", "build_model", "build_processor",
+    "image_processor", "initialised", "resolve", "special_ids",
+]  # fmt: skip
 
 EMBEDDED = Path(__file__).parent / "embedded_weights"
 """The folder of the shipped weights; `tiny` stands for it on the command line."""
@@ -28,7 +32,7 @@ SHIPPED = {"tiny": EMBEDDED, "tiny-text": EMBEDDED_TEXT}
 """Name -> folder of every model that ships with cepo."""
 
 PATCH = 16
-_CONTROL = [
+CONTROL = [
     "<|endoftext|>",
     "<|im_start|>",
     "<|im_end|>",
@@ -61,7 +65,7 @@ CHAT_TEMPLATE = """\
 
 
 def resolve(name_or_path: str) -> str:
-    """`tiny` and `tiny-text` become the folder of that embedded model; anything else is returned as it is."""
+    """The name of an embedded model becomes its folder; anything else is returned as it is."""
     return str(SHIPPED.get(name_or_path, name_or_path))
 
 
@@ -80,31 +84,31 @@ def build_processor(corpus: Iterable[str], vocab_size: int = 640) -> ImageOnlyPr
         corpus,
         trainers.BpeTrainer(
             vocab_size=vocab_size,
-            special_tokens=_CONTROL,
+            special_tokens=CONTROL,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         ),
     )
-    tokenizer = chat_tokenizer(bpe, _CONTROL, CHAT_TEMPLATE)
-    side = 128
-    images = Qwen2VLImageProcessorPil(
+    tokenizer = chat_tokenizer(bpe, CONTROL, CHAT_TEMPLATE)
+    images = image_processor(side=128, merge_size=1)
+    return ImageOnlyProcessor(images, tokenizer, chat_template=CHAT_TEMPLATE)
+
+
+def image_processor(side: int, merge_size: int) -> Qwen2VLImageProcessorPil:
+    """For pictures of `side` pixels, of which merge_size x merge_size patches become one image token."""
+    return Qwen2VLImageProcessorPil(
         patch_size=PATCH,
-        merge_size=1,
+        merge_size=merge_size,
         temporal_patch_size=2,
         size={"shortest_edge": side * side, "longest_edge": side * side},
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
-    return ImageOnlyProcessor(images, tokenizer, chat_template=CHAT_TEMPLATE)
 
 
 def build_model(processor: ImageOnlyProcessor, seed: int = 0) -> Qwen3VLForConditionalGeneration:
     """The architecture with random weights, fp32 (2.4 million parameters)."""
     tokenizer = processor.tokenizer
-    ids = {
-        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
-        for name in ("image_pad", "video_pad", "vision_start", "vision_end")
-    }
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -134,12 +138,24 @@ def build_model(processor: ImageOnlyProcessor, seed: int = 0) -> Qwen3VLForCondi
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0, 1],
         },
-        image_token_id=ids["image_pad"],
-        video_token_id=ids["video_pad"],
-        vision_start_token_id=ids["vision_start"],
-        vision_end_token_id=ids["vision_end"],
+        **special_ids(tokenizer),
         tie_word_embeddings=True,
     )
+    return initialised(config, tokenizer, seed)
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Fields of a configuration that name tokens."""
+    ids = tokenizer.convert_tokens_to_ids
+    names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
+    names |= {f"{name}_token_id": name for name in ("vision_start", "vision_end")}
+    return {field: ids(f"<|{name}|>") for field, name in names.items()}
+
+
+def initialised(
+    config: Qwen3VLConfig, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> Qwen3VLForConditionalGeneration:
+    """Random weights, and the tokens with which generation ends and pads."""
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = tokenizer.eos_token_id

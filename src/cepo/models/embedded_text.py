@@ -10,17 +10,13 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from cepo.models.chat_tokenizer import chat_tokenizer
+from cepo.models.chat_tokenizer import word_tokenizer
 
 __all__ = ["build_text_model", "build_text_tokenizer"]
 
 _CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-_UNKNOWN = "<unk>"
-# A word or a mark with the space behind it, a digit, any other character: the pieces of a text add up to the text.
-_PIECE = r"\\boxed\{|[A-Za-z]+ ?|\d|[^\w\s] ?|\s|."
 
 CHAT_TEMPLATE = """\
 {%- for message in messages %}
@@ -34,13 +30,7 @@ CHAT_TEMPLATE = """\
 
 def build_text_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     """A tokenizer whose vocabulary is the words, marks and digits of `corpus`; anything else is unknown to it."""
-    split = pre_tokenizers.Split(Regex(_PIECE), "isolated")
-    pieces = sorted({piece for text in corpus for piece, _ in split.pre_tokenize_str(text)})
-    vocabulary = {piece: index for index, piece in enumerate([*_CONTROL, _UNKNOWN, *pieces])}
-    by_word = Tokenizer(models.WordLevel(vocabulary, unk_token=_UNKNOWN))
-    by_word.pre_tokenizer = split
-    by_word.decoder = decoders.Fuse()
-    return chat_tokenizer(by_word, _CONTROL, CHAT_TEMPLATE, unk_token=_UNKNOWN)
+    return word_tokenizer(corpus, _CONTROL, CHAT_TEMPLATE)
 
 
 def build_text_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0, width: int = 64) -> Qwen3ForCausalLM:

@@ -1,4 +1,4 @@
-"""Loading a model with its processor, wherever it lies: `tiny`, `tiny-text`, a hub id, a folder, an adapter, a run."""
+"""Loading a model with its processor, wherever it lies: a shipped one, a hub id, a folder, an adapter, a run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load_checkpoint(
     attention: str | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, Processor]:
-    """A model to use, and its processor: of `tiny`, `tiny-text`, a hub id, or the folder of a model, adapter or run.
+    """A model to use, and its processor: of a name in `SHIPPED`, a hub id, or the folder of a model, adapter or run.
 
     An adapter is merged into its base model. The processor is the adapter's own where it was saved with one.
 
@@ -68,7 +68,7 @@ def load_checkpoint(
 def load_model(
     name: str, dtype: str, attention: str | None, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, Processor]:
-    """A model as it is to be trained: `tiny`, `tiny-text`, a folder or a hub id.
+    """A model as it is to be trained: a name in `SHIPPED` such as `tiny`, a folder or a hub id.
 
     Raises ModelError as `load_checkpoint` does.
     """
@@ -134,6 +134,6 @@ def _named(name: str) -> Iterator[None]:
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ModelError(
-            f"cannot load the model {name!r}: {reason}. Give `tiny`, `tiny-text`, a folder with config.json and "
+            f"cannot load the model {name!r}: {reason}. Give {', '.join(SHIPPED)}, a folder with config.json and "
             "safetensors, or a hub id that this machine can reach."
         ) from error

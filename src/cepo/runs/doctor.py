@@ -94,7 +94,7 @@ def devices(config: CEPOConfig) -> Finding:
     slow = config.bf16 and not torch.cpu._is_avx512_bf16_supported()
     if slow:
         return Finding("devices", "warn", "no GPU; this CPU has no bf16 instructions", "set bf16: false (50x faster)")
-    return Finding("devices", "warn", "no GPU", "tiny and tiny_text are meant for a CPU; for others use a GPU machine")
+    return Finding("devices", "warn", "no GPU", "the tiny recipes are meant for a CPU; for others use a GPU machine")
 
 
 def disk(folder: Path) -> Finding:

@@ -42,7 +42,7 @@ class RunConfig:
     method_files: list[str] = field(
         default_factory=list, metadata={"help": "Python files that register methods of your own; run first."}
     )
-    model: str = field(default="tiny", metadata={"help": "`tiny`, `tiny-text`, a local folder or a hub id."})
+    model: str = field(default="tiny", metadata={"help": "`tiny`, `tiny-text`, a folder or a hub id."})
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa or flash_attention_2."})
     dtype: str = field(default="auto", metadata={"help": "Weights' dtype: auto, float32 or bfloat16."})
     data: str = field(

@@ -7,7 +7,7 @@ from random import Random
 from cepo.answers import grade
 from cepo.chain.problems import Chain
 from cepo.data.datasets import DataSpec
-from cepo.lab.audit.chains import label_chain, wrong_solutions
+from cepo.lab.audit.chains import label_steps, wrong_solutions
 from cepo.lab.audit.problems import load_problems
 
 CHAIN = Chain.parse("7+3-5")
@@ -15,12 +15,12 @@ CHAIN = Chain.parse("7+3-5")
 
 def test_values_and_the_box_decide() -> None:
     text = "now gives 0, so makes 6. \\boxed{6}"
-    labels = label_chain(CHAIN, text)
+    labels = label_steps(CHAIN, text)
     assert labels is not None
     assert "".join(text[span.start : span.end] for span in labels.spans) == text
     assert [text[span.start : span.end] for span in labels.spans if span.decisive] == ["0", "6", "6"]
     assert labels.wrong_from == text.index("6")
-    assert label_chain(CHAIN, "nothing at all") is None
+    assert label_steps(CHAIN, "nothing at all") is None
 
 
 def test_problems_carry_right_and_wrong_solutions() -> None:
@@ -39,3 +39,16 @@ def test_problems_carry_right_and_wrong_solutions() -> None:
 def test_wrong_solutions_have_their_fillers() -> None:
     (text,) = wrong_solutions(CHAIN, 1, 1, Random(0))
     assert len(text.split()) == 3  # two values with their marks, and the box
+
+
+def test_figures_carry_right_and_wrong_solutions() -> None:
+    for problem in load_problems(DataSpec("figures", split="validation", limit=4), wrong=2):
+        right, *wrong = problem.worked
+        assert right.text == problem.solution
+        assert right.labels.wrong_from is None
+        assert len(wrong) == 2
+        for solution in wrong:
+            assert not grade(solution.text, problem.gold)
+            assert solution.labels.wrong_from is not None
+            piece = next(span for span in solution.labels.spans if span.start == solution.labels.wrong_from)
+            assert solution.text[piece.start : piece.end] in {"360", "180", "90", "1", "+", "-"}

@@ -1,8 +1,8 @@
 """What is audited: problems with their prompts and, where the data has labels, labelled worked solutions.
 
-Geometry and chains carry their labels. A .jsonl or .json file carries them in a column `markup`: the worked solution
-with `[...]` around what decides the answer, as in `cepo.geometry.worked`; `wrong_markups` may list solutions that go
-wrong. All other data has no labels, and is audited by Monte-Carlo values and null references alone.
+Geometry, chains and figures carry their labels. A .jsonl or .json file carries them in a column `markup`: the worked
+solution with `[...]` around what decides the answer, as in `cepo.geometry.worked`; `wrong_markups` may list solutions
+that go wrong. All other data has no labels, and is audited by Monte-Carlo values and null references alone.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import cast
 
 from cepo.answers import extract_answer, same_answer
 from cepo.chain.problems import Chain, ChainSpec, is_chain
+from cepo.chain.solver import Stepped
 from cepo.data.datasets import load_data
 from cepo.data.sources import GEOMETRY, DataSpec, open_source
 from cepo.errors import DataError
+from cepo.figures.problems import FIGURES, Figure
 from cepo.geometry.problems import Split, drafts, work_wrongly
 from cepo.geometry.worked import parse_markup
 from cepo.glossary import Span
-from cepo.lab.audit.chains import label_chain, wrong_solutions
+from cepo.lab.audit.chains import label_steps, wrong_figure_solutions, wrong_solutions
 from cepo.lab.audit.grammar import parse_equations, parse_geometry, right_paths
 from cepo.lab.audit.labels import Labels, label_text, path_of
 
@@ -75,7 +77,10 @@ def load_problems(spec: DataSpec, wrong: int) -> list[AuditProblem]:
     if spec.path == GEOMETRY:
         return _geometry(rows, spec, wrong)
     if is_chain(spec.path):
-        return _chains(rows, ChainSpec.parse(spec.path).fillers, wrong)
+        fillers = ChainSpec.parse(spec.path).fillers
+        return [_stepped(row, *_chain(row, fillers, wrong)) for row in rows]
+    if spec.path == FIGURES:
+        return [_stepped(row, *_figure(row, wrong)) for row in rows]
     marked = _markups(spec)
     if not marked:
         return [AuditProblem(row) for row in rows]
@@ -99,15 +104,22 @@ def _geometry(rows: Sequence[Row], spec: DataSpec, wrong: int) -> list[AuditProb
     return found
 
 
-def _chains(rows: Sequence[Row], fillers: int, wrong: int) -> list[AuditProblem]:
-    found = []
-    for row in rows:
-        chain = Chain.parse(str(row["chain"]))
-        label = partial(label_chain, chain)
-        texts = [str(row["solution"]), *wrong_solutions(chain, fillers, wrong, Random(f"wrong/{row['id']}"))]
-        worked = tuple(Solution(text, labels) for text in texts if (labels := label(text)) is not None)
-        found.append(AuditProblem(row, worked, label))
-    return found
+def _chain(row: Row, fillers: int, wrong: int) -> tuple[Stepped, list[str]]:
+    chain = Chain.parse(str(row["chain"]))
+    return chain, wrong_solutions(chain, fillers, wrong, Random(f"wrong/{row['id']}"))
+
+
+def _figure(row: Row, wrong: int) -> tuple[Stepped, list[str]]:
+    figure = Figure.parse(str(row["chain"]))
+    return figure, wrong_figure_solutions(figure, wrong, Random(f"wrong/{row['id']}"))
+
+
+def _stepped(row: Row, steps: Stepped, wrong: Sequence[str]) -> AuditProblem:
+    """A problem of dependent steps, with its wrong solutions."""
+    label = partial(label_steps, steps)
+    texts = [str(row["solution"]), *wrong]
+    worked = tuple(Solution(text, labels) for text in texts if (labels := label(text)) is not None)
+    return AuditProblem(row, worked, label)
 
 
 def _solution(marked: Marked, paths: frozenset[tuple[str, ...]]) -> Solution:

@@ -1,0 +1,380 @@
+"""Warm-starts the embedded figures model by supervised training: `python -m cepo.lab.warm_start_figures --out FOLDER`.
+
+Parts are trained apart. The vision tower learns to name the characters and the drawing of every panel, through a linear
+probe and as a sum of the language model's own words for them, and is left as it is from then on. The language model
+learns to calculate, on equations alone. Then it learns the solutions of a policy that confuses relations
+(`cepo.figures.policy`): of plain prompts, of prompts that carry the answer which that solution reaches, and of prompts
+that carry a whole other solution, which is followed while on its track. The words around them are those of
+`cepo.credit.prompts`, so that the teachers' conditioning on r+ and r-, answers or solutions, means something.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import torch
+from datasets import Dataset
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import Qwen3VLForConditionalGeneration
+
+from cepo.credit.prompts import TeacherPrompts
+from cepo.data.datasets import DataSpec, load_data
+from cepo.data.rows import user_prompt
+from cepo.evaluate import generate_answers
+from cepo.figures.drawing import LAYOUTS, PANEL_CELLS, PANEL_PIXELS, SIDE_PANELS, panel, panels
+from cepo.figures.policy import Confusions
+from cepo.figures.problems import FIGURES, LENGTHS, Figure, figures
+from cepo.figures.relations import FULL, GIVEN, KINDS, UNIT
+from cepo.figures.wording import filler_pieces, question, solution, words
+from cepo.geometry.glyphs import CELL, GLYPHS, LETTERS
+from cepo.glossary import Prompt
+from cepo.lab.noisy import Kind, draw_kind, learning_rate, vocabulary, weighted_loss
+from cepo.lab.shipping import Log, command, save_with_log
+from cepo.models.embedded_figures import build_figures_model, build_figures_processor
+from cepo.models.processor import ImageOnlyProcessor
+
+_PANELS = SIDE_PANELS**2
+_CELLS = PANEL_CELLS**2
+_CHARACTERS = ["", *GLYPHS, *LETTERS]
+_DRAWINGS = ["", "start", *KINDS]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the weights depend on.
+
+    Every batch is of one kind, drawn with these shares (the rest is plain), and of one number of steps. Fillers, which
+    are noise, count `filler_weight`; words learn at `word_share` of the rate.
+    `pool`: figures whose pictures the language model sees, each many times.
+    """
+
+    seed: int = 0
+    width: int = 64
+    layers: int = 3
+    probe_steps: int = 350
+    probe_batch: int = 32
+    probe_rate: float = 2e-3
+    drill_steps: int = 600
+    pool: int = 3000
+    steps: int = 1200
+    batch: int = 32
+    learning_rate: float = 3e-3
+    warm_up: int = 50
+    word_share: float = 0.1
+    filler_weight: float = 0.1
+    answer_share: float = 0.2
+    rationale_share: float = 0.25
+    follow: float = 0.9
+    evaluate_every: int = 200
+    evaluate_problems: int = 100
+
+
+def targets_of(figure: Figure) -> tuple[list[int], list[int]]:
+    """What a probe should name: the character of every cell, panel by panel, and the drawing of every panel."""
+    characters, drawings = [0] * (_PANELS * _CELLS), [0] * _PANELS
+    for index, (name, drawing, given) in enumerate(panels(figure)):
+        drawings[index] = _DRAWINGS.index(drawing)
+        characters[index * _CELLS] = _CHARACTERS.index(name)
+        for place, character in enumerate(reversed(str(given) if given else ""), start=1):
+            characters[(index + 1) * _CELLS - place] = _CHARACTERS.index(character)
+    return characters, drawings
+
+
+class Probe(nn.Module):
+    """Names characters and drawings from a panel's image token alone."""
+
+    def __init__(self, model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor) -> None:
+        super().__init__()
+        width = model.config.get_text_config().hidden_size
+        self.characters = nn.Linear(width, _CELLS * len(_CHARACTERS))
+        self.drawings = nn.Linear(width, len(_DRAWINGS))
+        self.processor = processor
+        self.words = model.get_input_embeddings().weight.detach().clone()
+        self.tower: list[Any] = [model.model.visual]  # not a part of this module
+
+    def forward(self, batch: Sequence[Figure], rng: Random) -> tuple[Tensor, dict[str, float]]:
+        """Loss, and accuracy on characters and drawings that are there."""
+        pictures = pixels(batch, rng)
+        features = self.tower[0](pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]).pooler_output
+        loss, accuracy = torch.zeros(()), {}
+        wanted = zip(*map(targets_of, batch), strict=True)
+        for name, head, width, rows in zip(
+            ("characters", "drawings"), (self.characters, self.drawings), (len(_CHARACTERS), len(_DRAWINGS)), wanted,
+            strict=True,
+        ):  # fmt: skip
+            target = torch.tensor(rows).flatten()
+            logits = head(features).reshape(-1, width)
+            loss = loss + F.cross_entropy(logits, target, weight=torch.tensor([0.05] + [1.0] * (width - 1)))
+            there = target > 0
+            accuracy[name] = (logits.argmax(-1) == target)[there].float().mean().item()
+        return loss + self._spoken(batch, features), accuracy
+
+    def _spoken(self, batch: Sequence[Figure], features: Tensor) -> Tensor:
+        """Squared distance of image tokens, (B * 9, width), to the sum of the words for what their panels show.
+
+        So that the language model can copy these words from a panel as it does from text.
+        """
+        ids = self.processor.tokenizer.convert_tokens_to_ids
+        wanted = torch.zeros_like(features)
+        for index, figure in enumerate(batch):
+            for place, (name, drawing, given) in enumerate(panels(figure)):
+                said = ([name] if place == 0 else [f"{name} ", f"{drawing} "]) + ([str(given)] if given else [])
+                wanted[index * _PANELS + place] = self.words[torch.tensor(ids(said))].sum(0)
+        return (features - wanted).square().sum(-1).mean()
+
+
+@cache
+def _panel_pixels(shown: tuple[str, str, int] | None, layout: int) -> Tensor:
+    """A panel (None: a blank one) as the image processor hands it over: (16, 3 * 2 * 16 * 16), in [-1, 1]."""
+    grey = Image.new("L", (PANEL_PIXELS, PANEL_PIXELS), 255) if shown is None else panel(*shown, layout)
+    cells = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).view(PANEL_CELLS, CELL, PANEL_CELLS, CELL)
+    patches = cells.transpose(1, 2).reshape(_CELLS, 1, CELL * CELL) / 127.5 - 1
+    return patches.expand(_CELLS, 6, CELL * CELL).reshape(_CELLS, -1)
+
+
+def pixels(batch: Sequence[Figure], rng: Random) -> dict[str, Tensor]:
+    """What the image processor makes of pictures of the figures, without drawing each anew."""
+    rows = []
+    for figure in batch:
+        shown = panels(figure)
+        rows += [_panel_pixels(one, rng.randrange(LAYOUTS)) for one in shown]
+        rows += [_panel_pixels(None, 0)] * (_PANELS - len(shown))
+    side = SIDE_PANELS * PANEL_CELLS
+    return {"pixel_values": torch.cat(rows), "image_grid_thw": torch.tensor([[1, side, side]] * len(batch))}
+
+
+def train_probe(
+    model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, settings: Settings
+) -> dict[str, float]:
+    """Teach the vision tower to name what panels show; accuracy on 100 pictures of the split validation."""
+    probe, rng = Probe(model, processor), Random(f"probe/{settings.seed}")
+    optimizer = torch.optim.AdamW([*model.model.visual.parameters(), *probe.parameters()], lr=settings.probe_rate)
+    stream = figures("train", settings.seed + 1)
+    for step in (bar := tqdm(range(settings.probe_steps), desc="naming characters and drawings", disable=None)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, settings.probe_steps, settings.probe_rate, warm_up=10)
+        loss, accuracy = probe(list(islice(stream, settings.probe_batch)), rng)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        bar.set_postfix(loss=f"{loss.item():.3f}", **accuracy)
+    model.zero_grad()
+    with torch.no_grad():
+        return probe(list(islice(figures("validation", settings.seed), 100)), rng)[1]
+
+
+def drills(rng: Random, rows: int, length: int = 12) -> list[str]:
+    """Lines of `length` equations as they stand in solutions, of any angles that a way through a figure can meet."""
+    lines = []
+    for _ in range(rows):
+        said = []
+        for _ in range(length):
+            kind, value = rng.choice(list(KINDS.values())), rng.randrange(0, FULL, UNIT)
+            form = rng.choice([kind.right, *kind.confused])
+            said += [f"{e.left}{e.sign}{e.right}={e.result}" for e in form.equations(value, rng.choice(GIVEN))]
+        lines.append(". ".join(said[:length]) + ". ")
+    return lines
+
+
+def train_equations(model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, settings: Settings) -> float:
+    """Teach the language model to calculate; accuracy of results in the last ten batches."""
+    rng, tokenizer = Random(f"drills/{settings.seed}"), processor.tokenizer
+    optimizer = torch.optim.AdamW(_parameter_groups(model, settings), lr=settings.learning_rate, weight_decay=0.01)
+    equals = tokenizer.convert_tokens_to_ids("=")
+    accuracy: list[float] = []
+    for step in (bar := tqdm(range(settings.drill_steps), desc="equations", disable=None)):
+        _set_rate(optimizer, learning_rate(step, settings.drill_steps, settings.learning_rate, settings.warm_up))
+        ids = torch.tensor(tokenizer(drills(rng, settings.batch), add_special_tokens=False)["input_ids"])
+        at_result = ids[:, :-1] == equals
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1][at_result]
+        loss = F.cross_entropy(logits, ids[:, 1:][at_result])
+        accuracy.append((logits.argmax(-1) == ids[:, 1:][at_result]).float().mean().item())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        bar.set_postfix(loss=f"{loss.item():.3f}", accuracy=accuracy[-1])
+    return sum(accuracy[-10:]) / max(1, len(accuracy[-10:]))
+
+
+def _parameter_groups(model: Qwen3VLForConditionalGeneration, settings: Settings) -> list[dict[str, Any]]:
+    """What is trained after the tower; words, which are also the head, at their share of the rate."""
+    words_in = model.get_input_embeddings().weight  # image tokens are made of them, so they move slowly
+    others = [p for p in model.parameters() if p.requires_grad and p is not words_in]
+    return [{"params": others, "share": 1.0}, {"params": [words_in], "share": settings.word_share}]
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A figure as the language model sees it: its image tokens (9, width), and its plain prompt's ids."""
+
+    figure: Figure
+    features: Tensor
+    prompt: Prompt
+    ids: list[int]
+
+
+class Rows:
+    """Supervised rows of one kind and one number of steps at a time."""
+
+    def __init__(
+        self, settings: Settings, model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor
+    ) -> None:
+        self.settings, self.model, self.processor = settings, model, processor
+        self.tokenizer = processor.tokenizer
+        self.policy = Confusions(settings.seed)
+        self.rng = Random(f"warm-start-figures/{settings.seed}")
+        self.prompts = TeacherPrompts(self.tokenizer, self.render)
+        self.pool: dict[int, list[Seen]] = defaultdict(list)
+        stream = figures("train", settings.seed)
+        for _ in tqdm(range(max(1, settings.pool // 50)), desc="looking at pictures", disable=None):
+            for seen in self._look(list(islice(stream, 50))):
+                self.pool[len(seen.figure.steps)].append(seen)
+
+    def render(self, prompt: Prompt) -> str:
+        return str(self.processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))  # pyright: ignore[reportArgumentType]
+
+    @torch.no_grad()
+    def _look(self, batch: list[Figure]) -> list[Seen]:
+        inputs = pixels(batch, self.rng)
+        features = self.model.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output
+        found = []
+        for figure, rows in zip(batch, features.split(_PANELS), strict=True):
+            text = user_prompt(question(figure))[0]["content"]
+            prompt: Prompt = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+            token = self.processor.image_token
+            said = self.render(prompt).replace(token, token * _PANELS)
+            found.append(Seen(figure, rows, prompt, self.tokenizer(said, add_special_tokens=False)["input_ids"]))
+        return found
+
+    def row(self, kind: Kind, seen: Seen) -> tuple[list[int], list[int]]:
+        """Ids of a prompt and of its completion."""
+        reference, told = None, None
+        if kind == "rationale":
+            told = self.policy.work(seen.figure, self.rng)
+            reference = solution(seen.figure, told, self.rng)
+        work = self.policy.work(seen.figure, self.rng, told, self.settings.follow)
+        if kind == "answer":
+            reference = str(work.values[-1])
+        form = "rationale" if kind == "rationale" else "answer"
+        text = solution(seen.figure, work, self.rng) + str(self.tokenizer.eos_token)
+        completion = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.prompts.prompt_ids(seen.prompt, seen.ids, reference, form), completion
+
+    def batch(self, kind: Kind, done: float = 1.0) -> tuple[dict[str, Tensor], Tensor]:
+        """The model's inputs, right-padded, and the next tokens, (B, T): -100 where none is to be learnt.
+
+        Args:
+            done: share of the training that is over: short problems come first, all from a half on.
+        """
+        known = LENGTHS[: 1 + int(2 * done * len(LENGTHS))]
+        several = self.pool[self.rng.choice(known)]
+        chosen = [self.rng.choice(several) for _ in range(self.settings.batch)]
+        rows = [self.row(kind, seen) for seen in chosen]
+        longest = max(len(prompt) + len(completion) for prompt, completion in rows)
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id)
+        targets, mask = torch.full_like(ids, -100), torch.zeros_like(ids)
+        for index, (prompt, completion) in enumerate(rows):
+            start, stop = len(prompt), len(prompt) + len(completion)
+            ids[index, :stop] = torch.tensor(prompt + completion)
+            targets[index, start - 1 : stop - 1] = ids[index, start:stop]
+            mask[index, :stop] = 1
+        return self.inputs(ids, mask, chosen), targets
+
+    def inputs(self, ids: Tensor, mask: Tensor, chosen: Sequence[Seen]) -> dict[str, Tensor]:
+        """The model's inputs for rows of ids and mask, (B, T), about the figures `chosen`."""
+        at_image = ids == self.processor.image_token_id
+        side = torch.tensor([[1, SIDE_PANELS * PANEL_CELLS, SIDE_PANELS * PANEL_CELLS]]).repeat(len(ids), 1)
+        whole: Any = self.model.model
+        places, _ = whole.get_rope_index(
+            ids, mm_token_type_ids=at_image.long(), image_grid_thw=side, attention_mask=mask
+        )
+        embeds = self.model.get_input_embeddings()(ids)
+        embeds = embeds.masked_scatter(at_image[:, :, None], torch.cat([seen.features for seen in chosen]))
+        return {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": places}
+
+
+def pass_rate(
+    model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, settings: Settings, *, blank: bool = False
+) -> dict[str, float]:
+    """Share of right completions at temperature 1 on validation problems, by length; `blank` hides the pictures."""
+    data = load_data(DataSpec(FIGURES, split="validation", limit=settings.evaluate_problems))
+    if blank:
+        kept = [cast(dict[str, Any], row) for row in data]
+        rows = [row | {"images": [Image.new("RGB", one.size, "white") for one in row["images"]]} for row in kept]
+        data = Dataset.from_list(rows)
+    found = generate_answers(
+        model, processor, data, max_new_tokens=180, batch_size=100, progress=False, autocast_bf16=False
+    )
+    right: dict[str, list[bool]] = defaultdict(list)
+    for generation in found:
+        right["all"].append(generation.correct)
+        right[generation.family or ""].append(generation.correct)
+    return {name: sum(given) / len(given) for name, given in sorted(right.items())}
+
+
+def warm_start(settings: Settings, out: Path) -> None:
+    """Train and save the embedded figures model, its processor and the log of this run."""
+    torch.set_num_threads(1)
+    started = time.time()
+    processor = build_figures_processor(vocabulary(words()))
+    model = build_figures_model(processor, settings.seed, settings.width, settings.layers)
+    model.set_attn_implementation("eager")  # faster than sdpa's backward for this shape on a CPU
+    log: Log = [{"settings": asdict(settings), "torch": torch.__version__}]
+    torch.manual_seed(settings.seed)
+    accuracy = train_probe(model, processor, settings)
+    log.append({"phase": "probe", "accuracy": accuracy, "seconds": round(time.time() - started)})
+    tqdm.write(json.dumps(log[-1]))
+    model.model.visual.requires_grad_(False)
+    log.append({"phase": "equations", "accuracy": train_equations(model, processor, settings)})
+    tqdm.write(json.dumps(log[-1]))
+    rows = Rows(settings, model, processor)
+    optimizer = torch.optim.AdamW(_parameter_groups(model, settings), lr=settings.learning_rate, weight_decay=0.01)
+    fillers = torch.tensor(sorted(set(processor.tokenizer.convert_tokens_to_ids(list(filler_pieces())))))
+    losses: dict[str, list[float]] = defaultdict(list)
+    for step in (bar := tqdm(range(settings.steps), desc="noisy solutions", disable=None)):
+        _set_rate(optimizer, learning_rate(step, settings.steps, settings.learning_rate, settings.warm_up))
+        done = step / settings.steps
+        kind = draw_kind(rows.rng, settings.answer_share, settings.rationale_share) if done > 0.25 else "plain"
+        inputs, targets = rows.batch(kind, done)
+        loss = weighted_loss(model(**inputs, use_cache=False).logits, targets, fillers, settings.filler_weight)
+        losses[kind].append(loss.item())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        bar.set_postfix(loss=f"{loss.item():.3f}")
+        if (step + 1) % settings.evaluate_every == 0 or step + 1 == settings.steps:
+            entry: dict[str, object] = {"step": step + 1, "seconds": round(time.time() - started)}
+            entry["loss"] = {name: sum(given) / len(given) for name, given in losses.items()}
+            losses.clear()
+            log.append(entry | {"pass_rate": pass_rate(model, processor, settings)})
+            tqdm.write(json.dumps(log[-1]))
+            save_with_log(model, processor, log, out)
+    log.append({"phase": "blank images", "pass_rate": pass_rate(model, processor, settings, blank=True)})
+    save_with_log(model, processor, log, out)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    command(Settings, warm_start, "Warm-start the embedded figures model.", arguments)
+
+
+if __name__ == "__main__":
+    main()
