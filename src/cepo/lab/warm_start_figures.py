@@ -101,7 +101,7 @@ class Probe(nn.Module):
         self.characters = nn.Linear(width, _CELLS * len(_CHARACTERS))
         self.drawings = nn.Linear(width, len(_DRAWINGS))
         self.processor = processor
-        self.words = model.get_input_embeddings().weight.detach().clone()
+        self.words = model.get_input_embeddings().weight.detach().clone()  # pyright: ignore[reportCallIssue]
         self.tower: list[Any] = [model.model.visual]  # not a part of this module
 
     def forward(self, batch: Sequence[Figure], rng: Random) -> tuple[Tensor, dict[str, float]]:
