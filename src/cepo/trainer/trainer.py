@@ -59,6 +59,7 @@ from cepo.trainer.prompt_host import Rows
 from cepo.trainer.recorder import StepRecorder
 from cepo.trainer.resample import Drawn, Graded, Resampler
 from cepo.trainer.scorer import Scorer
+from cepo.trainer.silence import Silence, check_told
 
 __all__ = ["CEPOTrainer"]
 
@@ -111,6 +112,7 @@ class CEPOTrainer(HostTrainer):
         )
         self._graded: Graded | None = None
         self._clock = PhaseClock()
+        self._silence = Silence()
         if args.resample_dead_groups:
             check_resampling(args, self.train_dataset)
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
@@ -144,6 +146,7 @@ class CEPOTrainer(HostTrainer):
         with self._clock.phase("generation"):
             if not self.is_training:
                 return generate(inputs)
+            check_told(inputs, self.args, bool(self.method.references))
             found = drawn(inputs)
             if self.args.resample_dead_groups:
                 resampler = Resampler(
@@ -210,6 +213,8 @@ class CEPOTrainer(HostTrainer):
             self._log_columns(batch, None)
             return batch
         groups = self._groups(drawn)
+        if self.method.references:
+            self._silence.heard(batch, groups)
         policy = self.credit.reference_policy(self.args.seed)
         references = row_references(groups, self.method.references, policy, number)
         if self._distillation is not None:
