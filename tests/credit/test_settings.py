@@ -65,7 +65,7 @@ def test_the_config_has_a_field_of_each_name_and_resolves_it(tmp_path: Path) -> 
         ("trace_max_mb", 0),
         ("score_tokens_per_forward", 0),
         ("null_control_every", -1),
-        ("reward_timeout", 0.0),
+        ("reward_timeout", -1.0),
     ],
 )
 def test_numbers_that_would_fail_after_the_first_generation(field: str, value: Any, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def make_trainer(tmp_path: Path, dataset: Dataset, processor: Any) -> MakeTraine
     return make
 
 
+OPTIONS = ("eval_dataset", "callbacks", "peft_config")
 TEXT_SETTINGS: dict[str, Any] = SETTINGS | {"max_steps": 1, "null_control_every": 0, "seed": 5}
 
 
@@ -89,7 +90,7 @@ def make_text_trainer(tmp_path: Path, text_rows: list[dict[str, Any]]) -> MakeTr
     def make(*positional: Any, **fields: Any) -> CEPOTrainer:
         model = fields.pop("model", None) or text_model()
         rewards = fields.pop("reward_funcs", [accuracy_reward])
-        options: dict[str, Any] = {name: fields.pop(name) for name in ("eval_dataset", "callbacks") if name in fields}
+        options: dict[str, Any] = {name: fields.pop(name) for name in OPTIONS if name in fields}
         if not positional:
             options["train_dataset"] = fields.pop("train_dataset", None) or Dataset.from_list(text_rows)
         config = CEPOConfig(**{"output_dir": str(tmp_path / "run"), **TEXT_SETTINGS, **fields})

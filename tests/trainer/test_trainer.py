@@ -131,8 +131,8 @@ def test_all_wrong_groups_get_no_credit_from_format(make_trainer: MakeTrainer, r
     ],
     ids=lambda fields: "-".join(map(str, fields)),
 )
-def test_it_trains_with(fields: dict[str, Any], make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer(**fields)
+def test_it_trains_with(fields: dict[str, Any], make_text_trainer: MakeTrainer) -> None:
+    trainer = make_text_trainer(**fields)
     trainer.train()
     history = trainer.state.log_history
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
@@ -140,11 +140,11 @@ def test_it_trains_with(fields: dict[str, Any], make_trainer: MakeTrainer) -> No
 
 
 @pytest.mark.parametrize("weights", ["live", "ema"])
-def test_resume_equals_uninterrupted(weights: str, make_trainer: MakeTrainer, tmp_path: Path) -> None:
+def test_resume_equals_uninterrupted(weights: str, make_text_trainer: MakeTrainer, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "teacher_weights": weights}
-    whole = make_trainer(output_dir=str(tmp_path / "whole"), **fields)
+    whole = make_text_trainer(output_dir=str(tmp_path / "whole"), **fields)
     whole.train()
-    resumed = make_trainer(output_dir=str(tmp_path / "whole"), **fields)
+    resumed = make_text_trainer(output_dir=str(tmp_path / "whole"), **fields)
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     a, b = parameters(whole), parameters(resumed)
     assert all(torch.equal(a[name], b[name]) for name in a)
