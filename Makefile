@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test pytest test-models test-browser test-deepspeed test-wheel lint install bench chaos docs clean
+.PHONY: demo test pytest test-models test-long test-browser test-deepspeed test-wheel lint install bench chaos docs clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +32,10 @@ pytest: install
 # Every architecture of the installed transformers, small, through the probe; writes docs/architectures.md.
 test-models: install
 	$(BIN)/python benchmarks/architectures.py
+
+# More cases of what `make test` checks once.
+test-long: install
+	$(BIN)/python -m pytest -m long
 
 test-browser: install
 	$(BIN)/python -m pytest -m browser tests/reports tests/package/test_docs.py

@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 install_import_hook(["cepo.credit", "cepo.scoring"], "beartype.beartype")
 torch.set_num_threads(1)
 
-settings.register_profile("cepo", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("cepo", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("cepo")
 
 

@@ -75,6 +75,7 @@ def run(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
 def test_a_killed_run_continues_to_the_same_parameters(tmp_path: Path) -> None:
     fields = ["--max_steps", "3", "--save_steps", "1", "--save_total_limit", "5", "--learning_rate", "1e-3"]
     whole = run(tmp_path / "whole", *fields)

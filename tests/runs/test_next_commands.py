@@ -58,6 +58,7 @@ def test_an_adapters_run_is_evaluated_exported_and_reported(
         assert "metrics" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_suite_merges_an_adapter(lora: Path, tmp_path: Path) -> None:
     for number, given in enumerate((lora, lora / "model", lora / "checkpoint-2")):
         (checkpoint,) = check_models([str(given)])

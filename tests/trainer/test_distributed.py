@@ -25,7 +25,7 @@ def run(tmp_path: Path, processes: int, rows: int, method: str) -> dict[str, Any
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["cepo", "rlsd"])
+@pytest.mark.parametrize("method", ["cepo", pytest.param("rlsd", marks=pytest.mark.long)])
 def test_two_processes_equal_one(method: str, tmp_path: Path) -> None:
     one, two = run(tmp_path, 1, 12, method), run(tmp_path, 2, 6, method)
     assert "MULTI_CPU" in two["type"], "torchrun must really have started two processes"

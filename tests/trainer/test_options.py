@@ -20,7 +20,7 @@ from cepo import CEPOConfig, CEPOTrainer, accuracy_reward
 from cepo.trainer.options import HONOURED, OPTIONS, REFUSALS
 from tests.trainer.conftest import MakeTrainer
 
-METHODS = ("grpo", "rlsd", "cepo", "opsd", "sdpo")
+METHODS = ("grpo", pytest.param("rlsd", marks=pytest.mark.long), "cepo", "opsd", "sdpo")
 KINDS = {"rules": ("rlsd", "cepo"), "distillations": ("opsd", "sdpo")}
 
 
@@ -101,6 +101,7 @@ OF_THE_POLICY_LOSS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_terms_of_the_policy_loss_reach_the_update(make: MakeTrainer) -> None:
     """Each changes what is learnt, and all in another way (bnpo is dapo where one process does not accumulate)."""
     updates = []

@@ -34,6 +34,7 @@ def untied(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_process_gives_every_weight_a_gradient(tmp_path: Path) -> None:
     """Whether DDP looks for unused weights or not; both processes end with the same, trained, output layer."""
     model = untied(tmp_path / "model")

@@ -17,6 +17,7 @@ from tests.trainer.small_text import build
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
 def test_unlike_data(sharding: Sharding, tmp_path: Path) -> None:
     """One process has nothing to learn from, in every branch; then one has a reward that fails."""

@@ -69,6 +69,7 @@ def test_equal_arguments_give_equal_tables() -> None:
     assert as_csv(first.ledger) != as_csv(audited(seed=5).ledger)
 
 
+@pytest.mark.long
 def test_another_teacher_is_audited_beside_the_model_s_own() -> None:
     data = load_problems(DataSpec("geometry", split="validation", limit=6, seed=1), wrong=1)
     processor = load_processor(str(EMBEDDED))

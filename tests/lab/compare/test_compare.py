@@ -31,6 +31,7 @@ def wait_for(there: Callable[[], bool], process: subprocess.Popen[bytes], log: P
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_comparison_is_continued(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
