@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from cepo.answers import extract_answer
-from cepo.credit.prompts import ANSWER_TEMPLATE, RATIONALE_TEMPLATE
 from cepo.figures.drawing import picture
 from cepo.figures.problems import Figure, split_of
 from cepo.figures.wording import words
+from cepo.lab.figures_tower import pixels, targets_of
 from cepo.lab.noisy import vocabulary
-from cepo.lab.warm_start_figures import Rows, Settings, drills, main, pixels, targets_of
+from cepo.lab.warm_start_figures import Rows, Settings, drills, main
 from cepo.models.embedded_figures import build_figures_model, build_figures_processor
 from cepo.models.loading import load_model
+from tests.lab.references import TEMPLATES, reference_in
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +29,15 @@ def rows() -> Rows:
 
 
 def test_rows_are_the_teachers_own_prompts(rows: Rows) -> None:
-    templates = {"plain": None, "answer": ANSWER_TEMPLATE, "rationale": RATIONALE_TEMPLATE}
     seen = rows.pool[3][0]
-    for kind, template in templates.items():
+    for kind, template in TEMPLATES.items():
         prompt, completion = rows.row(kind, seen)  # type: ignore[arg-type]
         assert rows.tokenizer.unk_token_id not in prompt + completion
         assert prompt.count(rows.processor.image_token_id) == 9
-        said, text = rows.tokenizer.decode(prompt), rows.tokenizer.decode(completion, skip_special_tokens=True)
-        if template is None:
-            assert "(" not in said
+        text = rows.tokenizer.decode(completion, skip_special_tokens=True)
+        reference = reference_in(rows.tokenizer.decode(prompt), template)
+        if reference is None:
             continue
-        before, after = template.split("{reference}")
-        reference = said.partition(before)[2].partition(after)[0]
         if kind == "answer":
             assert reference == extract_answer(text)
         else:

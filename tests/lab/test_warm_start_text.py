@@ -8,27 +8,24 @@ from pathlib import Path
 
 from cepo.chain.problems import split_of
 from cepo.chain.wording import words
-from cepo.credit.prompts import ANSWER_TEMPLATE, RATIONALE_TEMPLATE
 from cepo.lab.noisy import vocabulary
 from cepo.lab.warm_start_text import Rows, Settings, main
 from cepo.models.embedded_text import build_text_tokenizer
 from cepo.models.loading import load_model
+from tests.lab.references import TEMPLATES, reference_in
 
 
 def test_rows_are_the_teachers_own_prompts() -> None:
     tokenizer = build_text_tokenizer(vocabulary(words()))
     rows = Rows(Settings(chain_steps=4), tokenizer)
-    templates = {"plain": None, "answer": ANSWER_TEMPLATE, "rationale": RATIONALE_TEMPLATE}
-    for kind, template in templates.items():
+    for kind, template in TEMPLATES.items():
         for _ in range(5):
             prompt, completion = rows.row(kind)  # type: ignore[arg-type]
             assert tokenizer.unk_token_id not in prompt + completion
-            said, text = tokenizer.decode(prompt), tokenizer.decode(completion, skip_special_tokens=True)
-            if template is None:
-                assert "(" not in said
+            text = tokenizer.decode(completion, skip_special_tokens=True)
+            reference = reference_in(tokenizer.decode(prompt), template)
+            if reference is None:
                 continue
-            before, after = template.split("{reference}")
-            reference = said.partition(before)[2].partition(after)[0]
             if kind == "answer":
                 assert text.endswith(f"\\boxed{{{reference}}}")
             else:

@@ -124,6 +124,7 @@ ELSEWHERE = {
     "scoring/forward.py": {"pixel_values", "image_grid_thw", "mm_token_type_ids"},  # a model's inputs
     "lab/audit/sampling.py": {"pixel_values", "image_grid_thw", "mm_token_type_ids"},
     "lab/warm_start.py": {"pixel_values", "image_grid_thw", "mm_token_type_ids"},
+    "lab/figures_tower.py": {"pixel_values", "image_grid_thw"},
     "lab/warm_start_figures.py": {"pixel_values", "image_grid_thw"},
 }
 """Files that name such a word for something else than TRL's batch."""

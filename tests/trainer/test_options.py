@@ -139,7 +139,7 @@ def test_the_processor_has_the_models_revision(monkeypatch: pytest.MonkeyPatch, 
         asked.append(revision)
         raise RuntimeError("enough")
 
-    monkeypatch.setattr("cepo.trainer.trainer.load_processor", load)
+    monkeypatch.setattr("cepo.trainer.starting.load_processor", load)
     config = CEPOConfig(str(tmp_path / "run"), model_init_kwargs={"revision": "v2"}, **PLAIN)
     with pytest.raises(RuntimeError, match="enough"):
         CEPOTrainer("somebody/model", accuracy_reward, config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
@@ -14,10 +15,26 @@ from torch.nn import functional as F
 from cepo.answers import BOXED
 from cepo.credit.prompts import ANSWER_TEMPLATE, RATIONALE_TEMPLATE
 
-__all__ = ["Kind", "draw_kind", "learning_rate", "vocabulary", "weighted_loss"]
+__all__ = ["Kind", "NoisySettings", "draw_kind", "learning_rate", "vocabulary", "weighted_loss"]
 
 Kind = Literal["plain", "answer", "rationale"]
 """A prompt that tells nothing, the answer that its solution reaches, or a whole other solution."""
+
+
+@dataclass(frozen=True)
+class NoisySettings:
+    """What both warm starts depend on.
+
+    A batch is of one kind, drawn with these shares (the rest is plain). A solution that was shown is followed with
+    probability `follow` while on its track. Fillers, which are noise, count `filler_weight` in the loss.
+    """
+
+    seed: int = 0
+    learning_rate: float = 3e-3
+    filler_weight: float = 0.1
+    answer_share: float = 0.2
+    rationale_share: float = 0.25
+    follow: float = 0.9
 
 
 def vocabulary(words: Iterable[str]) -> list[str]:

@@ -15,7 +15,6 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -33,34 +32,27 @@ from cepo.credit.prompts import TeacherPrompts
 from cepo.data.datasets import DataSpec, load_data
 from cepo.data.rows import user_prompt
 from cepo.evaluate import generate_answers
-from cepo.figures.drawing import LAYOUTS, PANEL_CELLS, PANEL_PIXELS, SIDE_PANELS, panel, panels
+from cepo.figures.drawing import PANEL_CELLS, SIDE_PANELS
 from cepo.figures.policy import Confusions
 from cepo.figures.problems import FIGURES, LENGTHS, Figure, figures
 from cepo.figures.relations import FULL, GIVEN, KINDS, UNIT
 from cepo.figures.wording import filler_pieces, question, solution, words
-from cepo.geometry.glyphs import CELL, GLYPHS, LETTERS
 from cepo.glossary import Prompt
-from cepo.lab.noisy import Kind, draw_kind, learning_rate, vocabulary, weighted_loss
+from cepo.lab.figures_tower import PANELS, pixels, train_probe
+from cepo.lab.noisy import Kind, NoisySettings, draw_kind, learning_rate, vocabulary, weighted_loss
 from cepo.lab.shipping import Log, command, save_with_log
 from cepo.models.embedded_figures import build_figures_model, build_figures_processor
 from cepo.models.processor import ImageOnlyProcessor
 
-_PANELS = SIDE_PANELS**2
-_CELLS = PANEL_CELLS**2
-_CHARACTERS = ["", *GLYPHS, *LETTERS]
-_DRAWINGS = ["", "start", *KINDS]
-
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(NoisySettings):
     """Everything that the weights depend on.
 
-    Every batch is of one kind, drawn with these shares (the rest is plain), and of one number of steps. Fillers, which
-    are noise, count `filler_weight`; words learn at `word_share` of the rate.
+    Every batch is of one kind and of one number of steps; words learn at `word_share` of the rate.
     `pool`: figures whose pictures the language model sees, each many times.
     """
 
-    seed: int = 0
     width: int = 64
     layers: int = 3
     probe_steps: int = 350
@@ -70,109 +62,10 @@ class Settings:
     pool: int = 3000
     steps: int = 1200
     batch: int = 32
-    learning_rate: float = 3e-3
     warm_up: int = 50
     word_share: float = 0.1
-    filler_weight: float = 0.1
-    answer_share: float = 0.2
-    rationale_share: float = 0.25
-    follow: float = 0.9
     evaluate_every: int = 200
     evaluate_problems: int = 100
-
-
-def targets_of(figure: Figure) -> tuple[list[int], list[int]]:
-    """What a probe should name: the character of every cell, panel by panel, and the drawing of every panel."""
-    characters, drawings = [0] * (_PANELS * _CELLS), [0] * _PANELS
-    for index, (name, drawing, given) in enumerate(panels(figure)):
-        drawings[index] = _DRAWINGS.index(drawing)
-        characters[index * _CELLS] = _CHARACTERS.index(name)
-        for place, character in enumerate(reversed(str(given) if given else ""), start=1):
-            characters[(index + 1) * _CELLS - place] = _CHARACTERS.index(character)
-    return characters, drawings
-
-
-class Probe(nn.Module):
-    """Names characters and drawings from a panel's image token alone."""
-
-    def __init__(self, model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor) -> None:
-        super().__init__()
-        width = model.config.get_text_config().hidden_size
-        self.characters = nn.Linear(width, _CELLS * len(_CHARACTERS))
-        self.drawings = nn.Linear(width, len(_DRAWINGS))
-        self.processor = processor
-        self.words = model.get_input_embeddings().weight.detach().clone()  # pyright: ignore[reportCallIssue]
-        self.tower: list[Any] = [model.model.visual]  # not a part of this module
-
-    def forward(self, batch: Sequence[Figure], rng: Random) -> tuple[Tensor, dict[str, float]]:
-        """Loss, and accuracy on characters and drawings that are there."""
-        pictures = pixels(batch, rng)
-        features = self.tower[0](pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]).pooler_output
-        loss, accuracy = torch.zeros(()), {}
-        wanted = zip(*map(targets_of, batch), strict=True)
-        for name, head, width, rows in zip(
-            ("characters", "drawings"), (self.characters, self.drawings), (len(_CHARACTERS), len(_DRAWINGS)), wanted,
-            strict=True,
-        ):  # fmt: skip
-            target = torch.tensor(rows).flatten()
-            logits = head(features).reshape(-1, width)
-            loss = loss + F.cross_entropy(logits, target, weight=torch.tensor([0.05] + [1.0] * (width - 1)))
-            there = target > 0
-            accuracy[name] = (logits.argmax(-1) == target)[there].float().mean().item()
-        return loss + self._spoken(batch, features), accuracy
-
-    def _spoken(self, batch: Sequence[Figure], features: Tensor) -> Tensor:
-        """Squared distance of image tokens, (B * 9, width), to the sum of the words for what their panels show.
-
-        So that the language model can copy these words from a panel as it does from text.
-        """
-        ids = self.processor.tokenizer.convert_tokens_to_ids
-        wanted = torch.zeros_like(features)
-        for index, figure in enumerate(batch):
-            for place, (name, drawing, given) in enumerate(panels(figure)):
-                said = ([name] if place == 0 else [f"{name} ", f"{drawing} "]) + ([str(given)] if given else [])
-                wanted[index * _PANELS + place] = self.words[torch.tensor(ids(said))].sum(0)
-        return (features - wanted).square().sum(-1).mean()
-
-
-@cache
-def _panel_pixels(shown: tuple[str, str, int] | None, layout: int) -> Tensor:
-    """A panel (None: a blank one) as the image processor hands it over: (16, 3 * 2 * 16 * 16), in [-1, 1]."""
-    grey = Image.new("L", (PANEL_PIXELS, PANEL_PIXELS), 255) if shown is None else panel(*shown, layout)
-    cells = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).view(PANEL_CELLS, CELL, PANEL_CELLS, CELL)
-    patches = cells.transpose(1, 2).reshape(_CELLS, 1, CELL * CELL) / 127.5 - 1
-    return patches.expand(_CELLS, 6, CELL * CELL).reshape(_CELLS, -1)
-
-
-def pixels(batch: Sequence[Figure], rng: Random) -> dict[str, Tensor]:
-    """What the image processor makes of pictures of the figures, without drawing each anew."""
-    rows = []
-    for figure in batch:
-        shown = panels(figure)
-        rows += [_panel_pixels(one, rng.randrange(LAYOUTS)) for one in shown]
-        rows += [_panel_pixels(None, 0)] * (_PANELS - len(shown))
-    side = SIDE_PANELS * PANEL_CELLS
-    return {"pixel_values": torch.cat(rows), "image_grid_thw": torch.tensor([[1, side, side]] * len(batch))}
-
-
-def train_probe(
-    model: Qwen3VLForConditionalGeneration, processor: ImageOnlyProcessor, settings: Settings
-) -> dict[str, float]:
-    """Teach the vision tower to name what panels show; accuracy on 100 pictures of the split validation."""
-    probe, rng = Probe(model, processor), Random(f"probe/{settings.seed}")
-    optimizer = torch.optim.AdamW([*model.model.visual.parameters(), *probe.parameters()], lr=settings.probe_rate)
-    stream = figures("train", settings.seed + 1)
-    for step in (bar := tqdm(range(settings.probe_steps), desc="naming characters and drawings", disable=None)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, settings.probe_steps, settings.probe_rate, warm_up=10)
-        loss, accuracy = probe(list(islice(stream, settings.probe_batch)), rng)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        bar.set_postfix(loss=f"{loss.item():.3f}", **accuracy)
-    model.zero_grad()
-    with torch.no_grad():
-        return probe(list(islice(figures("validation", settings.seed), 100)), rng)[1]
 
 
 def drills(rng: Random, rows: int, length: int = 12) -> list[str]:
@@ -256,11 +149,11 @@ class Rows:
         inputs = pixels(batch, self.rng)
         features = self.model.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output
         found = []
-        for figure, rows in zip(batch, features.split(_PANELS), strict=True):
+        for figure, rows in zip(batch, features.split(PANELS), strict=True):
             text = user_prompt(question(figure))[0]["content"]
             prompt: Prompt = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
             token = self.processor.image_token
-            said = self.render(prompt).replace(token, token * _PANELS)
+            said = self.render(prompt).replace(token, token * PANELS)
             found.append(Seen(figure, rows, prompt, self.tokenizer(said, add_special_tokens=False)["input_ids"]))
         return found
 
@@ -339,7 +232,14 @@ def warm_start(settings: Settings, out: Path) -> None:
     model.set_attn_implementation("eager")  # faster than sdpa's backward for this shape on a CPU
     log: Log = [{"settings": asdict(settings), "torch": torch.__version__}]
     torch.manual_seed(settings.seed)
-    accuracy = train_probe(model, processor, settings)
+    accuracy = train_probe(
+        model,
+        processor,
+        settings.seed,
+        steps=settings.probe_steps,
+        batch=settings.probe_batch,
+        rate=settings.probe_rate,
+    )
     log.append({"phase": "probe", "accuracy": accuracy, "seconds": round(time.time() - started)})
     tqdm.write(json.dumps(log[-1]))
     model.model.visual.requires_grad_(False)

@@ -32,33 +32,26 @@ from cepo.data.datasets import DataSpec, load_data
 from cepo.data.rows import user_prompt
 from cepo.evaluate import generate_answers
 from cepo.glossary import Prompt
-from cepo.lab.noisy import Kind, draw_kind, learning_rate, vocabulary, weighted_loss
+from cepo.lab.noisy import Kind, NoisySettings, draw_kind, learning_rate, vocabulary, weighted_loss
 from cepo.lab.shipping import Log, command, save_with_log
 from cepo.models.embedded_text import build_text_model, build_text_tokenizer
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(NoisySettings):
     """Everything that the weights depend on.
 
-    Every batch is of one kind, drawn with these shares (the rest is plain), so that all its rows have one length.
-    It begins with plain prompts and operands of 0 and 1: a value depends on three tokens at once, and nothing points to
-    any of them until a step changes little. Whenever the loss falls below `good_enough`, the next digit joins the
-    operands, and the other kinds once all have. Fillers, which are noise, count `filler_weight`.
+    Every batch is of one kind, so that all its rows have one length. It begins with plain prompts and operands of 0
+    and 1: a value depends on three tokens at once, and nothing points to any of them until a step changes little.
+    Whenever the loss falls below `good_enough`, the next digit joins the operands, and the other kinds once all have.
     """
 
-    seed: int = 0
     chain_steps: int = 6
     fillers: int = 3
     steps: int = 1400
     good_enough: float = 0.5
     batch: int = 64
-    learning_rate: float = 3e-3
     warm_up: int = 100
-    filler_weight: float = 0.1
-    answer_share: float = 0.2
-    rationale_share: float = 0.25
-    follow: float = 0.9
     evaluate_every: int = 100
     evaluate_problems: int = 250
 

@@ -27,25 +27,14 @@ from cepo.credit.step import (
     plan_scoring,
     student_sequence,
 )
-from cepo.data.guards import RewardFunc, guard_reward
-from cepo.data.pictures import with_pictures
-from cepo.data.rewards import bind_reward, completion_text, told_apart
+from cepo.data.rewards import completion_text, told_apart
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
 from cepo.glossary import Completion
-from cepo.models.processor import load_processor
 from cepo.scoring.weights import Part
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
-from cepo.trainer.checks import (
-    Subject,
-    check_folder,
-    check_images_alike,
-    check_resampling,
-    check_router,
-    check_vllm,
-    preflight,
-)
+from cepo.trainer.checks import Subject, preflight
 from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
@@ -60,6 +49,7 @@ from cepo.trainer.recorder import StepRecorder
 from cepo.trainer.resample import Drawn, Graded, Resampler
 from cepo.trainer.scorer import Scorer
 from cepo.trainer.silence import Silence, check_told
+from cepo.trainer.starting import check_before_model, check_with_model, guarded_rewards, ready
 
 __all__ = ["CEPOTrainer"]
 
@@ -77,23 +67,13 @@ class CEPOTrainer(HostTrainer):
     def __init__(
         self, model: Any, reward_funcs: Any = None, args: CEPOConfig | None = None, *others: Any, **kwargs: Any
     ) -> None:
-        if args is None:
-            args = CEPOConfig(output_dir="cepo-run")
+        args = CEPOConfig(output_dir="cepo-run") if args is None else args
         if not isinstance(args, CEPOConfig):
             raise SettingError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
-        check_folder(args.run_folder)
-        check_vllm(args)
-        given = {name: with_pictures(value) for name, value in self.named(others, kwargs).items()}
-        if given.get("processing_class") is None and isinstance(model, str):
-            revision = cast(Any, args.model_init_kwargs or {}).get("revision")
-            given["processing_class"] = load_processor(
-                model, trust_remote_code=args.trust_remote_code, revision=revision
-            )
+        check_before_model(args)
         self._token_scores = TokenScores()
-        functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
-        guarded = [self._guarded(function, args) for function in functions]
-        super().__init__(model, cast(Any, guarded), args, **given)
-        check_router(args, self.aux_loss_enabled)
+        rewards = guarded_rewards(reward_funcs, args, seen=self._token_scores.add)
+        super().__init__(model, cast(Any, rewards), args, **ready(self.named(others, kwargs), model, args))
         self.reward_func_names = told_apart(self.reward_func_names, args.wrong_reward)
         self.never_sample_an_image()
         self.method = get_method(args.method)
@@ -113,13 +93,12 @@ class CEPOTrainer(HostTrainer):
         self._graded: Graded | None = None
         self._clock = PhaseClock()
         self._silence = Silence()
-        if args.resample_dead_groups:
-            check_resampling(args, self.train_dataset)
+        check_with_model(
+            args, self.train_dataset, has_router_loss=self.aux_loss_enabled, is_sharded=self.weights_are_sharded
+        )
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
         preflight(self._subject())
-        if self.weights_are_sharded:
-            check_images_alike(self.train_dataset)
         self._token_scores.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
             self.teacher.check(self.policy)
@@ -369,10 +348,3 @@ class CEPOTrainer(HostTrainer):
             reward_names=list(self.reward_func_names),
             trainer_state=self.state,
         )
-
-    def _guarded(self, function: object, args: CEPOConfig) -> object:
-        """Callables, ours bound to the run's grading, guarded; reward models (modules, names) are TRL's to call."""
-        if function is None or isinstance(function, (str, nn.Module)):
-            return function
-        bound = bind_reward(cast(RewardFunc, function), args.grading)
-        return guard_reward(bound, args.reward_timeout, seen=self._token_scores.add)

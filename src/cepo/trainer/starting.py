@@ -1,0 +1,61 @@
+"""A trainer's arguments made ready for TRL: checked (`cepo.trainer.checks`), rewards guarded, images as images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from torch import nn
+
+from cepo.data.guards import RewardFunc, guard_reward
+from cepo.data.pictures import with_pictures
+from cepo.data.rewards import bind_reward
+from cepo.models.processor import load_processor
+from cepo.trainer.checks import check_folder, check_images_alike, check_resampling, check_router, check_vllm
+from cepo.trainer.config import CEPOConfig
+
+__all__ = ["check_before_model", "check_with_model", "guarded_rewards", "ready"]
+
+Seen = Callable[[str, list[float | None]], None]
+
+
+def check_before_model(args: CEPOConfig) -> None:
+    """What can be known before the model is touched. Raises CepoError."""
+    check_folder(args.run_folder)
+    check_vllm(args)
+
+
+def check_with_model(args: CEPOConfig, dataset: object, *, has_router_loss: bool, is_sharded: bool) -> None:
+    """What depends on the model and on how its weights lie. Raises CepoError."""
+    check_router(args, has_router_loss)
+    if args.resample_dead_groups:
+        check_resampling(args, dataset)
+    if is_sharded:
+        check_images_alike(dataset)
+
+
+def guarded_rewards(reward_funcs: object, args: CEPOConfig, seen: Seen) -> list[object]:
+    """Callables, ours bound to the run's grading, guarded; reward models (modules, names) are TRL's to call.
+
+    `seen` is called with each function's name and its rewards.
+    """
+    functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
+    return [_guarded(function, args, seen) for function in functions]
+
+
+def _guarded(function: object, args: CEPOConfig, seen: Seen) -> object:
+    if function is None or isinstance(function, (str, nn.Module)):
+        return function
+    bound = bind_reward(cast(RewardFunc, function), args.grading)
+    return guard_reward(bound, args.reward_timeout, seen=seen)
+
+
+def ready(given: Mapping[str, Any], model: object, args: CEPOConfig) -> dict[str, Any]:
+    """Arguments by TRL's names: data with their images as images, and the processor of a named model's revision."""
+    arguments = {name: with_pictures(value) for name, value in given.items()}
+    if arguments.get("processing_class") is None and isinstance(model, str):
+        revision = cast(Any, args.model_init_kwargs or {}).get("revision")
+        arguments["processing_class"] = load_processor(
+            model, trust_remote_code=args.trust_remote_code, revision=revision
+        )
+    return arguments
