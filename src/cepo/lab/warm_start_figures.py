@@ -1,13 +1,18 @@
-"""Warm-starts the embedded figures model by supervised training: `python -m cepo.lab.warm_start_figures --out FOLDER`.
+r"""Warm-starts the embedded figures model by supervised training, in two runs:
+
+    python -m cepo.lab.warm_start_figures --out FIRST
+    python -m cepo.lab.warm_start_figures --start FIRST --steps 1500 --learning_rate 2e-3 --rationale_share 0.7 \
+        --answer_share 0.15 --follow 0.95 --any_share 0.7 --out FOLDER
 
 Parts are trained apart. The vision tower learns to name the characters and the drawing of every panel, through a linear
 probe and as a sum of the language model's own words for them, and is left as it is from then on. The language model
 learns to calculate, on equations alone. Then it learns the solutions of a policy that confuses relations
 (`cepo.figures.policy`): of plain prompts, of prompts that carry the answer which that solution reaches, and of prompts
 that carry a whole other solution, which is followed while on its track. The words around them are those of
-`cepo.credit.prompts`, so that the teachers' conditioning on r+ and r-, answers or solutions, means something.
+`cepo.credit.prompts`, so that the teachers' conditioning on r+ and r- means something. The second run
+is for that: after the first one a told solution says nothing to the model.
 
-The weights in the package came from the default arguments; the log stands beside them.
+The weights in the package came from these commands; the log stands beside them.
 """
 
 from __future__ import annotations
@@ -53,9 +58,9 @@ class Settings(NoisySettings):
     """Everything that the weights depend on.
 
     Every batch is of one kind and of one number of steps; words learn at `word_share` of the rate.
-    `pool`: figures whose pictures the language model sees, each many times. `any_share`: of the solutions that are told,
-    those that take each panel for anything, so that following them is worth learning. `start`: the folder of a model to
-    go on from, whose log is kept: then all lengths and kinds come from the first step.
+    `pool`: figures whose pictures the language model sees, each many times. `any_share`: of the solutions that are
+    told, those that take each panel for anything, so that following them is worth learning. `start`: the folder of a
+    model to go on from, whose log is kept: then all lengths and kinds come from the first step.
     """
 
     width: int = 64
@@ -71,7 +76,7 @@ class Settings(NoisySettings):
     word_share: float = 0.1
     evaluate_every: int = 200
     evaluate_problems: int = 100
-    any_share: float = 0.5
+    any_share: float = 0.0
     start: str = ""
 
 
@@ -180,7 +185,7 @@ class Rows:
 
     def _told(self, figure: Figure) -> Work:
         """A whole solution to tell: the policy's own, or one that takes each panel for anything, all alike."""
-        if self.rng.random() >= self.settings.any_share:
+        if not self.settings.any_share or self.rng.random() >= self.settings.any_share:
             return self.policy.work(figure, self.rng)
         kinds = [KINDS[step.kind] for step in figure.steps]
         return figure.work([self.rng.choice([kind.right, *kind.confused]) for kind in kinds])
