@@ -23,7 +23,7 @@ __all__ = ["add"]
 
 _SPLIT = "held_out"
 
-MODEL_HELP = "`tiny`, `tiny-text`, a hub id, or the folder of a model, an adapter or a run"
+MODEL_HELP = "`tiny`, `tiny-text`, `tiny-figures`, a hub id, or the folder of a model, an adapter or a run"
 
 
 def add(commands: Commands) -> None:

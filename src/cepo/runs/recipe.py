@@ -42,7 +42,7 @@ class RunConfig:
     method_files: list[str] = field(
         default_factory=list, metadata={"help": "Python files that register methods of your own; run first."}
     )
-    model: str = field(default="tiny", metadata={"help": "`tiny`, `tiny-text`, a folder or a hub id."})
+    model: str = field(default="tiny", metadata={"help": "`tiny`, `tiny-text`, `tiny-figures`, a folder or a hub id."})
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa or flash_attention_2."})
     dtype: str = field(default="auto", metadata={"help": "Weights' dtype: auto, float32 or bfloat16."})
     data: str = field(
@@ -72,6 +72,9 @@ class RunConfig:
     )
     lora_rank: int | None = field(default=None, metadata={"help": "LoRA rank; none: all weights are trained."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
+    freeze_vision: bool = field(
+        default=False, metadata={"help": "Leave the vision tower untrained; with LoRA, without adapters."}
+    )
 
 
 def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from datasets import Dataset
 from peft import LoraConfig
+from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cepo.data.rewards import get_reward
@@ -22,6 +23,7 @@ from cepo.errors import CepoError, ModelError, OutOfMemory, RunFolderError, Sett
 from cepo.evaluate import EvalReport
 from cepo.models.loading import load_model
 from cepo.models.processor import fix_template_arguments
+from cepo.models.vision import adapters_outside, freeze_vision
 from cepo.runs.callbacks import MetricsFile, Progress
 from cepo.runs.evaluation import AtStart, accuracy_curve, evaluate_run, first_prompts
 from cepo.runs.folder import RunFolder, is_finished, resolved_config, write_atomically
@@ -231,9 +233,8 @@ def _build_trainer(
     rewards = [get_reward(name) for name in run.rewards]
     model, processor = load_model(run.model, run.dtype, run.attn_implementation, config.trust_remote_code)
     fix_template_arguments(processor, cast(dict[str, object], config.chat_template_kwargs or {}))
-    lora = None
-    if run.lora_rank is not None:
-        lora = LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear")
+    if run.freeze_vision:
+        freeze_vision(model)
     try:
         trainer = CEPOTrainer(
             model=model,
@@ -242,7 +243,7 @@ def _build_trainer(
             train_dataset=data,
             eval_dataset=held_out if during else None,
             processing_class=processor,
-            peft_config=lora,
+            peft_config=_lora(run, model),
             callbacks=[MetricsFile(folder.metrics), Progress()],
         )
     except CepoError:
@@ -255,6 +256,13 @@ def _build_trainer(
     for theirs in (ProgressCallback, PrinterCallback):  # they print every metric of every step
         trainer.remove_callback(theirs)
     return trainer
+
+
+def _lora(run: RunConfig, model: PreTrainedModel) -> LoraConfig | None:
+    if run.lora_rank is None:
+        return None
+    outside = adapters_outside(model) if run.freeze_vision else None
+    return LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", exclude_modules=outside)
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:
