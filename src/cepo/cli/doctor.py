@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cepo.cli.console import Commands
+from cepo.cli.console import Commands, add_command
 
 __all__ = ["add"]
 
@@ -13,7 +13,10 @@ MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("doctor", help="check a recipe on this machine: versions, devices, data, memory")
+    parser = add_command(
+        commands, "doctor", "what will go wrong with a recipe on this machine",
+        "cepo doctor --config recipes/tiny_text/decisive.yaml",
+    )  # fmt: skip
     parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
     parser.add_argument(
         "--load", action="store_true", help="load the model's weights too, and compare its scoring with its own forward"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cepo.cli.console import Commands
+from cepo.cli.console import Commands, add_command
 
 __all__ = ["add"]
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("report", help="runs as one HTML page: curves, and the credit of every token")
+    parser = add_command(
+        commands, "report", "runs as one HTML page: curves, and the credit of every token",
+        "cepo report runs/tiny-text-decisive",
+    )  # fmt: skip
     parser.add_argument(
         "folders", type=Path, nargs="+", metavar="RUN", help="run folders (or a model or a checkpoint of a run)"
     )

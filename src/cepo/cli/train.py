@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cepo.cli.console import Commands, say
+from cepo.cli.console import Commands, add_command, say
 
 if TYPE_CHECKING:
     from cepo.evaluate import Score
@@ -23,7 +23,10 @@ STOPPED = 3
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("train", help="train from a recipe; --field value overrides any of its fields")
+    parser = add_command(
+        commands, "train", "train from a recipe; --field value overrides any of its fields",
+        "cepo train --config recipes/tiny_text/decisive.yaml --seed 1",
+    )  # fmt: skip
     parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
     parser.set_defaults(run=run, takes_fields=True)
 
