@@ -267,7 +267,7 @@ def test_hostile_text_in_a_browser(make_run: MakeRun, tmp_path: Path) -> None:
 @pytest.mark.browser
 def test_the_page_begins_with_what_happened(make_run: MakeRun, tmp_path: Path) -> None:
     wrong = record(1, ["so ", "4", ", ", "then ", "7", "."], problem_id="chain/3+1+8#0", group=0)
-    folder = make_run(records=[record(0, correct=True, problem_id="chain/3+1+8#0"), wrong])
+    folder = make_run(records=[record(0, ["so ", "4", ", ", "2"], correct=True, problem_id="chain/3+1+8#0"), wrong])
     lines = [{"step": s, "reward": s % 2, "credit/groups_undecided": 0.9} for s in range(1, 41)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "curve.jsonl").write_text(json.dumps({"step": 0, "accuracy": 0.5, "problems": 100}) + "\n")

@@ -13,20 +13,20 @@ from collections.abc import Sequence
 from urllib.parse import urlparse
 
 from cepo._version import __version__
-from cepo.cli import audit, compare, data, doctor, evaluate, export, grade, launch, report, show, train
+from cepo.cli import audit, compare, data, doctor, evaluate, export, grade, init, launch, report, show, train
 from cepo.cli.console import Commands, Parser, check_command, listing
 from cepo.cli.failures import explain
 
 __all__ = ["build_parser", "main"]
 
-COMMANDS = (train, evaluate, audit, compare, data, report, show, grade, doctor, launch, export)
+COMMANDS = (init, train, evaluate, audit, compare, data, report, show, grade, doctor, launch, export)
 """Modules with `add(commands)`: it adds a parser whose default `run` takes the options and returns an exit code.
 
 A module imports nothing heavy at its top: `cepo --help` answers at once.
 """
 
 GROUPS = (
-    ("Train", ("doctor", "train", "launch", "export")),
+    ("Train", ("init", "doctor", "train", "launch", "export")),
     ("Look", ("report", "show", "data")),
     ("Measure", ("eval", "compare", "audit", "grade")),
 )
