@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,9 +34,13 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
+    from cepo.runs.trackers import keep_in_folder, with_trackers
 
     values = load_recipe(options.config) | parse_overrides(options.fields)
-    run, config = resolve_recipe(values)
+    run, config = resolve_recipe(with_trackers(values))
+    if "report_to" not in values and config.report_to:
+        keep_in_folder(config.run_folder, os.environ, Path.home())
+        say(f"reports to {', '.join(config.report_to)}, as nothing else was said (docs/trackers.md)")
     from cepo.runs.run import run_training
 
     summary = run_training(run, config, say=say)

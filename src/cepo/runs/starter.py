@@ -148,9 +148,9 @@ def recipe_text(looked: Looked, model: str, gpu_gib: int | None, name: str, vllm
          {"rewards": ["accuracy_reward"]}),
         *_sizes(model, gpu_gib),
         *_generation(gpu_gib, vllm),
-        ("Where it goes. report_to: all reports to every installed tracker (docs/trackers.md); none to none.",
+        ("Where it goes. It reports to every installed tracker (docs/trackers.md); `report_to: none` to none.",
          {"output_dir": f"runs/{name}", "save_strategy": "steps", "save_steps": 25, "logging_steps": 1,
-          "report_to": "all", "seed": 0}),
+"seed": 0}),
     ]  # fmt: skip
     return "\n".join(_block(comment, fields) for comment, fields in blocks)
 
