@@ -272,6 +272,9 @@ def test_the_page_begins_with_what_happened(make_run: MakeRun, tmp_path: Path) -
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "curve.jsonl").write_text(json.dumps({"step": 0, "accuracy": 0.5, "problems": 100}) + "\n")
     write_report([folder], tmp_path / "page.html", 10.0)
+    hover = "for (const svg of document.querySelectorAll('svg')) svg.dispatchEvent(new PointerEvent('pointermove'));"
+    page = (tmp_path / "page.html").read_text().replace("</body>", f"<script>{hover}</script></body>")
+    (tmp_path / "page.html").write_text(page)
     dom = browse(tmp_path / "page.html")
     first, pair, curves = (
         part(dom, f'id="{a}"', f'id="{b}"')
@@ -286,3 +289,5 @@ def test_the_page_begins_with_what_happened(make_run: MakeRun, tmp_path: Path) -
     assert curves.index(">Accuracy<") < curves.index(">Reward<")
     assert curves.count('class="interval"') == 1
     assert curves.count('class="raw"') == curves.count('class="smooth"') - 1 == 2  # the histogram has no raw one
+    assert "step 0: run 50.0% [40.4, 59.6]" in curves
+    assert "step 1: run 0.667 (this step 1.00)" in curves, "the mean of the first three of 1, 0, 1, ..."

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +22,7 @@ from cepo.reports.page import write_report
 from cepo.reports.run_data import RunData, load_run
 from cepo.reports.steps import first_wrong
 from cepo.reports.story import headline, picked, progress, seconds_text
+from cepo.runs.lock import has_died
 from tests.reports.conftest import MakeRun, record, unscored
 
 CHAIN = Chain.parse("3+1+8-3")  # 4, 2, 9
@@ -177,11 +181,31 @@ def test_watch_follows_a_run_to_its_end(
     watch([folder], out, 7.0, runs)
     said = capsys.readouterr().err.splitlines()
     assert [line.partition(": ")[2].removeprefix("run: ") for line in said] == [
-        "step 3 of 30, about 54 s left", "step 30 of 30, about 0 s left", "run has finished at step 30"
+        "step 3 of 30, about 54 s left", "step 30 of 30, about 0 s left", "has finished at step 30"
     ]  # fmt: skip
     assert len(pauses) == 3
     assert min(pauses) >= 7.0
     assert "raised accuracy on 500" in json.loads(out.with_suffix(".json").read_text())["runs"][0]["headline"]
+
+
+def test_watch_ends_when_the_training_has_died(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = training(make_run), tmp_path / "page.html"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    holder = {"host": socket.gethostname(), "pid": os.getpid()}
+    (folder / "run.lock").write_text(json.dumps(holder))
+    alive_then_dead = iter([os.getpid(), dead.pid])
+    monkeypatch.setattr(
+        time, "sleep", lambda _: (folder / "run.lock").write_text(json.dumps({**holder, "pid": next(alive_then_dead)}))
+    )
+    watch([folder], out, 7.0, write_report([folder], out, 7.0))
+    assert capsys.readouterr().err.splitlines()[-1] == "cepo: run: its process is gone at step 3"
+    assert '"refresh"' not in out.read_text(), "a page of a dead run does not read itself again"
+    for elsewhere in ({**holder, "host": "another", "pid": dead.pid}, {}):
+        (folder / "run.lock").write_text(json.dumps(elsewhere))
+        assert not has_died(folder)
 
 
 def test_watch_refuses_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,15 @@ def test_a_broken_package_is_said_and_left_out(tmp_path: Path, monkeypatch: pyte
         assert "swanlab" not in str(with_trackers({})["report_to"])
 
 
+def test_a_folder_that_a_tracker_has_left_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = with_trackers({})["report_to"]
+    for name in TRACKERS:
+        (tmp_path / name).mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    assert with_trackers({})["report_to"] == before
+
+
 @pytest.mark.parametrize("folder", ["tiny", "tiny_text", "geometry3k", "geometry3k_4b", "dapo_math"])
 def test_recipes_say_nothing(folder: str) -> None:
     for path in sorted((RECIPES / folder).glob("*.yaml")):

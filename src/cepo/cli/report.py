@@ -63,24 +63,29 @@ def run(options: argparse.Namespace) -> int:
 
 
 def watch(folders: Sequence[Path], out: Path, every: float, runs: list[RunData]) -> None:
-    """Write the page again whenever the runs have logged something, until all have ended.
+    """Write the page again whenever the runs have logged something, until all have ended or died.
 
     Args:
         every: seconds between two looks, more where a page takes long to write.
         runs: as they were read last.
     """
-    seen, told, took = _stamps(folders), "", 0.0
-    while any(run.state == "training" for run in runs):
+    from cepo.runs.lock import has_died
+
+    seen, told, took, died = _stamps(folders), "", 0.0, False
+    while any(run.state == "training" for run in runs) and not died:
         if (line := "; ".join(map(_line, runs))) != told:
             say(line)
             told = line
         time.sleep(max(every, _REST * took))
-        if (now := _stamps(folders)) != seen:
+        open_runs = [folder for folder, run in zip(folders, runs, strict=True) if run.state == "training"]
+        died = all(map(has_died, open_runs))  # before the look: what it has written last is read
+        if (now := _stamps(folders)) != seen or died:
             began = time.monotonic()
-            seen, runs = now, _write(folders, out, every)
+            seen, runs = now, _write(folders, out, None if died else every)
             took = time.monotonic() - began
     for run in runs:
-        say(f"{run.name} has {run.state} at step {run.step}")
+        ended = "its process is gone" if run.state == "training" else f"has {run.state}"
+        say(f"{run.name}: {ended} at step {run.step}")
 
 
 def _line(run: RunData) -> str:

@@ -26,7 +26,8 @@ def with_trackers(values: Mapping[str, object]) -> dict[str, object]:
 
 def _works(name: str) -> bool:
     """Whether a package is there and can be imported; a broken one is said, and is no reason to stop."""
-    if find_spec(name) is None:
+    found = find_spec(name)
+    if found is None or found.origin is None:  # a folder of that name, as wandb leaves one where it has run
         return False
     try:
         import_module(name)
