@@ -131,6 +131,14 @@ def test_the_page_says_where_a_run_is(make_run: MakeRun, tmp_path: Path) -> None
     assert [seconds_text(s) for s in (45, 700, 12_000)] == ["45 s", "12 min", "3 h 20 min"]
 
 
+def test_a_run_before_its_first_step_lacks_nothing(tmp_path: Path) -> None:
+    (tmp_path / "identity.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text("method: cepo\nmax_steps: 30\n")
+    run = load_run(tmp_path)
+    assert progress(run) == "step 0 of 30"
+    assert run.notes == ["the run has begun, and no step has ended: it may be evaluating first"]
+
+
 def test_evaluations_are_points_with_intervals(make_run: MakeRun) -> None:
     folder = make_run()
     (folder / "summary.json").write_text(json.dumps(summary(steps=3)))

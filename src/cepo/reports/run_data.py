@@ -94,6 +94,8 @@ def load_run(folder: Path) -> RunData:
     run.first_wrong = {place: token for place, token in found.items() if token is not None}
     run.histogram = _histogram(run.rollouts)
     _read_images(run, folder / "traces")
+    if run.state == "training" and not run.step and (folder / "identity.json").is_file():
+        run.notes = ["the run has begun, and no step has ended: it may be evaluating first"]
     return run
 
 
