@@ -280,7 +280,7 @@ def test_the_page_begins_with_what_happened(make_run: MakeRun, tmp_path: Path) -
         part(dom, f'id="{a}"', f'id="{b}"')
         for a, b in (("runs", "picked"), ("picked", "curves"), ("curves", "rollouts"))
     )
-    for words in ("is training: held-out accuracy was 50.0%", "step 40", "Reward flat", "#groups-undecided"):
+    for words in ("is training: held-out accuracy is 50.0%", "step 40", "Reward flat", "#groups-undecided"):
         assert words in first
     assert first.index('class="headline"') < first.index('class="progress"') < first.index('class="remark"')
     assert pair.index("One right rollout") < pair.index("One wrong rollout") < pair.index("first wrong</i>")

@@ -66,6 +66,9 @@ def test_the_headline_of_a_run_that_was_not_evaluated_or_has_not_ended() -> None
     curve = [[0.0, 0.285, 0.227, 0.351], [40.0, 0.5, 0.431, 0.569]]
     now = headline(replace(run, state="training", curve=curve), 0)
     assert "held-out accuracy was 28.5% [22.7%, 35.1%] at first and is 50.0% [43.1%, 56.9%] at step 40" in now
+    assert now.endswith("nothing is unusual so far.")
+    once = headline(replace(run, state="training", curve=curve[:1]), 0)
+    assert "held-out accuracy is 28.5% [22.7%, 35.1%] at step 0;" in once
 
 
 def test_the_first_wrong_step_is_known_where_a_solver_knows_the_problem() -> None:

@@ -28,7 +28,7 @@ def headline(run: RunData, remarks: int) -> str:
             _measured(run.summary, method, steps) or f"{method} trained for {steps}: {_accuracy(run) or _reward(run)}"
         )
     unusual = {0: "nothing is unusual", 1: "one thing is unusual"}.get(remarks, f"{remarks} things are unusual")
-    return f"{told}; {unusual}."
+    return f"{told}; {unusual}{' so far' if run.state == 'training' else ''}."
 
 
 def _measured(summary: Mapping[str, Any], method: str, steps: str) -> str | None:
@@ -52,6 +52,8 @@ def _accuracy(run: RunData) -> str | None:
         return None
     (_, *first), (step, *last) = run.curve[0], run.curve[-1]
     was, now = (Estimate(*values).text(unit="%") for values in (first, last))
+    if len(run.curve) == 1:
+        return f"held-out accuracy is {now} at step {step:.0f}"
     return f"held-out accuracy was {was} at first and is {now} at step {step:.0f}"
 
 
