@@ -98,10 +98,11 @@ def test_the_two_rollouts_are_of_one_group_and_tell_most(make_run: MakeRun) -> N
         record(0, correct=True), record(1),
         record(2, tokens=WRONG, correct=True, **known), record(3, tokens=RIGHT, correct=True, **known),
         record(4, tokens=RIGHT, **known), record(5, tokens=WRONG, **known),
+        record(8, tokens=WRONG, answer=None, **known),
         unscored(6, correct=True, step=2, group=0), unscored(7, step=2, group=0),
     ]  # fmt: skip
     run = load_run(make_run(records=rows))
-    assert run.first_wrong == {2: 4, 5: 4}
+    assert run.first_wrong == {2: 4, 5: 4, 6: 4}
     assert [run.rollouts[place].row for place in picked(run)] == [3, 5]
     apart = load_run(make_run("apart", [record(0, correct=True, group=0), record(1, group=1), record(2, correct=None)]))
     assert [apart.rollouts[place].row for place in picked(apart)] == [0, 1]

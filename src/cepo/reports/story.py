@@ -90,8 +90,8 @@ def seconds_text(seconds: float) -> str:
 def picked(run: RunData) -> list[int]:
     """Places in `run.rollouts` of a right and a wrong rollout to look at first; fewer where there are none.
 
-    Of the last group that has both, with credit where any group has it, the wrong one's first wrong step known where it
-    can be, and the right one without any. Without such a group, the last right and the last wrong one.
+    Of the last group that has both, with credit and with answers where any group has them, the wrong one's first wrong
+    step known where it can be, and the right one without any. Without such a group, the last right and the last wrong.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for place, record in enumerate(run.rollouts):
@@ -114,6 +114,5 @@ def _one_of_each(run: RunData, places: Iterable[int]) -> list[int]:
 
 def _merit(run: RunData, place: int) -> int:
     record = run.rollouts[place]
-    return 2 * (record.evidence is not None or record.weight is not None) + (
-        record.correct == (place not in run.first_wrong)
-    )
+    has_credit = record.evidence is not None or record.weight is not None
+    return 4 * has_credit + 2 * (record.answer is not None) + (record.correct == (place not in run.first_wrong))
