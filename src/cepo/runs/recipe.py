@@ -52,7 +52,10 @@ class RunConfig:
     data_subset: str | None = field(default=None, metadata={"help": "Configuration of a hub data set with several."})
     data_limit: int | None = field(default=None, metadata={"help": "Rows to use; needed for `geometry` and `chain`."})
     data_columns: str | None = field(default=None, metadata={"help": "JSON: our column name -> the data's."})
-    drop_invalid: bool = field(default=False, metadata={"help": "Drop rows that cannot be graded, and say how many."})
+    drop_invalid: bool = field(
+        default=False,
+        metadata={"help": "Drop rows that cannot be graded or do not fit the model's length, and say how many."},
+    )
     eval_data: str | None = field(
         default=None, metadata={"help": "Data to evaluate on before and after; none: no evaluation."}
     )

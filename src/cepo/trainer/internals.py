@@ -29,7 +29,7 @@ from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep
 
-__all__ = ["Generate", "HostTrainer", "Loss", "Rows"]
+__all__ = ["Generate", "HostTrainer", "Loss", "Rows", "tokens_of_images"]
 
 Generate = Callable[[Rows], RawBatch]
 """TRL's generation and grading of given rows: the generated batch."""
@@ -335,3 +335,11 @@ class HostTrainer(GRPOTrainer):
             options = self.generation_kwargs
             options["suppress_tokens"] = sorted({*(options.get("suppress_tokens") or []), self.image_token_id})
             self.generation_config.suppress_tokens = options["suppress_tokens"]
+
+
+def tokens_of_images(processor: object, sizes: Sequence[tuple[int, int]]) -> Sequence[int] | None:
+    """Placeholder tokens that images of these heights and widths become; None: the processor cannot say."""
+    ask = getattr(processor, "_get_num_multimodal_tokens", None)
+    if ask is None or not sizes:
+        return None if sizes else []
+    return list(ask(image_sizes=[list(size) for size in sizes])["num_image_tokens"])
