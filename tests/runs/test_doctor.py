@@ -16,8 +16,8 @@ from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
 from cepo.trainer.checks import CHECKS
 
 TINY = [
-    "--data_limit", "16", "--eval_limit", "8", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1",
-    "--num_generations", "4",
+    "--data_limit", "16", "--eval_limit", "8", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps",
+    "1", "--num_generations", "4",
 ]  # fmt: skip
 
 
