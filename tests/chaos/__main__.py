@@ -22,6 +22,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ from tests.chaos.events import POINTS, SIGNALS, at_point, clock_jump, damage_a_f
 from tests.runs.small import write_recipe
 
 STEPS = 3
+NEVER_RAN = 99
+"""A child's exit code where an error came out of the command, or came before it."""
 METHODS = ({"method": "grpo"}, {"method": "cepo"}, {"method": "cepo", "teacher_weights": "ema"}, {"method": "rlsd"},
            {"method": "opsd"}, {"method": "sdpo"})  # fmt: skip
 TUNINGS = ({}, {"lora_rank": 2})
@@ -98,7 +101,7 @@ def fork(words: list[str], rank: int, world: int, port: int, before: Callable[[]
     if pid:
         os.close(handle)
         return Child(pid, pipe)
-    code = 99
+    code = NEVER_RAN
     try:
         for number in (1, 2):
             os.dup2(handle, number)
@@ -115,6 +118,10 @@ def fork(words: list[str], rank: int, world: int, port: int, before: Callable[[]
         sys.stdout.flush()
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT  # before the command could answer it
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -125,7 +132,9 @@ def finish(child: Child, seconds: float = 120.0) -> tuple[int, str]:
     while time.monotonic() < deadline:
         pid, status = os.waitpid(child.pid, os.WNOHANG)
         if pid:
-            return os.waitstatus_to_exitcode(status), child.said()
+            code, said = os.waitstatus_to_exitcode(status), child.said()
+            assert code != NEVER_RAN, f"the event itself failed: {said[-800:]}"
+            return code, said
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGUSR1)  # says where it stands
     time.sleep(1.0)
@@ -179,9 +188,13 @@ def hit_at_a_point(
     """A command that `hit` comes over at some point of it; its exit code and what it said."""
     point, call, after = random.choice(list(POINTS)), random.randint(1, 2 * STEPS), random.random() < 0.5
 
+    def reached() -> None:
+        (bench.root / "reached" / point).touch()
+        hit()
+
     def before() -> None:
         clock_jump(jump)
-        at_point(point, call, after, hit)
+        at_point(point, call, after, reached)
 
     (child,) = bench.start(folder, fields, before=before)
     return finish(child)
@@ -253,7 +266,8 @@ def verdict(bench: Bench, folder: Path, fields: Fields, world: int, mend: Callab
 def run(events: int, minutes: float, seed: int, first: int) -> int:
     root = Path(tempfile.mkdtemp(prefix="chaos-"))
     os.environ["TMPDIR"] = str(root / "tmp")
-    (root / "tmp").mkdir()
+    for name in ("tmp", "reached"):
+        (root / name).mkdir()
     fields = {"max_steps": STEPS, "max_completion_length": 4, "eval_data": str(root / "small" / "sums.jsonl")}
     with contextlib.redirect_stderr(io.StringIO()):
         recipe = write_recipe(root / "small", **fields)
@@ -277,6 +291,7 @@ def run(events: int, minutes: float, seed: int, first: int) -> int:
         print(f"{number}: {kind}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
     report(counts, failed, time.monotonic() - started, seed)
+    print("points never reached:", sorted(POINTS.keys() - {file.name for file in (root / "reached").iterdir()}))
     shutil.rmtree(root, ignore_errors=True)
     return 1 if failed else 0
 

@@ -91,11 +91,11 @@ def _read_settings(run: RunData, folder: Path) -> None:
     try:
         values = yaml.safe_load(config.read_text()) if config.is_file() else {}
         run.settings = {name: values.get(name) for name in SHOWN_SETTINGS if values.get(name) is not None}
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         run.notes.append("config.yaml cannot be read")
     try:
         run.summary = json.loads(summary.read_text()) if summary.is_file() else {}
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         run.notes.append("summary.json cannot be read")
     if run.summary.get("state") == "stopped":
         run.notes.append(f"the run was stopped at step {run.summary.get('steps')}: {run.summary.get('why')}")
