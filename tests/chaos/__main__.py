@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -241,7 +241,7 @@ KINDS: dict[str, tuple[Callable[[Bench, Random, Path, Fields], Mend], int]] = {
 def verdict(bench: Bench, folder: Path, fields: Fields, world: int, mend: Callable[[], None] | None) -> str:
     """`equal`, or `told, then equal`; AssertionError: neither."""
     whole, _ = bench.reference(fields, world)
-    outcome = "equal"
+    outcome, said = "equal", ""
     for _ in range(2):
         ended = [finish(child) for child in bench.start(folder, fields, world)]
         if all(code == 0 for code, _ in ended):
@@ -263,7 +263,7 @@ def verdict(bench: Bench, folder: Path, fields: Fields, world: int, mend: Callab
     return outcome
 
 
-def run(events: int, minutes: float, seed: int, first: int) -> int:
+def run(events: Iterable[int], minutes: float, seed: int) -> int:
     root = Path(tempfile.mkdtemp(prefix="chaos-"))
     os.environ["TMPDIR"] = str(root / "tmp")
     for name in ("tmp", "reached"):
@@ -273,7 +273,7 @@ def run(events: int, minutes: float, seed: int, first: int) -> int:
         recipe = write_recipe(root / "small", **fields)
     bench, counts, failed = Bench(root, recipe, {}), collections.Counter[tuple[str, str]](), []
     started, weights = time.monotonic(), [often for _, often in KINDS.values()]
-    for number in range(first, first + events):
+    for number in events:
         if time.monotonic() - started > 60 * minutes:
             break
         random = Random(f"{seed}/{number}")
@@ -310,6 +310,8 @@ if __name__ == "__main__":
     parser.add_argument("--events", type=int, default=220)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="number of the first event, to look at one again")
+    parser.add_argument("--first", type=int, default=0, help="number of the first event")
+    parser.add_argument("--only", type=int, nargs="+", help="numbers of events, to look at them again")
     options = parser.parse_args()
-    sys.exit(run(options.events, options.minutes, options.seed, options.first))
+    events = options.only or range(options.first, options.first + options.events)
+    sys.exit(run(events, options.minutes, options.seed))

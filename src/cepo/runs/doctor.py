@@ -66,6 +66,7 @@ def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator
                 yield probed(run, config, data)
     if model_config is not None:
         yield memory(model_config, run, config)
+        yield weights(model_config, run, config)
     yield from gpu_settings(run, config, run.eval_limit or len(held_out or ()))
     if config.use_vllm:
         yield vllm_package()
@@ -188,7 +189,7 @@ def memory(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
     """Arithmetic, one GPU without sharding: weights, gradients and optimizer, KV cache of a rollout batch, logits."""
     text = model_config.get_text_config()
     count = _parameters(model_config)
-    weight = 4 if run.dtype == "float32" else 2
+    weight = 4 if run.weights_dtype == "float32" else 2
     trained = _lora_parameters(text, run.lora_rank) if run.lora_rank else count
     state = trained * (weight + 8)
     rows = config.per_device_train_batch_size * (config.steps_per_generation or 1)
@@ -205,6 +206,20 @@ def memory(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
             "memory", "fail", f"{seen} of {have / GIB:.0f}", "use LoRA, fewer rollouts at once, or zero3/fsdp2"
         )
     return Finding("memory", "ok", f"about {seen}, activations not counted; time {_time(count, rows, config)}")
+
+
+def weights(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
+    """Whether the dtype of trained weights can hold an update, and what float32 costs."""
+    if run.lora_rank is not None:
+        return Finding("weights", "ok", f"{run.weights_dtype}, LoRA of rank {run.lora_rank} is trained")
+    cost = f"{2 * 4 * _parameters(model_config) / GIB:.1f} GiB more than in bfloat16, with AdamW's and the gradient"
+    if run.weights_dtype == "float32":
+        return Finding("weights", "ok", f"all are trained, in float32 ({cost})")
+    seen = (
+        f"all are trained, in {run.weights_dtype}: updates below 1/512 of a weight are rounded away, at learning_rate="
+        f"{config.learning_rate:g} most of them"
+    )
+    return Finding("weights", "warn", seen, f"dtype: float32 ({cost}), or LoRA (lora_rank)")
 
 
 def _time(parameters: int, rows: int, config: CEPOConfig) -> str:
@@ -232,7 +247,7 @@ def _lora_parameters(text: Any, rank: int) -> int:
 def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
     """The probe of a run, on its model as it is loaded: without adapters and shards."""
     try:
-        model, processor = load_model(run.model, run.dtype, run.attn_implementation, config.trust_remote_code)
+        model, processor = load_model(run.model, run.weights_dtype, run.attn_implementation, config.trust_remote_code)
         model = model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")  # pyright: ignore[reportArgumentType]
         host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
         token = getattr(processor, "image_token_id", None)

@@ -44,7 +44,13 @@ class RunConfig:
     )
     model: str = field(default="tiny", metadata={"help": "`tiny`, `tiny-text`, a folder or a hub id."})
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa or flash_attention_2."})
-    dtype: str = field(default="auto", metadata={"help": "Weights' dtype: auto, float32 or bfloat16."})
+    dtype: str = field(
+        default="auto",
+        metadata={
+            "help": "Weights' dtype: float32, bfloat16, or auto: float32 where all weights are trained, else the "
+            "model's own."
+        },
+    )
     data: str = field(
         default="geometry", metadata={"help": "`geometry`, `chain`, a local file or folder, or a hub id."}
     )
@@ -75,6 +81,12 @@ class RunConfig:
     )
     lora_rank: int | None = field(default=None, metadata={"help": "LoRA rank; none: all weights are trained."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
+
+    @property
+    def weights_dtype(self) -> str:
+        """What the model is loaded as. Where all weights are trained `auto` is float32: bfloat16 keeps 8 bits of a
+        weight, and an update of a fine-tuning's size is mostly rounded away."""
+        return "float32" if self.dtype == "auto" and self.lora_rank is None else self.dtype
 
 
 def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, object]:

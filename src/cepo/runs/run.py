@@ -232,7 +232,7 @@ def _build_trainer(
             "set it, or eval_strategy: no"
         )
     rewards = [get_reward(name) for name in run.rewards]
-    model, processor = load_model(run.model, run.dtype, run.attn_implementation, config.trust_remote_code)
+    model, processor = load_model(run.model, run.weights_dtype, run.attn_implementation, config.trust_remote_code)
     fix_template_arguments(processor, cast(dict[str, object], config.chat_template_kwargs or {}))
     subject = subject_of(run, config, data, processor, model.config)
     data = without_long_rows(subject, data, run.data) if run.drop_invalid else data
