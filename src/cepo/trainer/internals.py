@@ -147,6 +147,16 @@ class HostTrainer(GRPOTrainer):
         prompt_ids, images, fields = super()._tokenize_prompts(prompts)
         return prompt_ids, images and [own or [] for own in images], fields
 
+    def _generate_single_turn(
+        self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: int, has_tool_images: bool = False
+    ) -> Any:
+        """TRL's, with None where a prompt has no image: vLLM in this process takes the first of each list."""
+        if self.use_vllm and images is not None:
+            images = [own or None for own in images]
+        return super()._generate_single_turn(
+            prompt_ids, images, multimodal_fields, num_generations, has_tool_images=has_tool_images
+        )
+
     # --- public names -----------------------------------------------------------------------------------------
 
     @property
