@@ -7,13 +7,17 @@ it is listed, with the reason why all processes take the same branch and with th
 from __future__ import annotations
 
 import ast
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from accelerate import Accelerator
 
 import cepo
+from cepo.trainer.internals import HostTrainer
+from tests.pair import on_two
 
 SOURCE = Path(cepo.__file__).parent
 TESTS = Path(__file__).parents[1]
@@ -38,13 +42,14 @@ UNLIKE = "trainer/test_unlike_processes.py::test_unlike_data"
 DISTIL = "trainer/test_two_distil.py::test_every_process_gives_every_weight_a_gradient"
 SHARDED = "trainer/test_sharded_teachers.py::test_copies_of_shards_teach_as_whole_ones_do"
 STOP = "runs/test_lifecycle.py::test_two_processes_stop_and_go_on"
+TABLE = "trainer/test_collectives.py::test_a_table_has_the_rows_of_all_processes"
 EVALUATE = "runs/test_many_processes.py::test_two_processes_evaluate_as_one"
 
 LISTED: dict[str, tuple[list[str], str, str]] = {
     "trainer/internals.py:HostTrainer._complete": (["wait_for_everyone"], "not where one saves alone", STOP),
     "trainer/internals.py:HostTrainer.boundary": (["gather_object"], "a step's end, with several processes", STOP),
     "trainer/internals.py:HostTrainer.for_generation": (["unwrap_model_for_generation"], "an evaluation", EVALUATE),
-    "trainer/internals.py:HostTrainer.log_table": (["gather_object"], "a setting: log_completions", DISTRIBUTED),
+    "trainer/internals.py:HostTrainer.log_table": (["gather_object"], "a setting: log_completions", TABLE),
     "trainer/internals.py:HostTrainer.save_whole": (["get_state_dict"], "FSDP, once the training has ended", EVALUATE),
     "trainer/stopping.py:StopAtStep.step_ended": (["gather_object"], "a step's end, with several processes", STOP),
     "trainer/trainer.py:CEPOTrainer.loss_of": (["gather"], "a setting: opsd, sdpo; in training", DISTIL),
@@ -62,6 +67,17 @@ LISTED: dict[str, tuple[list[str], str, str]] = {
     "runs/run.py:_Work._save_model": (["wait_for_everyone"], "the training's end", EVALUATE),
 }  # fmt: skip
 """Where -> its collective calls, what brings every process there, and the test that has two of them there."""
+
+
+def test_a_table_has_the_rows_of_all_processes(tmp_path: Path) -> None:
+    def work(rank: int, folder: Path) -> list[object]:
+        Accelerator(cpu=True)
+        trainer = cast(Any, HostTrainer.__new__(HostTrainer))
+        trainer._logs = {"extra": defaultdict(list)}
+        trainer.log_table("answer", [f"{rank}/{row}" for row in range(rank)])  # one of them has none
+        return trainer._logs["extra"]["answer"]
+
+    assert [one.value for one in on_two(work, tmp_path, seconds=60)] == [["1/0"], ["1/0"]]
 
 
 def collectives(tree: ast.AST, where: str = "") -> Iterator[tuple[str, str]]:

@@ -46,7 +46,7 @@ def main(out: Path, rows: int, method: str) -> None:
     config = CEPOConfig(
         **SETTINGS
         | {"output_dir": str(out.parent / "run"), "per_device_train_batch_size": rows, "num_generations": GROUP}
-        | {"method": method, "trace_groups": 0, "shuffle_dataset": False, "log_completions": True}
+        | {"method": method, "trace_groups": 0, "shuffle_dataset": False}
     )
     processor = load_processor(str(EMBEDDED))
     trainer = Canned(embedded(), [accuracy_reward], config, train_dataset=dataset, processing_class=processor)
