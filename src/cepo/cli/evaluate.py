@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from cepo.data.datasets import load_data
-    from cepo.evaluate import generate_answers
+    from cepo.evaluate import generate_answers, stops_of
     from cepo.models.loading import load_checkpoint
     from cepo.models.where import settings_of
 
@@ -89,6 +89,7 @@ def _generate(options: argparse.Namespace) -> int:
         seed=options.seed,
         autocast_bf16=False,
         grading=graded,
+        stops=stops_of(of_run.get("generation_kwargs")),
     )
     if options.out is not None:
         _save(generations, options.out)

@@ -130,11 +130,11 @@ def _read_settings(run: RunData, folder: Path) -> None:
         values = yaml.safe_load(config.read_text()) if config.is_file() else {}
         run.settings = {name: values.get(name) for name in SHOWN_SETTINGS if values.get(name) is not None}
         run.total = _total(run, values.get("max_steps") or 0, values.get("num_train_epochs"))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         run.notes.append("config.yaml cannot be read")
     try:
         run.summary = json.loads(summary.read_text()) if summary.is_file() else {}
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         run.notes.append("summary.json cannot be read")
     ended, at = run.summary.get("state"), run.summary.get("steps", run.step)
     run.state = "training" if run.step > at or ended is None else ended
