@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cepo.cli.console import Commands
+from cepo.errors import SettingError
 
 __all__ = ["add"]
 
@@ -14,7 +15,10 @@ MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("doctor", help="check a recipe on this machine: versions, devices, data, memory")
-    parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
+    parser.add_argument("--config", type=Path, help="recipe (YAML)")
+    parser.add_argument(
+        "--table", action="store_true", help="memory and time of a step by model, method, LoRA, GPUs and length instead"
+    )
     parser.add_argument(
         "--load", action="store_true", help="load the model's weights too, and compare its scoring with its own forward"
     )
@@ -25,6 +29,10 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.markup import escape
 
+    if options.table:
+        return _print_table()
+    if options.config is None:
+        raise SettingError("cepo doctor needs a recipe (--config RECIPE.yaml), or --table for what steps cost")
     from cepo.runs.doctor import diagnose
     from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
 
@@ -37,6 +45,13 @@ def run(options: argparse.Namespace) -> int:
         if finding.remedy:
             console.print(f"                    -> {escape(finding.remedy)}")
     return 1 if failed else 0
+
+
+def _print_table() -> int:
+    from cepo.runs.cost_table import table_lines
+
+    print("\n".join(table_lines()))
+    return 0
 
 
 def _bf16_can_be_set() -> bool:

@@ -14,14 +14,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cepo.scoring.forward import continues_from_prefixes, run_plan
-from cepo.scoring.head import LOGITS_PER_CHUNK, Quantity, Reading
+from cepo.scoring.head import LOGITS_PER_CHUNK, LOGITS_PER_CHUNK_CPU, Quantity, Reading
 from cepo.scoring.logits import logits_map
 from cepo.scoring.models import causal_model
 from cepo.scoring.plan import WORTH_A_FORWARD, Forwards, Plan, make_plan, unique_rows
 from cepo.scoring.precision import PRECISIONS, Precision, scoring_in
 from cepo.scoring.rows import Images, ScoreRow
 
-__all__ = ["LOGITS_PER_CHUNK", "PRECISIONS", "Forwards", "Images", "Precision", "ScoreRow", "count_forwards", "score"]
+__all__ = [
+    "LOGITS_PER_CHUNK", "LOGITS_PER_CHUNK_CPU", "PRECISIONS", "Forwards", "Images", "Precision", "ScoreRow",
+    "count_forwards", "score",
+]  # fmt: skip
 
 TOKENS_PER_FORWARD = 8192
 
