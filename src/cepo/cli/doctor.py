@@ -18,7 +18,11 @@ def add(commands: Commands) -> None:
         commands, "doctor", "what will go wrong with a recipe on this machine",
         "cepo doctor --config recipes/tiny_text/decisive.yaml",
     )  # fmt: skip
-    parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--config", type=Path, help="recipe (YAML)")
+    asked.add_argument(
+        "--table", action="store_true", help="what steps take of memory and time instead, by model and method"
+    )
     parser.add_argument(
         "--load", action="store_true", help="load the model's weights too, and compare its scoring with its own forward"
     )
@@ -28,6 +32,8 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from cepo.runs.recipe import load_recipe, parse_overrides
 
+    if options.table:
+        return _print_table()
     return int(examine(load_recipe(options.config), parse_overrides(options.fields), options.load))
 
 
@@ -47,6 +53,13 @@ def examine(recipe: Mapping[str, object], overrides: Mapping[str, object], load:
         if finding.remedy:
             console.print(f"                    -> {escape(finding.remedy)}")
     return failed
+
+
+def _print_table() -> int:
+    from cepo.runs.cost_table import table_lines
+
+    print("\n".join(table_lines()))
+    return 0
 
 
 def _bf16_can_be_set() -> bool:

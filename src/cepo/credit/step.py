@@ -16,7 +16,7 @@ from cepo.credit.control import NO_CONTROL, Control, control_credit
 from cepo.credit.evidence import finite_rows, marginal_logp
 from cepo.credit.groups import LocalGroups, deviation, gets_credit, is_open, pass_rate
 from cepo.credit.masked import MaskBT
-from cepo.credit.prompts import TeacherPrompts
+from cepo.credit.prompts import Place, TeacherPrompts
 from cepo.credit.references import References
 from cepo.credit.rules import STUDENT, Credit, Inputs, Knobs, Method, Quantities, Rule
 from cepo.glossary import Prompt
@@ -132,15 +132,18 @@ def plan_scoring(
         with_student: indices of rows whose student log-probs are wanted too, for their records.
     """
     requests: list[ScoreRequest] = []
-    spliced: dict[tuple[int, str | None, str], list[int]] = {}  # the rows of a group have one prompt
+    places: dict[int, Place] = {}  # the rows of a group have one prompt
+    spliced: dict[tuple[int, str, str], list[int]] = {}
     for row in rows:
         told_here = references[row.index]
         for prompt in rule.references:
             told = told_here[prompt]
             for k, text in enumerate(told.texts):
                 key = (row.group, text, told.form)
+                if row.group not in places:
+                    places[row.group] = asking.prompts.place(row.prompt, row.prompt_ids)
                 if key not in spliced:
-                    spliced[key] = asking.prompts.prompt_ids(row.prompt, row.prompt_ids, text, told.form)
+                    spliced[key] = places[row.group].holding(asking.prompts.reference_ids(text, told.form))
                 requests.append(ScoreRequest(row.index, prompt, k, _sequence(row, spliced[key], asking)))
         falls_back = any(not told.texts and told.student_stands_in for told in told_here.values())
         if STUDENT in rule.prompts or falls_back or row.index in with_student:

@@ -19,11 +19,11 @@ from cepo.data.datasets import load_data
 from cepo.errors import CepoError
 from cepo.models.embedded import resolve
 from cepo.models.loading import load_config_and_processor, load_model
+from cepo.runs.doctor_cost import memory_finding, parameters_of
 from cepo.runs.doctor_gpu import gpu_settings
 from cepo.runs.problems import load_held_out, training_spec
 from cepo.runs.recipe import RunConfig
 from cepo.runs.subject import subject_of
-from cepo.scoring import LOGITS_PER_CHUNK
 from cepo.trainer.checks import CHECKS
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.finding import Finding
@@ -65,7 +65,7 @@ def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator
             if load:
                 yield probed(run, config, data)
     if model_config is not None:
-        yield memory(model_config, run, config)
+        yield memory_finding(model_config, run, config)
         yield weights(model_config, run, config)
     yield from gpu_settings(run, config, run.eval_limit or len(held_out or ()))
     if config.use_vllm:
@@ -185,34 +185,11 @@ def _told_alike(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, "fail", _one_line(error), "training would refuse with this sentence")
 
 
-def memory(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
-    """Arithmetic, one GPU without sharding: weights, gradients and optimizer, KV cache of a rollout batch, logits."""
-    text = model_config.get_text_config()
-    count = _parameters(model_config)
-    weight = 4 if run.weights_dtype == "float32" else 2
-    trained = _lora_parameters(text, run.lora_rank) if run.lora_rank else count
-    state = trained * (weight + 8)
-    rows = config.per_device_train_batch_size * (config.steps_per_generation or 1)
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    kv_token = 2 * text.num_hidden_layers * text.num_key_value_heads * head * weight
-    kv = rows * (512 + (config.max_completion_length or 0)) * kv_token
-    logits = 3 * 4 * LOGITS_PER_CHUNK
-    parts = {"weights": count * weight, "gradients and AdamW": state, "KV cache": kv, "logits chunk": logits}
-    total = sum(parts.values())
-    seen = f"{total / GIB:.1f} GiB ({', '.join(f'{name} {size / GIB:.1f}' for name, size in parts.items())})"
-    have = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
-    if have is not None and total > 0.9 * have:
-        return Finding(
-            "memory", "fail", f"{seen} of {have / GIB:.0f}", "use LoRA, fewer rollouts at once, or zero3/fsdp2"
-        )
-    return Finding("memory", "ok", f"about {seen}, activations not counted; time {_time(count, rows, config)}")
-
-
 def weights(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
     """Whether the dtype of trained weights can hold an update, and what float32 costs."""
     if run.lora_rank is not None:
         return Finding("weights", "ok", f"{run.weights_dtype}, LoRA of rank {run.lora_rank} is trained")
-    cost = f"{2 * 4 * _parameters(model_config) / GIB:.1f} GiB more than in bfloat16, with AdamW's and the gradient"
+    cost = f"{2 * 4 * parameters_of(model_config) / GIB:.1f} GiB more than in bfloat16, with AdamW's and the gradient"
     if run.weights_dtype == "float32":
         return Finding("weights", "ok", f"all are trained, in float32 ({cost})")
     seen = (
@@ -220,28 +197,6 @@ def weights(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
         f"{config.learning_rate:g} most of them"
     )
     return Finding("weights", "warn", seen, f"dtype: float32 ({cost}), or LoRA (lora_rank)")
-
-
-def _time(parameters: int, rows: int, config: CEPOConfig) -> str:
-    """Arithmetic of a step: 2 FLOP per parameter and token forward, 6 for an update, both teachers at half the rows."""
-    tokens = rows * (512 + (config.max_completion_length or 0))
-    flop = parameters * tokens * (2 + 6 + 2 * 0.5 * 2)
-    return f"about {flop / 4e14:.0f} s a step at 400 TFLOP/s (GPU), {flop / 1e11:.0f} s at 0.1 (two cores)"
-
-
-def _parameters(model_config: Any) -> int:
-    """Parameters of the architecture, counted without allocating it."""
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-
-    kind = AutoModelForImageTextToText if hasattr(model_config, "vision_config") else AutoModelForCausalLM
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in kind.from_config(model_config).parameters())
-
-
-def _lora_parameters(text: Any, rank: int) -> int:
-    """Adapters on every linear layer of the transformer: rank x (inputs + outputs) each."""
-    width, inner = text.hidden_size, text.intermediate_size
-    return text.num_hidden_layers * rank * (4 * 2 * width + 3 * (width + inner))
 
 
 def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:

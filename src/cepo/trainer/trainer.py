@@ -172,7 +172,15 @@ class CEPOTrainer(HostTrainer):
             inputs = without_dead_rows(Batch(inputs), self.accelerator).raw
         return loss(model, inputs)
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's own; whatever ends it, the records of its steps are on disk."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._recorder.flush()
+
     def checkpoint_written(self, folder: Path) -> None:
+        self._recorder.flush()
         if self.asks_teacher and (self.weights_are_sharded or self.args.should_save):
             self.teacher.save(folder, self._part)
 
