@@ -17,9 +17,9 @@ from cepo.runs.run import run_training
 
 SHORT = {
     "max_steps": "1", "eval_limit": "8", "data_limit": "16", "trace_groups": "2", "eval_curve_every": "0",
-    "per_device_train_batch_size": "16",
+    "per_device_train_batch_size": "16", "warmup_steps": "0",
 }  # fmt: skip
-ORACLE = {"method": "scores", "rewards": "[chain_oracle]", "rule_options": {"form": "weight", "scale": 2.0}}
+ORACLE = {"method": "scores", "rewards": ["chain_oracle"], "rule_options": {"form": "weight", "scale": 2.0}}
 
 
 @pytest.mark.parametrize(("recipe", "method"), [("decisive", {}), ("grpo", ORACLE | {"credit_strength": "0.5"})])
