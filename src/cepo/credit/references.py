@@ -23,7 +23,7 @@ from cepo.credit.choice import (
     MinusPolicy,
     ReferencePolicy,
 )
-from cepo.credit.sources import minus, peer, plus, rival, same, solution
+from cepo.credit.sources import feedback, minus, peer, plus, rival, same, solution
 from cepo.errors import RuleError
 from cepo.glossary import Group, ReferenceForm, Rollout, Told
 
@@ -58,7 +58,8 @@ class ReferenceSource:
         choose: what one row is told. It may return `NOTHING`: the row then keeps its base advantage.
         columns: columns of the data that it reads, as text in `Group.columns`.
         of_rollout: the form of what it may tell of a rollout, so that lengths are checked for the longest one: an
-            answer, a whole solution, or whichever of them the policy says. None: it never tells what a rollout says.
+            answer, a whole solution (with what was said of it: feedback), or whichever of answer and solution the
+            policy says. None: it never tells what a rollout says.
         row_free: whether what a row is told does not depend on what the row itself says.
     """
 
@@ -161,6 +162,7 @@ SOURCES: dict[str, ReferenceSource] = {
         ReferenceSource("rival", rival, of_rollout="policy", row_free=True),
         ReferenceSource("solution", solution, row_free=True),
         ReferenceSource("peer", peer, of_rollout="rationale", row_free=True),
+        ReferenceSource("feedback", feedback, of_rollout="feedback"),
     )
 }
 """The registry: prompt name -> where its reference comes from."""

@@ -29,6 +29,7 @@ from cepo.trainer.config import CEPOConfig
 from cepo.trainer.finding import Finding
 from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.prompt_host import PromptHost
+from cepo.trainer.teacher_view import TeacherViews
 from cepo.trainer.vllm import vllm_package, vllm_server
 
 __all__ = ["Finding", "diagnose"]
@@ -220,7 +221,8 @@ def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
         model = model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")  # pyright: ignore[reportArgumentType]
         host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
         token = getattr(processor, "image_token_id", None)
-        rows = probe_rows(data, host.encoded, host.tokenizer, token)
+        views = _views(host, config)
+        rows = probe_rows(data, host.encoded, host.tokenizer, token, views)
         found = Probing(None, config.temperature, config.credit.credit_precision, token)(model, rows)
     except CepoError as error:
         return Finding("probe", "fail", _one_line(error), "training would refuse with this sentence")
@@ -230,6 +232,11 @@ def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
             "probe", "warn", f"{seen}, rows encoded whole: {found.why_whole}", "nothing: scoring takes longer"
         )
     return Finding("probe", "ok", seen)
+
+
+def _views(host: PromptHost, config: CEPOConfig) -> TeacherViews:
+    token = getattr(host.processor, "image_token", None)
+    return TeacherViews.of(host.processor, host.options, config.teacher_template, token)
 
 
 def _held_out_rows(run: RunConfig, config: CEPOConfig) -> int:
@@ -252,12 +259,14 @@ def _one_line(error: BaseException) -> str:
 def _subject(run: RunConfig, config: CEPOConfig, data: Dataset, processor: Any, model_config: Any) -> Subject:
     """The run as the trainer's checks want it, without the model's weights."""
     host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
+    views = _views(host, config)
     return Subject(
         config=config,
         method=get_method(config.method),
         dataset=data,
-        prompts=config.credit.teacher_prompts(host.tokenizer, host.render),
+        prompts=config.credit.teacher_prompts(host.tokenizer, views.host.render),
         prompt_ids=host.prompt_ids,
+        views=views,
         positions=model_config.get_text_config().max_position_embeddings,
         image_token=getattr(processor, "image_token", None),
         reward_funcs=[bind_reward(get_reward(name), config.grading) for name in run.rewards],

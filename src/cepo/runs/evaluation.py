@@ -158,7 +158,10 @@ def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
     shown = [token for token in student if token != trainer.image_token_id]
     tokenizer = trainer.tokenizer
     evaluated = encode_prompts(processor, [row])["input_ids"][0].tolist() if isinstance(prompt, list) else student
-    told = {name: trainer.prompts.prompt_ids(prompt, shown, "[reference]", "answer") for name in trainer.told}
+    view = trainer.views(row) if trainer.told else None
+    base, ids = (view.prompt, view.prompt_ids) if view else (prompt, student)
+    seen = [token for token in ids if token != trainer.image_token_id]
+    told = {name: trainer.prompts.prompt_ids(base, seen, "[reference]", "answer") for name in trainer.told}
     model = cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model))
     return {
         "training": str(tokenizer.decode(shown)),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from datasets import Dataset
 
@@ -19,12 +19,14 @@ from cepo.answers import BOXED, Grading
 from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.references import MAX_REFERENCE_CHARS, SOURCES, columns_of, told_by_data
 from cepo.credit.rules import Distillation, Method, get_method
+from cepo.credit.step import View
 from cepo.data.rewards import preflight_rewards
 from cepo.errors import DataError, PackageError, RewardError, RunFolderError, SettingError
 from cepo.glossary import DataRow, Group, ReferenceForm
 from cepo.trainer.config import CEPOConfig
-from cepo.trainer.lengths import longest_rows, prompt_text
+from cepo.trainer.lengths import image_counts, longest_rows, prompt_text
 from cepo.trainer.prompt_host import unfilled_images
+from cepo.trainer.teacher_view import COLUMNS, IMAGES, TeacherViews, check_columns, teacher_row
 
 __all__ = [
     "CHECKS", "Subject", "check_answers", "check_folder", "check_images_alike", "check_resampling", "check_router",
@@ -45,6 +47,7 @@ class Subject:
         dataset: the training data; a stream can only be looked at by consuming it, and is not checked.
         prompts: how references are put to teachers.
         prompt_ids: the ids that the prompt of a row will have, images expanded.
+        views: what teachers are shown in place of the student's prompt.
         positions: how many tokens the model can hold.
         image_token: the text of the model's image placeholder; None: a model without images.
         reward_funcs, reward_names: what grades; functions that are called, in their order.
@@ -56,6 +59,7 @@ class Subject:
     dataset: object
     prompts: TeacherPrompts
     prompt_ids: Callable[[DataRow], Sequence[int]]
+    views: TeacherViews
     positions: int
     image_token: str | None = None
     reward_funcs: Sequence[object] = ()
@@ -90,6 +94,12 @@ def _check_answers(subject: Subject, dataset: Dataset) -> str:
     return f"all {len(dataset)} can be graded"
 
 
+def _check_views(subject: Subject, dataset: Dataset) -> str:
+    if not subject.method.references:
+        return "not needed: no teacher is asked"
+    return check_columns(dataset, subject.views, subject.config.credit.teacher_sees_images)
+
+
 def _check_images(subject: Subject, dataset: Dataset) -> str:
     check_images(dataset, subject.image_token)
     return "prompts and images fit each other"
@@ -99,7 +109,9 @@ def _check_strings(subject: Subject, dataset: Dataset) -> str:
     """Prompts given as strings: each says where a reference belongs."""
     if not subject.method.references or subject.prompts.style == "prefill":
         return "nothing to place"
-    strings = [(row, prompt) for row, prompt in enumerate(dataset["prompt"]) if isinstance(prompt, str)]
+    own = [name for name in ("prompt", *COLUMNS[:1]) if name in dataset.column_names]
+    prompts = [teacher_row(cast(DataRow, row))["prompt"] for row in dataset.select_columns(own)]
+    strings = [(row, prompt) for row, prompt in enumerate(prompts) if isinstance(prompt, str)]
     for row, prompt in strings:
         try:
             subject.prompts.closing_of(prompt)
@@ -215,7 +227,7 @@ def check_images(dataset: Dataset, image_token: str | None) -> None:
             in_parts.append((index, asked))
         if image_token is not None and image_token in prompt_text(prompt):
             bad.append(f"row {index}: the prompt's text holds {image_token!r}, which stands for an image")
-    has = _image_counts(dataset, [index for index, _ in in_parts], column)
+    has = image_counts(dataset, [index for index, _ in in_parts], column)
     bad += [
         f"row {index}: the prompt has {asked} image parts, the row has {count} images"
         for (index, asked), count in zip(in_parts, has, strict=True)
@@ -231,23 +243,14 @@ def check_images_alike(dataset: object) -> None:
     if not isinstance(dataset, Dataset):
         return
     column = next((name for name in ("images", "image") if name in dataset.column_names), None)
-    without = sum(not count for count in _image_counts(dataset, range(len(dataset)), column))
-    if 0 < without < len(dataset):
+    of_teachers = IMAGES if IMAGES in dataset.column_names else column
+    counts = [image_counts(dataset, range(len(dataset)), name) for name in {column, of_teachers}]
+    without = sum(not all(of_row) for of_row in zip(*counts, strict=True))
+    if without and any(map(any, counts)):
         raise DataError(
             f"{without} of {len(dataset)} rows have no image and the others have: where weights are sharded (FSDP, "
             "ZeRO-3) the processes would wait for each other; use DDP or ZeRO-2, or train on one kind of rows"
         )
-
-
-def _image_counts(dataset: Dataset, indices: Sequence[int], column: str | None) -> list[int]:
-    """Images of these rows, counted without decoding one."""
-    if column is None or not indices:
-        return [0] * len(indices)
-    stored = dataset.select(indices).select_columns([column]).with_format("arrow")
-    values = [value for batch in stored.iter(batch_size=64) for value in cast(Any, batch)[column]]
-    if column == "image":
-        return [int(value.is_valid) for value in values]
-    return [len(value) if value.is_valid else 0 for value in values]
 
 
 def check_scored(rewards: Sequence[Sequence[float | None]], names: Sequence[str]) -> None:
@@ -266,7 +269,7 @@ def check_lengths(subject: Subject, dataset: Dataset) -> str:
     All rows are ranked, by their text and by their images' pixels; the longest of both are made into prompts.
     """
     limit, completion = subject.positions, subject.config.max_completion_length or 0
-    columns = {subject.config.answer_column, subject.config.solution_column}
+    columns = {subject.config.answer_column, subject.config.solution_column, *COLUMNS[:1]}
     columns |= {column for name in subject.method.references for column in SOURCES[name].columns}
     indices = longest_rows(dataset, subject.prompts.tokenizer, columns, LENGTH_SAMPLE)
     count = len(indices)
@@ -287,11 +290,14 @@ def check_lengths(subject: Subject, dataset: Dataset) -> str:
 def _longest_prompt(subject: Subject, row: DataRow) -> int:
     """Tokens of the row's longest prompt: the student's, or a teacher's with what it may be told."""
     ids = subject.prompt_ids(row)
-    return max(len(ids), *(_prompt_length(subject, name, row, ids) for name in subject.method.references), 0)
+    shown = subject.views(row) if subject.method.references else None
+    base = shown or View(row["prompt"], ids, None)
+    return max(len(ids), *(_prompt_length(subject, name, row, base) for name in subject.method.references), 0)
 
 
-def _prompt_length(subject: Subject, name: str, row: DataRow, ids: Sequence[int]) -> int:
+def _prompt_length(subject: Subject, name: str, row: DataRow, shown: View) -> int:
     """Of one prompt: with what the data tells, else with the longest thing that a rollout may say."""
+    ids = shown.prompt_ids
     config, source = subject.config, SOURCES[name]
     policy = config.credit.reference_policy(config.seed)
     columns = {column: str(row[column]) for column in source.columns if row.get(column) is not None}
@@ -299,7 +305,7 @@ def _prompt_length(subject: Subject, name: str, row: DataRow, ids: Sequence[int]
     told = told_by_data(name, Group(gold, (), solution, columns), policy)
 
     def length(text: str, form: ReferenceForm) -> int:
-        return len(subject.prompts.prompt_ids(row["prompt"], ids, text, form))
+        return len(subject.prompts.prompt_ids(shown.prompt, ids, text, form))
 
     if told.texts:
         return max(length(text, told.form) for text in told.texts)
@@ -307,7 +313,8 @@ def _prompt_length(subject: Subject, name: str, row: DataRow, ids: Sequence[int]
         return len(ids)
     form = policy.reference_form if source.of_rollout == "policy" else source.of_rollout
     rollout = config.max_completion_length or 0
-    return length("", form) + (rollout if form == "rationale" else min(rollout, MAX_REFERENCE_CHARS))
+    longest = {"answer": min(rollout, MAX_REFERENCE_CHARS), "rationale": rollout}
+    return length("", form) + longest.get(form, rollout + policy.feedback_chars)
 
 
 def _text_or_none(value: object) -> str | None:
@@ -316,6 +323,7 @@ def _text_or_none(value: object) -> str | None:
 
 CHECKS: dict[str, Callable[[Subject, Dataset], str]] = {
     "answers": _check_answers,
+    "teachers": _check_views,
     "images": _check_images,
     "strings": _check_strings,
     "rewards": _check_rewards,

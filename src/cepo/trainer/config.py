@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +37,7 @@ class CEPOConfig(GRPOConfig):
     method: str = field(
         default="cepo",
         metadata={
-            "help": "grpo, rlsd, cepo, another of docs/rules.md, opsd, sdpo, or one of your own (cepo.register)."
+            "help": "grpo, rlsd, cepo, another of docs/rules.md (opsd, sdpo, ...), or one of your own (cepo.register)."
         },
     )
     preset: str = field(default="default", metadata={"help": "default, paper or released-code."})
@@ -55,6 +57,7 @@ class CEPOConfig(GRPOConfig):
     reference_fallback: str | None = _credit("Without an admissible r-: rlsd or grpo.")
     reference_allow_self: bool | None = _credit("Whether a wrong row may be told its own answer.")
     reference_count: int | None = _credit("K of the marginal policy.")
+    feedback_max_chars: int | None = _credit("Characters of a rollout's feedback that a teacher reads (sdpo_feedback).")
     prompt_style: str | None = _credit("user or prefill.")
     reference_template: str | None = _credit("Text around {reference}.")
     teacher_weights: str | None = _credit("live, frozen, synced, ema or base.")
@@ -68,6 +71,13 @@ class CEPOConfig(GRPOConfig):
     distill_top_k: int | None = _credit("Tokens compared (opsd: 0, the vocabulary; sdpo: 100 and a tail).")
     distill_ratio_clip: float | None = _credit("Bound of the importance weight (sdpo: 2); 0: none.")
 
+    teacher_chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Arguments of the chat template for teachers alone: {enable_thinking: true}. They stand above "
+            "chat_template_kwargs."
+        },
+    )
     answer_format: str = field(
         default="boxed",
         metadata={
@@ -125,6 +135,8 @@ class CEPOConfig(GRPOConfig):
                 f"num_generations={self.num_generations}: an advantage compares the rollouts of one problem, so a "
                 "group needs at least 2"
             )
+        if isinstance(self.teacher_chat_template_kwargs, str):
+            self.teacher_chat_template_kwargs = _mapping(self.teacher_chat_template_kwargs)
         self.grading = Grading(cast(Any, self.answer_format), cast(Any, self.grader), self.thinking_counts)
         super().__post_init__()
         _refuse_out_of_range(self)
@@ -139,6 +151,11 @@ class CEPOConfig(GRPOConfig):
             _refuse_misread(self, method)
 
     @property
+    def teacher_template(self) -> Mapping[str, Any]:
+        """The teachers' own arguments of the chat template."""
+        return cast(dict[str, Any], self.teacher_chat_template_kwargs or {})
+
+    @property
     def run_folder(self) -> Path:
         """`output_dir`; TrainingArguments has filled it in when none was given."""
         return Path(str(self.output_dir))
@@ -147,6 +164,17 @@ class CEPOConfig(GRPOConfig):
     def group_size(self) -> int:
         """G, rollouts of one problem."""
         return cast(int, self.num_generations)
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """A mapping given as JSON, as on the command line."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise SettingError(f"teacher_chat_template_kwargs is a mapping, as JSON on the command line, got {text!r}")
+    return value
 
 
 _LEAST: dict[str, float] = {

@@ -30,8 +30,8 @@ from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.references import References
 from cepo.credit.rules import Distillation
 from cepo.credit.settings import CreditSettings
+from cepo.credit.step import Row, View
 from cepo.errors import ModelError
-from cepo.glossary import Prompt
 from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
 from cepo.scoring.forward import causal_model, hidden_of_whole, vision_inputs
 from cepo.scoring.head import Reading, captured_states
@@ -75,12 +75,13 @@ class DistillationLoss:
         if self.is_sharded:
             raise ModelError(f"method={self.method.name!r} reads the output layer apart: use DDP or ZeRO-2, not shards")
 
-    def with_teachers(self, prompts: Sequence[Prompt], batch: Batch, references: Mapping[int, References]) -> Batch:
+    def with_teachers(self, rows: Sequence[Row], batch: Batch, references: Mapping[int, References]) -> Batch:
         """The batch with each row's teacher prompt, as `cepo.trainer.batch` names it (a collective call)."""
-        told = [references[row][self.method.told] for row in range(len(batch))]
+        told = [references[row.index][self.method.told] for row in rows]
+        views = [row.view or View(row.prompt, row.prompt_ids, row.images) for row in rows]
         teachers = [
-            self.prompts.prompt_ids(prompt, ids, one.texts[0], one.form) if one.texts else []
-            for prompt, ids, one in zip(prompts, batch.prompts(), told, strict=True)
+            self.prompts.prompt_ids(view.prompt, view.prompt_ids, one.texts[0], one.form) if one.texts else []
+            for view, one in zip(views, told, strict=True)
         ]
         longest = max(1, *map(len, teachers))
         ids_BS = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in teachers], device=batch.device)
@@ -88,7 +89,13 @@ class DistillationLoss:
         taught_B = torch.tensor([float(bool(ids)) for ids in teachers], device=batch.device)
         tokens = taught_tokens(batch.loss_mask, taught_B).sum()
         everyone = cast(Tensor, self.accelerator.gather(tokens)).sum()
-        return batch.having(teacher_ids=ids_BS, teacher_mask=mask_BS, taught=taught_B, taught_tokens=everyone)
+        taught = batch.having(teacher_ids=ids_BS, teacher_mask=mask_BS, taught=taught_B, taught_tokens=everyone)
+        if not any(row.view for row in rows):
+            return taught
+        return taught.having(
+            teacher_pixels=[view.images and view.images.pixel_values for view in views],
+            teacher_grids=[view.images and view.images.grid_thw for view in views],
+        )
 
     def loss(self, model: nn.Module, policy: nn.Module, batch: Batch, share: float) -> Tensor:
         """Sum over this micro-batch's taught tokens, divided by those of the step.
@@ -133,7 +140,7 @@ class DistillationLoss:
         self, policy: nn.Module, batch: Batch, rows: Sequence[int]
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The teacher's states (N, T, D) for the same completions, and its output layer's weights."""
-        prompts, completions, images = batch.teacher_prompts, batch.completions(), batch.images()
+        prompts, completions, images = batch.teacher_prompts, batch.completions(), batch.teacher_images()
         if not self.settings.teacher_sees_images:
             prompts = [[token for token in ids if token != self.image_token_id] for ids in prompts]
             images = [None] * len(prompts)

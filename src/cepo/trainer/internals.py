@@ -28,6 +28,7 @@ from cepo.trainer.batch import RawBatch, images_of_prompt
 from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep
+from cepo.trainer.teacher_view import TeacherViews
 
 __all__ = ["Generate", "HostTrainer", "Loss", "Rows"]
 
@@ -318,6 +319,12 @@ class HostTrainer(GRPOTrainer):
             return self.prompt_ids(row), None
         prompt_ids, _, fields = self._tokenize_prompts([prompt])
         return prompt_ids[0], images_of_prompt(fields)
+
+    def teacher_views(self, template: Mapping[str, Any]) -> TeacherViews:
+        """What teachers are shown, `template` being their own arguments of the chat template."""
+        given = cast(dict[str, Any], self.chat_template_kwargs)
+        options = {"chat_template": self.chat_template, "tools": self.tools or None, **given}
+        return TeacherViews.of(self.processing_class, options, template, self.image_token)
 
     def never_sample_an_image(self) -> None:
         """Ban the image placeholder from completions: the next forward would look for an image behind it, and fail.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import PIL.Image
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cepo.glossary import Prompt
 
-__all__ = ["longest_rows", "prompt_text"]
+__all__ = ["image_counts", "longest_rows", "prompt_text"]
 
 
 def longest_rows(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, told: Collection[str], count: int) -> list[int]:
@@ -23,8 +23,7 @@ def longest_rows(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, told: Col
     count = min(count, len(dataset))
     chosen = {index * len(dataset) // count for index in range(count)}
     chosen.update(_largest(_tokens(dataset, tokenizer, told), count))
-    column = next((name for name in ("images", "image") if name in dataset.column_names), None)
-    if column is not None:
+    for column in {"images", "image", "teacher_images"} & set(dataset.column_names):
         chosen.update(_largest(_pixels(dataset, column), count))
     return sorted(chosen)
 
@@ -36,6 +35,17 @@ def prompt_text(prompt: Prompt) -> str:
     contents = [message.get("content") or "" for message in prompt]
     parts = [[{"text": content}] if isinstance(content, str) else content for content in contents]
     return "\n".join(part.get("text") or "" for content in parts for part in content)
+
+
+def image_counts(dataset: Dataset, indices: Sequence[int], column: str | None) -> list[int]:
+    """Images of these rows, counted without decoding one."""
+    if column is None or not indices:
+        return [0] * len(indices)
+    stored = dataset.select(indices).select_columns([column]).with_format("arrow")
+    values = [value for batch in stored.iter(batch_size=64) for value in cast(Any, batch)[column]]
+    if column == "image":
+        return [int(value.is_valid) for value in values]
+    return [len(value) if value.is_valid else 0 for value in values]
 
 
 def _largest(values: list[int], count: int) -> list[int]:

@@ -53,6 +53,8 @@ class PromptHost:
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.tokenizer(prompt)["input_ids"], None  # pyright: ignore[reportReturnType]
+        if isinstance(self.processor, ProcessorMixin) and any(isinstance(one["content"], str) for one in prompt):
+            prompt = as_parts(prompt)
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, **self.options}
         fields = cast(Any, self.processor).apply_chat_template(prompt, **options)
         ids = fields["input_ids"]

@@ -6,7 +6,7 @@ Idea: DAPO (arXiv 2503.14476, section 3.2). Bounded: after the given tries what 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar, cast
 
@@ -31,19 +31,24 @@ class Graded:
         rewards: by row and function, (B, R).
         completions: as TRL hands them to reward functions.
         scores: row -> (function, reward) of the functions that scored its tokens too.
+        feedback: row -> what reward functions said of it in words.
     """
 
     rewards: Tensor
     completions: Sequence[Completion]
     scores: Mapping[int, Sequence[tuple[str, TokenReward]]]
+    feedback: Mapping[int, str] = field(default_factory=dict)
 
     def replacing(self, taken: Mapping[int, int], fresh: Graded) -> Graded:
         """With the rows `taken` (row -> row of `fresh`) replaced."""
         rewards = self.rewards.clone()
         rewards[list(taken)] = fresh.rewards[list(taken.values())]
-        kept = {row: scores for row, scores in self.scores.items() if row not in taken}
-        new = {row: fresh.scores[other] for row, other in taken.items() if other in fresh.scores}
-        return Graded(rewards, _mixed(self.completions, fresh.completions, taken), kept | new)
+        return Graded(
+            rewards,
+            _mixed(self.completions, fresh.completions, taken),
+            _moved(self.scores, fresh.scores, taken),
+            _moved(self.feedback, fresh.feedback, taken),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,12 @@ Item = TypeVar("Item")
 
 def _mixed(old: Sequence[Item], fresh: Sequence[Item], taken: Mapping[int, int]) -> list[Item]:
     return [fresh[taken[row]] if row in taken else value for row, value in enumerate(old)]
+
+
+def _moved(old: Mapping[int, Item], fresh: Mapping[int, Item], taken: Mapping[int, int]) -> dict[int, Item]:
+    """The same of what only some rows have."""
+    kept = {row: value for row, value in old.items() if row not in taken}
+    return kept | {row: fresh[other] for row, other in taken.items() if other in fresh}
 
 
 def dead_groups(reward_B: Tensor, group_size: int) -> list[int]:

@@ -34,13 +34,18 @@ def check_with_model(args: CEPOConfig, dataset: object, *, has_router_loss: bool
         check_images_alike(dataset)
 
 
-def guarded_rewards(reward_funcs: object, args: CEPOConfig, seen: Seen) -> list[object]:
+def guarded_rewards(reward_funcs: object, args: CEPOConfig, *seen: Seen) -> list[object]:
     """Callables, ours bound to the run's grading, guarded; reward models (modules, names) are TRL's to call.
 
-    `seen` is called with each function's name and its rewards.
+    All of `seen` are called with each function's name and its rewards.
     """
+
+    def see(name: str, rewards: list[float | None]) -> None:
+        for one in seen:
+            one(name, rewards)
+
     functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
-    return [_guarded(function, args, seen) for function in functions]
+    return [_guarded(function, args, see) for function in functions]
 
 
 def _guarded(function: object, args: CEPOConfig, seen: Seen) -> object:

@@ -27,6 +27,7 @@ from cepo.credit.step import (
     plan_scoring,
     student_sequence,
 )
+from cepo.data.feedback import Feedback
 from cepo.data.rewards import completion_text, told_apart
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
@@ -71,15 +72,17 @@ class CEPOTrainer(HostTrainer):
         if not isinstance(args, CEPOConfig):
             raise SettingError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
         check_before_model(args)
-        self._token_scores = TokenScores()
-        rewards = guarded_rewards(reward_funcs, args, seen=self._token_scores.add)
+        self._token_scores, self._feedback = TokenScores(), Feedback()
+        rewards = guarded_rewards(reward_funcs, args, self._token_scores.add, self._feedback.add)
         super().__init__(model, cast(Any, rewards), args, **ready(self.named(others, kwargs), model, args))
         self.reward_func_names = told_apart(self.reward_func_names, args.wrong_reward)
         self.never_sample_an_image()
         self.method = get_method(args.method)
         self.credit = args.credit
         self.teacher = args.credit.teacher()
-        self.prompts = args.credit.teacher_prompts(self.tokenizer, self.render)
+        self.views = self.teacher_views(args.teacher_template)
+        render = self.views.host.render if self.views.other_template else self.render
+        self.prompts = args.credit.teacher_prompts(self.tokenizer, render)
         self.scorer = Scorer(
             policy=lambda: self.policy,
             teacher=self.teacher,
@@ -99,7 +102,7 @@ class CEPOTrainer(HostTrainer):
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
         preflight(self._subject())
-        self._token_scores.take()  # what the checks' own calls of reward functions left
+        self._token_scores.take(), self._feedback.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
             self.teacher.check(self.policy)
             self.add_callback(AlongTraining(self))
@@ -145,7 +148,7 @@ class CEPOTrainer(HostTrainer):
     def rewarded(self, rewards: Tensor, completions: list[Completion]) -> None:
         first = self.accelerator.process_index * len(completions)
         own = rewards[first : first + len(completions)]
-        self._graded = Graded(own, completions, self._token_scores.take())
+        self._graded = Graded(own, completions, self._token_scores.take(), self._feedback.take())
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         with self._clock.phase("update"):
@@ -197,7 +200,8 @@ class CEPOTrainer(HostTrainer):
         policy = self.credit.reference_policy(self.args.seed)
         references = row_references(groups, self.method.references, policy, number)
         if self._distillation is not None:
-            batch = self._distillation.with_teachers([row["prompt"] for row in drawn.inputs], batch, references)
+            rows = self.views.shown(batch.rows([row["prompt"] for row in drawn.inputs], groups), drawn.inputs)
+            batch = self._distillation.with_teachers(rows, batch, references)
             taught = cast(Tensor, self.accelerator.gather(batch.taught))
             self.log_step("distill/rows_taught", taught.mean().item())
         step = StepCredit(number, self.method, knobs, groups, references, control=self.credit.control(self.args.seed))
@@ -225,13 +229,14 @@ class CEPOTrainer(HostTrainer):
         texts = [completion_text(completion) for completion in drawn.graded.completions]
         golds = [problem.gold for problem in problems]
         local = grade_rollouts(texts, golds, self.total_rewards(rewards).tolist(), verdicts, self.args.grading)
+        local = [replace(rollout, feedback=drawn.graded.feedback.get(row)) for row, rollout in enumerate(local)]
         return gather_groups(local, problems, self.args.group_size, self.accelerator.process_index, gather_object)
 
     def _credited(self, step: StepCredit, drawn: Drawn, traced: Sequence[int]) -> StepCredit:
         """The step with the credit of the rows that get one (a collective call)."""
         rule, batch = cast(Rule, step.method), drawn.batch
         rows = batch.rows([row["prompt"] for row in drawn.inputs], step.groups, self._scores(rule, drawn))
-        chosen = credited_rows(rule, rows, step.groups, step.references)
+        chosen = self.views.shown(credited_rows(rule, rows, step.groups, step.references), drawn.inputs)
         logps, level = self._score(step, rule, chosen, batch.width, traced)
         entropy = {}
         if "entropy" in rule.reads:
@@ -327,7 +332,7 @@ class CEPOTrainer(HostTrainer):
 
     def probe(self) -> None:
         """Compare what scores with the model's own forward: before the run, or once its weights are sharded."""
-        rows = probe_rows(self.train_dataset, self.encoded, self.tokenizer, self.image_token_id)
+        rows = probe_rows(self.train_dataset, self.encoded, self.tokenizer, self.image_token_id, self.views)
         probing = Probing(self.teacher, self.temperature, self.credit.credit_precision, self.image_token_id)
         found = probing(self.policy, rows)
         self.scorer = replace(self.scorer, share=found.shares)
@@ -342,6 +347,7 @@ class CEPOTrainer(HostTrainer):
             dataset=self.train_dataset,
             prompts=self.prompts,
             prompt_ids=self.prompt_ids,
+            views=self.views,
             positions=cast(Any, self.model).config.get_text_config().max_position_embeddings,
             image_token=self.image_token,
             reward_funcs=list(self.reward_funcs),

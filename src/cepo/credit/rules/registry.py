@@ -8,7 +8,7 @@ from cepo.credit.references import SOURCES
 from cepo.credit.rules.cepo import CEPO
 from cepo.credit.rules.cpo import CPO
 from cepo.credit.rules.decisive import DECISIVE
-from cepo.credit.rules.distillations import OPSD, SDPO, Distillation
+from cepo.credit.rules.distillations import OPSD, SDPO, SDPO_FEEDBACK, Distillation
 from cepo.credit.rules.distilled_rl import DISTILLED_RL
 from cepo.credit.rules.focused import FOCUSED
 from cepo.credit.rules.grpo import GRPO
@@ -47,6 +47,7 @@ METHODS: dict[str, Method] = {
         PROB_MASK,
         OPSD,
         SDPO,
+        SDPO_FEEDBACK,
     )
 }
 
