@@ -99,8 +99,9 @@ class Told:
     Attributes:
         texts: the references; of several, the mean of the probabilities counts (RLCSD's marginal). Empty: there is
             nothing to tell, and the student's own prompt stands in or the row gets no credit, as `source` says.
-        source: where the texts came from: `gold`, `sibling`, `group`, `feedback`, the name of a data column. Or why there
-            are none: `rlsd` (the student's own prompt stands in), `grpo` and `none` (the row keeps its base advantage).
+        source: where the texts came from: `gold`, `sibling`, `group`, `feedback`, the name of a data column. Or why
+            there are none: `rlsd` (the student's own prompt stands in), `grpo` and `none` (the row keeps its base
+            advantage).
         form: a final answer, a whole solution or feedback; decides the words around it.
         is_own: whether a text says what the row itself says.
     """

@@ -111,7 +111,7 @@ class TeacherPrompts:
     def prompt_ids(
         self, prompt: Prompt, student_ids: Sequence[int], reference: str | None, form: ReferenceForm = "answer"
     ) -> list[int]:
-        """A teacher's prompt ids: the student's with the reference's block; without a reference the student's.
+        """A teacher's prompt ids: the given ones with the reference's block; without a reference the given ones.
 
         Raises:
             DataError: the last turn is not the user's, its text is not rendered, or the student's ids do not end as the

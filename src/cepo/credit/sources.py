@@ -11,7 +11,7 @@ from cepo.answers import same_answer
 from cepo.credit.choice import MAX_REFERENCE_CHARS, NO_ANSWER, NOTHING, Choice, ReferencePolicy
 from cepo.glossary import Group, ReferenceForm, Rollout, Told
 
-__all__ = ["feedback", "minus", "peer", "plus", "rival", "same", "solution"]
+__all__ = ["bare", "feedback", "minus", "peer", "plus", "rival", "same", "solution"]
 
 
 def plus(choice: Choice) -> Told:
@@ -40,6 +40,11 @@ def peer(choice: Choice) -> Told:
     peers = (r.text.strip() for i, r in enumerate(choice.group.rollouts) if i != choice.row and r.correct)
     text = next((text for text in peers if text), None)
     return NOTHING if text is None else Told((text,), "sibling", "rationale")
+
+
+def bare(choice: Choice) -> Told:
+    """Nothing: the teacher's own prompt as it is. Of another teacher, "bare@large", its log-probs alone."""
+    return Told(("",), "bare")
 
 
 def feedback(choice: Choice) -> Told:

@@ -151,7 +151,7 @@ def plan_scoring(
             for k, text in enumerate(told.texts):
                 key = (row.group, text, told.form)
                 if key not in spliced:
-                    spliced[key] = asking.prompts.prompt_ids(shown.prompt, shown.prompt_ids, text, told.form)
+                    spliced[key] = asking.prompts.prompt_ids(shown.prompt, shown.prompt_ids, text or None, told.form)
                 requests.append(ScoreRequest(row.index, prompt, k, _sequence(row, spliced[key], shown.images, asking)))
         falls_back = any(not told.texts and told.student_stands_in for told in told_here.values())
         if STUDENT in rule.prompts or falls_back or row.index in with_student:

@@ -161,7 +161,10 @@ def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
     view = trainer.views(row) if trainer.told else None
     base, ids = (view.prompt, view.prompt_ids) if view else (prompt, student)
     seen = [token for token in ids if token != trainer.image_token_id]
-    told = {name: trainer.prompts.prompt_ids(base, seen, "[reference]", "answer") for name in trainer.told}
+    told = {
+        name: trainer.prompts.prompt_ids(base, seen, None if name.startswith("bare") else "[reference]", "answer")
+        for name in trainer.told
+    }
     model = cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model))
     return {
         "training": str(tokenizer.decode(shown)),

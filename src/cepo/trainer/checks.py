@@ -304,11 +304,11 @@ def _prompt_length(subject: Subject, name: str, row: DataRow, shown: View) -> in
     gold, solution = (_text_or_none(row.get(column)) for column in (config.answer_column, config.solution_column))
     told = told_by_data(name, Group(gold, (), solution, columns), policy)
 
-    def length(text: str, form: ReferenceForm) -> int:
+    def length(text: str | None, form: ReferenceForm) -> int:
         return len(subject.prompts.prompt_ids(shown.prompt, ids, text, form))
 
     if told.texts:
-        return max(length(text, told.form) for text in told.texts)
+        return max(length(text or None, told.form) for text in told.texts)
     if source.of_rollout is None:
         return len(ids)
     form = policy.reference_form if source.of_rollout == "policy" else source.of_rollout

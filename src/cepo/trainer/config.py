@@ -16,6 +16,7 @@ from cepo.credit.rules import Distillation, Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.errors import SettingError
 from cepo.trainer.options import refuse_options
+from cepo.trainer.teacher_specs import parse_teachers, refuse_teachers
 
 __all__ = ["CEPOConfig"]
 
@@ -71,6 +72,13 @@ class CEPOConfig(GRPOConfig):
     distill_top_k: int | None = _credit("Tokens compared (opsd: 0, the vocabulary; sdpo: 100 and a tail).")
     distill_ratio_clip: float | None = _credit("Bound of the importance weight (sdpo: 2); 0: none.")
 
+    teachers: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Teachers that are not the policy (docs/teachers.md): a checkpoint, or {name: {model, dtype, "
+            "device}}, or {name: {server, model, precision}}. `default` reads in the policy's place."
+        },
+    )
     teacher_chat_template_kwargs: dict[str, Any] | str | None = field(
         default=None,
         metadata={
@@ -137,10 +145,12 @@ class CEPOConfig(GRPOConfig):
             )
         if isinstance(self.teacher_chat_template_kwargs, str):
             self.teacher_chat_template_kwargs = _mapping(self.teacher_chat_template_kwargs)
+        self.teacher_specs = parse_teachers(self.teachers)
         self.grading = Grading(cast(Any, self.answer_format), cast(Any, self.grader), self.thinking_counts)
         super().__post_init__()
         _refuse_out_of_range(self)
         refuse_options(self, method)
+        refuse_teachers(self.teacher_specs, method, self)
         if isinstance(method, Distillation) or method.assign is not None:
             _refuse_missing_columns(self)
         if isinstance(method, Distillation):

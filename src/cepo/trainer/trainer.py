@@ -32,7 +32,7 @@ from cepo.data.rewards import completion_text, told_apart
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
 from cepo.glossary import Completion
-from cepo.scoring.weights import Part
+from cepo.scoring.weights import Part, Teacher
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
 from cepo.trainer.checks import Subject, preflight
@@ -42,7 +42,8 @@ from cepo.trainer.distillation import DistillationLoss
 from cepo.trainer.internals import Generate, HostTrainer, Loss
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
-from cepo.trainer.null import NullLevel, is_due, null_level, null_references
+from cepo.trainer.null import NullLevel, has_null, is_due, null_level, null_references
+from cepo.trainer.other_teachers import OtherTeachers
 from cepo.trainer.phases import PhaseClock
 from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.prompt_host import Rows
@@ -51,6 +52,7 @@ from cepo.trainer.resample import Drawn, Graded, Resampler
 from cepo.trainer.scorer import Scorer
 from cepo.trainer.silence import Silence, check_told
 from cepo.trainer.starting import check_before_model, check_with_model, guarded_rewards, ready
+from cepo.trainer.teacher_specs import DEFAULT
 
 __all__ = ["CEPOTrainer"]
 
@@ -79,7 +81,7 @@ class CEPOTrainer(HostTrainer):
         self.never_sample_an_image()
         self.method = get_method(args.method)
         self.credit = args.credit
-        self.teacher = args.credit.teacher()
+        self.teacher = Teacher() if DEFAULT in args.teacher_specs else args.credit.teacher()
         self.views = self.teacher_views(args.teacher_template)
         render = self.views.host.render if self.views.other_template else self.render
         self.prompts = args.credit.teacher_prompts(self.tokenizer, render)
@@ -99,6 +101,8 @@ class CEPOTrainer(HostTrainer):
         check_with_model(
             args, self.train_dataset, has_router_loss=self.aux_loss_enabled, is_sharded=self.weights_are_sharded
         )
+        specs = args.teacher_specs if self.asks_teacher else {}
+        self.others = OtherTeachers.load(specs, self.scorer, self.tokenizer, args.trust_remote_code)
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
         preflight(self._subject())
@@ -249,7 +253,7 @@ class CEPOTrainer(HostTrainer):
         self, step: StepCredit, rule: Rule, rows: Sequence[Row], width: int, traced: Sequence[int]
     ) -> tuple[Logps, NullLevel | None]:
         """Log-probs of the rows that get credit and, at some steps, the level of a null contrast, in one scoring."""
-        wanted = self._null_rows(step.step) if rule.references else 0
+        wanted = self._null_rows(step.step) if has_null(rule) else 0
         nulls = {}
         if wanted:
             seed = f"{self.args.seed}/{step.step}"
@@ -259,7 +263,7 @@ class CEPOTrainer(HostTrainer):
         own = plan_scoring(rows, step.references, rule, asking, with_student=traced)
         alone = list(nulls) if len(rule.references) == 1 else []
         null = plan_scoring(list(null_rows.values()), nulls, rule, asking, with_student=alone)
-        found_NT = self.scorer([request.sequence for request in (*own, *null)], width)
+        found_NT = self.others.score([*own, *null], width, self.scorer)
         level = None
         if wanted:
             level = null_level(rule, null_rows, logps_by_prompt(null, found_NT[len(own) :], nulls), gather_object)
@@ -328,6 +332,7 @@ class CEPOTrainer(HostTrainer):
             image_token_id=self.image_token_id,
             temperature=self.temperature,
             is_sharded=self.weights_are_sharded,
+            other=self.others.models.get(DEFAULT),
         )
 
     def probe(self) -> None:
@@ -336,6 +341,8 @@ class CEPOTrainer(HostTrainer):
         probing = Probing(self.teacher, self.temperature, self.credit.credit_precision, self.image_token_id)
         found = probing(self.policy, rows)
         self.scorer = replace(self.scorer, share=found.shares)
+        for name, floor in self.others.probe(rows, replace(probing, teacher=None)).items():
+            self.log_step(f"teacher/{name}_floor", floor)
         if self._distillation is not None:
             self._distillation.check(self.policy, rows)
 

@@ -62,6 +62,6 @@ SDPO = Distillation(
 SDPO_FEEDBACK = replace(
     SDPO,
     name="sdpo_feedback",
-    source="SDPO with rich feedback, arXiv 2601.20802: as sdpo, and the teacher reads what was said of the row in words",
+    source="SDPO with rich feedback, arXiv 2601.20802: as sdpo, and the teacher reads what was said of the row",
     told="feedback",
 )

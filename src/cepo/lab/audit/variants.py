@@ -8,7 +8,7 @@ from itertools import product
 from typing import get_args
 
 from cepo.credit.prompts import PromptStyle
-from cepo.credit.references import MINUS_POLICIES, MinusPolicy, ReferencePolicy
+from cepo.credit.references import MINUS_POLICIES, MinusPolicy, ReferencePolicy, teacher_of
 from cepo.credit.rules import METHODS, OURS, Rule, get_method
 from cepo.errors import SettingError, did_you_mean
 from cepo.glossary import ReferenceForm
@@ -108,7 +108,7 @@ def _registered() -> list[Variant]:
     return [
         Variant(rule.name, "own" if "minus" in rule.references else None, Asking(form=form))
         for rule in rules
-        if rule.references and not rule.reads & _NOT_HERE
+        if rule.references and not rule.reads & _NOT_HERE and not any(map(teacher_of, rule.references))
         for form in FORMS
     ]
 
