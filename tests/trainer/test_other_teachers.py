@@ -156,7 +156,7 @@ def test_another_tokenizer_is_refused(make: Any, large: Path, tmp_path: Path, sm
         make(teachers=str(tmp_path / "few"))
     with pytest.raises(ModelError, match="cannot load the model"):
         make(teachers=str(tmp_path / "none"))
-    with pytest.raises(SettingError, match="teachers.default: it cannot be brought to device='no:1'"):
+    with pytest.raises(SettingError, match=r"teachers\.default: it cannot be brought to device='no:1'"):
         make(teachers={"default": {"model": str(large), "device": "no:1"}})
 
 

@@ -174,14 +174,15 @@ def check_router(config: CEPOConfig, has_router_loss: bool) -> None:
 
 def check_resampling(config: CEPOConfig, dataset: object) -> None:
     """Groups can be replaced where they lie: whole on one process, by problems of a data set."""
+    who = "resample_dead_groups" if config.resample_dead_groups else "curriculum_rest"
     rows = config.per_device_train_batch_size * cast(int, config.steps_per_generation)
     if rows % config.group_size:
         raise SettingError(
-            f"resample_dead_groups needs whole groups on each process: per_device_train_batch_size x "
+            f"{who} needs whole groups on each process: per_device_train_batch_size x "
             f"steps_per_generation = {rows} is no multiple of num_generations={config.group_size}"
         )
     if not isinstance(dataset, Dataset):
-        raise SettingError("resample_dead_groups draws fresh problems by index: it needs a data set, not a stream")
+        raise SettingError(f"{who} draws other problems by index: it needs a data set, not a stream")
 
 
 def check_answers(

@@ -115,6 +115,16 @@ class CEPOConfig(GRPOConfig):
         default=0,
         metadata={"help": "Tries to replace groups of equal rewards by fresh problems (dynamic sampling); 0: never."},
     )
+    pass_rate_low: float = field(
+        default=0.0, metadata={"help": "Groups with a lower pass rate are replaced, as dead ones are, or rest."}
+    )
+    pass_rate_high: float = field(
+        default=1.0, metadata={"help": "Groups with a higher pass rate are replaced, as dead ones are, or rest."}
+    )
+    curriculum_rest: int = field(
+        default=0,
+        metadata={"help": "Steps for which a problem rests whose pass rate lay outside of the two above; 0: never."},
+    )
     null_control_every: int = field(
         default=10, metadata={"help": "Steps between null controls (the noise floor of the evidence); 0: never."}
     )
@@ -166,6 +176,11 @@ class CEPOConfig(GRPOConfig):
         return cast(dict[str, Any], self.teacher_chat_template_kwargs or {})
 
     @property
+    def has_band(self) -> bool:
+        """Whether pass rates decide which groups are kept."""
+        return (self.pass_rate_low, self.pass_rate_high) != (0.0, 1.0)
+
+    @property
     def run_folder(self) -> Path:
         """`output_dir`; TrainingArguments has filled it in when none was given."""
         return Path(str(self.output_dir))
@@ -193,6 +208,7 @@ _LEAST: dict[str, float] = {
     "num_iterations": 1,
     "learning_rate": 0.0,
     "resample_dead_groups": 0,
+    "curriculum_rest": 0,
     "reward_timeout": 0.0,
     "null_control_every": 0,
     "null_control_rows": 0,

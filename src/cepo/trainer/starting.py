@@ -13,6 +13,7 @@ from cepo.data.rewards import bind_reward
 from cepo.models.processor import load_processor
 from cepo.trainer.checks import check_folder, check_images_alike, check_resampling, check_router, check_vllm
 from cepo.trainer.config import CEPOConfig
+from cepo.trainer.sampling import check_band, with_row_numbers
 
 __all__ = ["check_before_model", "check_with_model", "guarded_rewards", "ready"]
 
@@ -28,8 +29,9 @@ def check_before_model(args: CEPOConfig) -> None:
 def check_with_model(args: CEPOConfig, dataset: object, *, has_router_loss: bool, is_sharded: bool) -> None:
     """What depends on the model and on how its weights lie. Raises CepoError."""
     check_router(args, has_router_loss)
-    if args.resample_dead_groups:
+    if args.resample_dead_groups or args.curriculum_rest:
         check_resampling(args, dataset)
+    check_band(args, dataset)
     if is_sharded:
         check_images_alike(dataset)
 
@@ -58,6 +60,8 @@ def _guarded(function: object, args: CEPOConfig, seen: Seen) -> object:
 def ready(given: Mapping[str, Any], model: object, args: CEPOConfig) -> dict[str, Any]:
     """Arguments by TRL's names: data with their images as images, and the processor of a named model's revision."""
     arguments = {name: with_pictures(value) for name, value in given.items()}
+    if args.curriculum_rest:
+        arguments["train_dataset"] = with_row_numbers(arguments.get("train_dataset"))
     if arguments.get("processing_class") is None and isinstance(model, str):
         revision = cast(Any, args.model_init_kwargs or {}).get("revision")
         arguments["processing_class"] = load_processor(

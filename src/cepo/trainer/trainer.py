@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
 from torch import Tensor, nn
 
 from cepo.answers import grader_timeouts
@@ -31,7 +30,7 @@ from cepo.data.feedback import Feedback
 from cepo.data.rewards import completion_text, told_apart
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
-from cepo.glossary import Completion
+from cepo.glossary import Completion, Group, Rollout
 from cepo.scoring.weights import Part, Teacher
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
@@ -48,7 +47,8 @@ from cepo.trainer.phases import PhaseClock
 from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.prompt_host import Rows
 from cepo.trainer.recorder import StepRecorder
-from cepo.trainer.resample import Drawn, Graded, Resampler
+from cepo.trainer.resample import Drawn, Graded
+from cepo.trainer.sampling import Sampling
 from cepo.trainer.scorer import Scorer
 from cepo.trainer.silence import Silence, check_told
 from cepo.trainer.starting import check_before_model, check_with_model, guarded_rewards, ready
@@ -105,6 +105,10 @@ class CEPOTrainer(HostTrainer):
         self.others = OtherTeachers.load(specs, self.scorer, self.tokenizer, args.trust_remote_code)
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
+        self._sampling = Sampling(
+            args, self.train_dataset, self.accelerator, cast(int, self.tokenizer.pad_token_id), self.total_rewards,
+            self._verdicts, self.log_step,
+        )  # fmt: skip
         preflight(self._subject())
         self._token_scores.take(), self._feedback.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
@@ -133,19 +137,7 @@ class CEPOTrainer(HostTrainer):
             if not self.is_training:
                 return generate(inputs)
             check_told(inputs, self.args, bool(self.method.references))
-            found = drawn(inputs)
-            if self.args.resample_dead_groups:
-                resampler = Resampler(
-                    tries=self.args.resample_dead_groups,
-                    dataset=cast(Dataset, self.train_dataset),
-                    group_size=self.args.group_size,
-                    pad_id=cast(int, self.tokenizer.pad_token_id),
-                    accelerator=self.accelerator,
-                    generate=drawn,
-                    total=self.total_rewards,
-                    log=self.log_step,
-                )
-                found = resampler(found, f"{self.args.seed}/{self.state.global_step}")
+            found = self._sampling(inputs, drawn, self.state.global_step)
         with self._clock.phase("credit"):
             return self._with_credit(found).raw
 
@@ -174,10 +166,12 @@ class CEPOTrainer(HostTrainer):
         return loss(model, inputs)
 
     def checkpoint_written(self, folder: Path) -> None:
+        self._sampling.save(folder, self.state.global_step)
         if self.asks_teacher and (self.weights_are_sharded or self.args.should_save):
             self.teacher.save(folder, self._part)
 
     def checkpoint_loaded(self, folder: Path) -> None:
+        self._sampling.load(folder)
         if self.asks_teacher:
             self.teacher.load(folder, self.policy, self._part)
 
@@ -222,6 +216,12 @@ class CEPOTrainer(HostTrainer):
 
     def _groups(self, drawn: Drawn) -> LocalGroups:
         """Complete groups of the local rows, graded."""
+        local, problems = self._graded_rollouts(drawn)
+        local = [replace(rollout, feedback=drawn.graded.feedback.get(row)) for row, rollout in enumerate(local)]
+        return gather_groups(local, problems, self.args.group_size, self.accelerator.process_index, gather_object)
+
+    def _graded_rollouts(self, drawn: Drawn) -> tuple[list[Rollout], list[Group]]:
+        """The local rows with their verdicts, and what the data say of their problems."""
         rewards = drawn.graded.rewards
         told = columns_of(self.method.references)
         names = self.args.answer_column, self.args.solution_column
@@ -232,9 +232,11 @@ class CEPOTrainer(HostTrainer):
             verdicts = Verdicts(rewards[:, column].tolist(), self.args.wrong_below)
         texts = [completion_text(completion) for completion in drawn.graded.completions]
         golds = [problem.gold for problem in problems]
-        local = grade_rollouts(texts, golds, self.total_rewards(rewards).tolist(), verdicts, self.args.grading)
-        local = [replace(rollout, feedback=drawn.graded.feedback.get(row)) for row, rollout in enumerate(local)]
-        return gather_groups(local, problems, self.args.group_size, self.accelerator.process_index, gather_object)
+        totals = self.total_rewards(rewards).tolist()
+        return grade_rollouts(texts, golds, totals, verdicts, self.args.grading), problems
+
+    def _verdicts(self, drawn: Drawn) -> list[bool | None]:
+        return [rollout.correct for rollout in self._graded_rollouts(drawn)[0]]
 
     def _credited(self, step: StepCredit, drawn: Drawn, traced: Sequence[int]) -> StepCredit:
         """The step with the credit of the rows that get one (a collective call)."""
