@@ -19,6 +19,7 @@ from cepo.credit.masked import MaskBT
 from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.references import References
 from cepo.credit.rules import STUDENT, Credit, Inputs, Knobs, Method, Quantities, Rule
+from cepo.errors import DataError
 from cepo.glossary import Prompt
 from cepo.scoring import Images, ScoreRow
 
@@ -143,13 +144,13 @@ def plan_scoring(
         with_student: indices of rows whose student log-probs are wanted too, for their records.
     """
     requests: list[ScoreRequest] = []
-    spliced: dict[tuple[int, str | None, str], list[int]] = {}  # the rows of a group have one prompt
+    spliced: dict[tuple[tuple[int, ...], str, str], list[int]] = {}  # the rows of a group mostly have one prompt
     for row in rows:
         told_here, shown = references[row.index], row.view or View(row.prompt, row.prompt_ids, row.images)
         for prompt in rule.references:
             told = told_here[prompt]
             for k, text in enumerate(told.texts):
-                key = (row.group, text, told.form)
+                key = (tuple(shown.prompt_ids), text, told.form)
                 if key not in spliced:
                     spliced[key] = asking.prompts.prompt_ids(shown.prompt, shown.prompt_ids, text or None, told.form)
                 requests.append(ScoreRequest(row.index, prompt, k, _sequence(row, spliced[key], shown.images, asking)))
@@ -166,6 +167,11 @@ def student_sequence(row: Row) -> ScoreRow:
 
 def _sequence(row: Row, prompt_ids: list[int], images: Images | None, asking: Asking) -> ScoreRow:
     ids = prompt_ids
+    if asking.image_token_id is not None and asking.image_token_id in row.completion_ids:
+        raise DataError(
+            "a tool answered with an image, which stands within the completion: teachers score completions of text; "
+            "let tools answer in text, or use method='grpo'"
+        )
     if not asking.sees_images:
         ids, images = [token for token in ids if token != asking.image_token_id], None
     group = (row.group, images is None)  # its prompts are shared: a prompt of the teachers' own has other images

@@ -310,14 +310,20 @@ class HostTrainer(GRPOTrainer):
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.tokenizer(prompt)["input_ids"]  # pyright: ignore[reportReturnType]
-        return self._tokenize_prompts([prompt])[0][0]
+        return self._tokenized(row, prompt)[0][0]
+
+    def _tokenized(self, row: DataRow, prompt: Prompt) -> Any:
+        """One row's prompt as TRL makes it, with the tools of the environment that the row names."""
+        if self.environment_factories is not None:
+            self._batch_environments = [row.get("environment") if self._multi_environment else None]
+        return self._tokenize_prompts([prompt])
 
     def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
         """The same ids, and the row's images as the model takes them."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.prompt_ids(row), None
-        prompt_ids, _, fields = self._tokenize_prompts([prompt])
+        prompt_ids, _, fields = self._tokenized(row, prompt)
         return prompt_ids[0], images_of_prompt(fields)
 
     def teacher_views(self, template: Mapping[str, Any]) -> TeacherViews:

@@ -71,8 +71,7 @@ def register(method: Method) -> None:
         if not known_source(prompt):
             raise RuleError(
                 f"method {method.name!r} reads the prompt {prompt!r}, but there are {', '.join((STUDENT, *SOURCES))}; "
-                "a prompt of your own is registered (register_source) before the rule; what another teacher thinks "
-                f"without a reference is 'bare@NAME'{did_you_mean(prompt, SOURCES)}"
+                f"a prompt of your own is registered (register_source) before the rule{did_you_mean(prompt, SOURCES)}"
             )
     if isinstance(method, Rule):
         check_rule(method)
