@@ -109,8 +109,10 @@ def _check_strings(subject: Subject, dataset: Dataset) -> str:
     """Prompts given as strings: each says where a reference belongs."""
     if not subject.method.references or subject.prompts.style == "prefill":
         return "nothing to place"
-    own = [name for name in ("prompt", *COLUMNS[:1]) if name in dataset.column_names]
-    prompts = [teacher_row(cast(DataRow, row))["prompt"] for row in dataset.select_columns(own)]
+    prompts = dataset["prompt"]
+    if COLUMNS[0] in dataset.column_names:
+        pairs = dataset.select_columns(["prompt", COLUMNS[0]])
+        prompts = [teacher_row(cast(DataRow, row))["prompt"] for row in pairs]
     strings = [(row, prompt) for row, prompt in enumerate(prompts) if isinstance(prompt, str)]
     for row, prompt in strings:
         try:

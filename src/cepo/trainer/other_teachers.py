@@ -68,16 +68,15 @@ class OtherTeachers:
         servers = {name: one for name, one in self.scorers.items() if isinstance(one, ServerScorer)}
         return {name: server.floor(rows) for name, server in servers.items()}
 
-    def score(self, requests: Sequence[ScoreRequest], width: int, policys: Scorer) -> Tensor:
+    def score(self, requests: Sequence[ScoreRequest], width: int, policys: Score, device: torch.device) -> Tensor:
         """Log-probs (N, width), each by the teacher that its prompt names. A collective call where the policy's is."""
         names = [teacher_of(request.prompt) or DEFAULT for request in requests]
-        found_NT = torch.zeros(len(requests), width, device=policys.accelerator.device)
+        found_NT = torch.zeros(len(requests), width, device=device)
         for name in sorted({*names, DEFAULT}):
             places = [place for place, own in enumerate(names) if own == name]
             scorer = self.scorers.get(name, policys)
             if places or scorer is policys:
-                found = scorer([requests[place].sequence for place in places], width)
-                found_NT[places] = found.to(found_NT.device)
+                found_NT[places] = scorer([requests[place].sequence for place in places], width).to(device)
         return found_NT
 
 

@@ -265,7 +265,7 @@ class CEPOTrainer(HostTrainer):
         own = plan_scoring(rows, step.references, rule, asking, with_student=traced)
         alone = list(nulls) if len(rule.references) == 1 else []
         null = plan_scoring(list(null_rows.values()), nulls, rule, asking, with_student=alone)
-        found_NT = self.others.score([*own, *null], width, self.scorer)
+        found_NT = self.others.score([*own, *null], width, self.scorer, self.accelerator.device)
         level = None
         if wanted:
             level = null_level(rule, null_rows, logps_by_prompt(null, found_NT[len(own) :], nulls), gather_object)
