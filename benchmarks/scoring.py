@@ -13,7 +13,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,13 +20,13 @@ from random import Random
 from typing import Any
 
 import torch
+from provenance import RESULTS, provenance, write_results
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from cepo.scoring import Images, ScoreRow, score
 from cepo.scoring.forward import hidden_of_whole
 
-RESULTS = Path(__file__).parent / "results"
 VOCAB = 49152
 IMAGE_TOKEN = 5
 LAYERS = 4
@@ -110,6 +109,22 @@ def released(model: Any, rows: Sequence[ScoreRow]) -> Tensor:
     return out
 
 
+def each_batch_whole(model: Any, rows: Sequence[ScoreRow]) -> Tensor:
+    """As trainers with a teacher run it beside their policy: every row whole, 4 at a time, each batch padded to its own
+    longest; the logits of all completion positions at once."""
+    width = max(len(row.completion_ids) for row in rows)
+    out = torch.zeros(len(rows), width)
+    for start in range(0, len(rows), 4):
+        batch = rows[start : start + 4]
+        with torch.no_grad():
+            states = torch.nn.utils.rnn.pad_sequence(hidden_of_whole(model, batch, IMAGE_TOKEN), batch_first=True)
+            logp = model.lm_head(states).float().log_softmax(-1)
+        for i, row in enumerate(batch):
+            target = torch.tensor(row.completion_ids)
+            out[start + i, : len(target)] = logp[i, : len(target)].gather(-1, target[:, None])[:, 0]
+    return out
+
+
 def completion_head(model: Any, rows: Sequence[ScoreRow]) -> Tensor:
     """Every row whole, the output layer on completion positions only, in chunks."""
     width = max(len(row.completion_ids) for row in rows)
@@ -136,6 +151,7 @@ OURS = "+ shared prefix (cepo)"
 
 VARIANTS: dict[str, Callable[[Any, Sequence[ScoreRow]], Tensor]] = {
     "released": released,
+    "each batch whole": each_batch_whole,
     "skip dead groups": lambda model, rows: released(model, live(rows)),
     "+ head on completions": lambda model, rows: completion_head(model, live(rows)),
     OURS: lambda model, rows: ours(model, live(rows)),
@@ -238,35 +254,7 @@ def growth() -> dict[str, Any]:
         centred = logs - logs.mean(dim=0)
         slope = (centred[:, 0] * centred[:, 1]).sum() / centred[:, 0].square().sum()
         found[axis] = {"points": values, "slope": slope.item()}
-    return found
-
-
-def step_share(steps: int) -> dict[str, float]:
-    """The demo recipe: what credit adds to a GRPO step (generation and update), CPU seconds, means over steps.
-
-    Both are read off the same steps by the trainer's phase clock, so that no difference of two noisy runs is taken.
-    """
-    from cepo.data.datasets import load_data
-    from cepo.data.rewards import accuracy_reward
-    from cepo.models.loading import load_model
-    from cepo.runs.problems import data_spec
-    from cepo.runs.recipe import find_recipe, load_recipe, resolve_recipe
-    from cepo.trainer.trainer import CEPOTrainer
-
-    recipe = load_recipe(find_recipe(Path("tiny/cepo.yaml")))
-    found: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        run, config = resolve_recipe(recipe | {"max_steps": str(steps), "output_dir": folder, "save_strategy": "no"})
-        model, processor = load_model(run.model, run.dtype, run.attn_implementation, False)
-        data = load_data(data_spec(run.data, run.data_split, run.data_limit, run, config))
-        trainer = CEPOTrainer(model, [accuracy_reward], config, train_dataset=data, processing_class=processor)
-        trainer.train()
-        for entry in trainer.state.log_history[1:]:  # the first step warms caches up
-            for name in ("generation", "credit", "update"):
-                if f"phase/{name}_cpu_s" in entry:
-                    found.setdefault(name, []).append(entry[f"phase/{name}_cpu_s"])
-    means = {name: statistics.mean(values) for name, values in found.items()}
-    return means | {"share": means["credit"] / (means["generation"] + means["update"])}
+    return {"axes": found}
 
 
 def plot_growth(found: dict[str, Any], path: Path) -> None:
@@ -276,7 +264,7 @@ def plot_growth(found: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 3, figsize=(10, 3.2), sharey=True, layout="constrained")
-    for axis, (name, values) in zip(axes, found.items(), strict=True):
+    for axis, (name, values) in zip(axes, found["axes"].items(), strict=True):
         x, y = zip(*values["points"], strict=True)
         axis.loglog(x, y, "o-", color="#0072B2")
         axis.set_xticks(x, [str(v) for v in x])
@@ -289,11 +277,9 @@ def plot_growth(found: dict[str, Any], path: Path) -> None:
 
 
 def print_part(name: str, result: dict[str, Any]) -> None:
-    if name == "step":
-        print(f"demo recipe: credit adds {100 * result['share']:.1f}% to a GRPO step", flush=True)
-    elif name == "growth":
+    if name == "growth":
         plot_growth(result, RESULTS / "scoring_growth.png")
-        for axis, values in result.items():
+        for axis, values in result["axes"].items():
             print(f"cost against {axis}: slope {values['slope']:.2f}", flush=True)
     else:
         print_table(name, result)
@@ -310,30 +296,27 @@ def print_table(name: str, result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=6, help="training steps of the demo recipe")
+    parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--peak", nargs=2, metavar=("KIND", "VARIANT"), help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", choices=("text", "vision", "growth", "step"), help="this part, and keep the others")
+    parser.add_argument("--only", nargs="+", choices=("text", "vision", "growth"), help="these parts, the others kept")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.peak:
         print_peak(*options.peak)
         return
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "scoring.json"
     results = json.loads(path.read_text()) if options.only and path.exists() else {}
-    results |= {"threads": options.threads, "torch": torch.__version__, "layers": LAYERS}
+    results |= {"layers": LAYERS, "repetitions": options.repetitions}
     parts: dict[str, Callable[[], Any]] = {
         "text": lambda: compare_variants(False, options.repetitions),
         "vision": lambda: compare_variants(True, options.repetitions),
         "growth": growth,
-        "step": lambda: step_share(options.steps),
     }
-    for name in [options.only] if options.only else parts:
-        results[name] = parts[name]()
+    for name in options.only or parts:
+        results[name] = {"made_by": provenance(options.threads)} | parts[name]()
         print_part(name, results[name])
-        path.write_text(json.dumps(results, indent=1) + "\n")
+        write_results("scoring", results)
 
 
 if __name__ == "__main__":

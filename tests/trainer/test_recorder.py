@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import TrainerCallback
 
-from cepo.reports.traces import read_traces
+from cepo.reports.traces import TraceWriter, read_traces
+from cepo.trainer.recorder import StepRecorder
 from tests.trainer.conftest import MakeTrainer
 
 
@@ -49,3 +56,64 @@ def test_what_cannot_be_recorded_ends_the_records_and_not_the_run(
     assert len(said) == 1
     assert re.match(r"the credit of step 1 could not be recorded, .*the run goes on: OSError: .*No space", said[0])
     assert trainer.state.global_step == 3
+
+
+WRITE_STEP = TraceWriter.write_step
+
+
+class Calling(TrainerCallback):
+    """Calls back at the end of each step, or once a checkpoint is whole."""
+
+    def __init__(self, event: str, call: Callable[[int], None]) -> None:
+        setattr(self, event, lambda _args, state, *_others, **_kwargs: call(state.global_step))
+
+
+def test_a_step_does_not_wait_for_its_records(make_text_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = threading.Event()
+
+    def slow(self: TraceWriter, *given: Any) -> None:
+        assert trained.wait(timeout=60), "the step waits for its own records"
+        WRITE_STEP(self, *given)
+
+    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", slow)
+    trainer = make_text_trainer(method="cepo", max_steps=2)
+    trainer.add_callback(Calling("on_step_end", lambda _step: trained.set()))
+    trainer.train()
+    steps = [record.step for record in read_traces(trainer.args.run_folder / "traces")]
+    assert set(steps) == {1, 2}
+    assert steps == sorted(steps)
+
+
+def test_a_whole_checkpoint_has_its_steps_records(
+    make_text_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(self: TraceWriter, *given: Any) -> None:
+        time.sleep(0.5)  # longer than what is left of a step
+        WRITE_STEP(self, *given)
+
+    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", slow)
+    monkeypatch.setattr("cepo.trainer.internals.mark_complete", lambda folder: marked.append(recorded(folder.parent)))
+    marked: list[set[int]] = []
+
+    def recorded(folder: Path) -> set[int]:
+        return {record.step for record in read_traces(folder / "traces")}
+
+    make_text_trainer(method="cepo", max_steps=2, save_strategy="steps", save_steps=1).train()
+    assert marked == [{1}, {1, 2}]
+
+
+def test_processes_agree_on_whether_a_run_records(
+    make_text_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main one's full disk must not make it leave out a gathering that the others wait in."""
+    trainer = make_text_trainer(method="cepo", max_steps=2, credit_decay_steps=1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    gathered: list[bool] = []
+    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", full)
+    monkeypatch.setattr(StepRecorder, "choose", lambda self, groups, step: gathered.append(self.wanted) or [0])
+    with warnings.catch_warnings(record=True):
+        trainer.train()
+    assert gathered == [True, True]

@@ -18,7 +18,9 @@ from transformers import PreTrainedTokenizerBase
 from cepo.errors import DataError, SettingError
 from cepo.glossary import Prompt, ReferenceForm
 
-__all__ = ["ANSWER_TEMPLATE", "FEEDBACK_TEMPLATE", "RATIONALE_TEMPLATE", "PromptStyle", "TeacherPrompts", "plain_ids"]
+__all__ = [
+    "ANSWER_TEMPLATE", "FEEDBACK_TEMPLATE", "RATIONALE_TEMPLATE", "Place", "PromptStyle", "TeacherPrompts", "plain_ids",
+]  # fmt: skip
 
 PromptStyle = Literal["user", "prefill"]
 """`user`: the block ends the last user turn. `prefill`: it opens the assistant's turn (the released form)."""
@@ -41,6 +43,36 @@ Render = Callable[[Prompt], str]
 """Renders a prompt (messages or a string) to the text that was tokenised, generation prompt included."""
 
 
+@dataclass(frozen=True)
+class _PlainText:
+    """Tokenises untrusted text; what that takes of the tokenizer, which is slow to say it, is asked once."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    @cached_property
+    def _added(self) -> re.Pattern[str] | None:
+        contents = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.content}
+        names = sorted(contents, key=len, reverse=True)
+        return re.compile("|".join(re.escape(name) for name in names)) if names else None
+
+    @cached_property
+    def _control_ids(self) -> frozenset[int]:
+        return frozenset(id_ for id_ in self.tokenizer.all_special_ids if id_ != self.tokenizer.unk_token_id)
+
+    def ids(self, text: str) -> list[int]:
+        """As `plain_ids`."""
+        pieces, start, position = [], 0, 0
+        while self._added is not None and (match := self._added.search(text, position)):
+            cut = match.start() + 1
+            pieces.append(text[start:cut])
+            start = position = cut
+        pieces.append(text[start:])
+        ids = [index for piece in pieces for index in self.tokenizer(piece, add_special_tokens=False)["input_ids"]]
+        if control := sorted(self._control_ids.intersection(ids)):
+            raise DataError(f"the reference {text!r} tokenises to control tokens {control}; remove them from it")
+        return ids
+
+
 def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Tokenise untrusted text so that nothing in it becomes a control token.
 
@@ -50,21 +82,19 @@ def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     Raises:
         DataError: the tokenizer yields a control token even so.
     """
-    added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.content}
-    names = sorted(added, key=len, reverse=True)
-    pattern = re.compile("|".join(re.escape(name) for name in names)) if names else None
-    pieces, start = [], 0
-    position = 0
-    while pattern is not None and (match := pattern.search(text, position)):
-        cut = match.start() + 1
-        pieces.append(text[start:cut])
-        start = position = cut
-    pieces.append(text[start:])
-    ids = [index for piece in pieces for index in tokenizer(piece, add_special_tokens=False)["input_ids"]]
-    control = sorted({index for index in ids if index in tokenizer.all_special_ids and index != tokenizer.unk_token_id})
-    if control:
-        raise DataError(f"the reference {text!r} tokenises to control tokens {control}; remove them from it")
-    return ids
+    return _PlainText(tokenizer).ids(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a reference stands in a prompt: the student's ids before and after it."""
+
+    before: Sequence[int]
+    after: Sequence[int]
+
+    def holding(self, block: Sequence[int]) -> list[int]:
+        """The ids with a reference's block."""
+        return [*self.before, *block, *self.after]
 
 
 @dataclass(frozen=True)
@@ -96,17 +126,21 @@ class TeacherPrompts:
         return PREFILL_TEMPLATE if self.style == "prefill" else _USER_TEMPLATES[form]
 
     @cached_property
+    def _plain(self) -> _PlainText:
+        return _PlainText(self.tokenizer)
+
+    @cached_property
     def _around(self) -> dict[ReferenceForm, tuple[list[int], list[int]]]:
         around: dict[ReferenceForm, tuple[list[int], list[int]]] = {}
         for form in _USER_TEMPLATES:
             before, after = self.template_for(form).split("{reference}")
-            around[form] = plain_ids(self.tokenizer, before), plain_ids(self.tokenizer, after)
+            around[form] = self._plain.ids(before), self._plain.ids(after)
         return around
 
     def reference_ids(self, reference: str, form: ReferenceForm = "answer") -> list[int]:
         """The block for one reference: template ids around the reference's own."""
         before, after = self._around[form]
-        return [*before, *plain_ids(self.tokenizer, reference), *after]
+        return [*before, *self._plain.ids(reference), *after]
 
     def prompt_ids(
         self, prompt: Prompt, student_ids: Sequence[int], reference: str | None, form: ReferenceForm = "answer"
@@ -119,12 +153,19 @@ class TeacherPrompts:
         """
         if reference is None:
             return list(student_ids)
-        block = self.reference_ids(reference, form)
+        return self.place(prompt, student_ids).holding(self.reference_ids(reference, form))
+
+    def place(self, prompt: Prompt, student_ids: Sequence[int]) -> Place:
+        """Where any reference stands in this prompt.
+
+        Raises:
+            DataError: as `prompt_ids`.
+        """
         if self.style == "prefill":
-            return [*student_ids, *block]
+            return Place(student_ids, ())
         tail = self._tail_ids(prompt, student_ids)
         cut = len(student_ids) - len(tail)
-        return [*student_ids[:cut], *block, *tail]
+        return Place(student_ids[:cut], tail)
 
     def _tail_ids(self, prompt: Prompt, student_ids: Sequence[int]) -> list[int]:
         """Ids of what follows the last user turn's text (end of turn, assistant header)."""

@@ -16,7 +16,7 @@ from cepo.credit.control import NO_CONTROL, Control, control_credit
 from cepo.credit.evidence import finite_rows, marginal_logp
 from cepo.credit.groups import LocalGroups, deviation, gets_credit, is_open, pass_rate
 from cepo.credit.masked import MaskBT
-from cepo.credit.prompts import TeacherPrompts
+from cepo.credit.prompts import Place, TeacherPrompts
 from cepo.credit.references import References
 from cepo.credit.rules import STUDENT, Credit, Inputs, Knobs, Method, Quantities, Rule
 from cepo.errors import DataError
@@ -144,15 +144,20 @@ def plan_scoring(
         with_student: indices of rows whose student log-probs are wanted too, for their records.
     """
     requests: list[ScoreRequest] = []
-    spliced: dict[tuple[tuple[int, ...], str, str], list[int]] = {}  # the rows of a group mostly have one prompt
+    places: dict[tuple[int, ...], Place] = {}  # the rows of a group mostly have one prompt
+    spliced: dict[tuple[tuple[int, ...], str, str], list[int]] = {}
     for row in rows:
         told_here, shown = references[row.index], row.view or View(row.prompt, row.prompt_ids, row.images)
+        ids = tuple(shown.prompt_ids)
         for prompt in rule.references:
             told = told_here[prompt]
             for k, text in enumerate(told.texts):
-                key = (tuple(shown.prompt_ids), text, told.form)
+                key = (ids, text, told.form)
                 if key not in spliced:
-                    spliced[key] = asking.prompts.prompt_ids(shown.prompt, shown.prompt_ids, text or None, told.form)
+                    if text and ids not in places:
+                        places[ids] = asking.prompts.place(shown.prompt, ids)
+                    block = asking.prompts.reference_ids(text, told.form) if text else None
+                    spliced[key] = list(ids) if block is None else places[ids].holding(block)
                 requests.append(ScoreRequest(row.index, prompt, k, _sequence(row, spliced[key], shown.images, asking)))
         falls_back = any(not told.texts and told.student_stands_in for told in told_here.values())
         if STUDENT in rule.prompts or falls_back or row.index in with_student:

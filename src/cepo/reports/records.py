@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TypeVar, get_args
 
 from cepo.glossary import ReferenceForm, Told
@@ -93,15 +93,21 @@ def encode(record: CreditRecord, decimals: int) -> dict[str, object]:
     def rounded(value: float) -> float | str:
         return round(float(value), decimals) if math.isfinite(value) else str(float(value))
 
-    def each(values: list[float] | None) -> list[float | str] | None:
-        return None if values is None else [rounded(value) for value in values]
+    def each(values: list[float] | None) -> Sequence[float | str] | None:
+        if values is None:
+            return None
+        if math.isfinite(sum(values)):  # then each of them is
+            return [round(value, decimals) for value in map(float, values)]
+        return [rounded(value) for value in values]
 
     content: dict[str, object] = {entry.name: getattr(record, entry.name) for entry in fields(record)}
     return content | {
         "advantage": each(record.advantage) if isinstance(record.advantage, list) else rounded(record.advantage),
         "base_advantage": rounded(record.base_advantage),
         "reward": rounded(record.reward),
-        "told": {name: asdict(told) for name, told in record.told.items()},
+        "told": {
+            name: {part.name: getattr(told, part.name) for part in fields(told)} for name, told in record.told.items()
+        },
         "logps": {name: each(values) for name, values in record.logps.items()},
         "evidence": each(record.evidence),
         "weight": each(record.weight),
@@ -109,6 +115,11 @@ def encode(record: CreditRecord, decimals: int) -> dict[str, object]:
         "clip": rounded(record.clip),
         "dead_zone": rounded(record.dead_zone),
     }
+
+
+def _as_dict(told: Told) -> dict[str, object]:
+    """`asdict` copies what nobody changes."""
+    return {part.name: getattr(told, part.name) for part in fields(told)}
 
 
 def decode(content: Mapping[str, object], schema: int = SCHEMA) -> CreditRecord:

@@ -14,18 +14,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cepo.scoring.forward import continues_from_prefixes, run_plan
-from cepo.scoring.head import LOGITS_PER_CHUNK, Quantity, Reading
+from cepo.scoring.head import LOGITS_PER_CHUNK, LOGITS_PER_CHUNK_CPU, Quantity, Reading
 from cepo.scoring.logits import logits_map
+from cepo.scoring.models import causal_model
 from cepo.scoring.plan import WORTH_A_FORWARD, Forwards, Plan, make_plan, unique_rows
 from cepo.scoring.precision import PRECISIONS, Precision, scoring_in
 from cepo.scoring.rows import Images, ScoreRow
 
-__all__ = ["LOGITS_PER_CHUNK", "PRECISIONS", "Forwards", "Images", "Precision", "ScoreRow", "count_forwards", "score"]
+__all__ = [
+    "LOGITS_PER_CHUNK", "LOGITS_PER_CHUNK_CPU", "PRECISIONS", "Forwards", "Images", "Precision", "ScoreRow",
+    "count_forwards", "score",
+]  # fmt: skip
 
 TOKENS_PER_FORWARD = 8192
 
 WORTH_A_FORWARD_CPU = 64
-"""Tokens that take as long as a forward's launch on CPU, where small products are as fast as large ones."""
+"""Tokens that take as long as a forward's launch on CPU, where small products are as fast as large ones; at least."""
+
+WORTH_A_LAYER_CPU = 3e7
+"""FLOP that a core does while Python goes through a layer (1.5 ms at 20 GFLOP/s), most of a small model's forward."""
 
 
 @torch.no_grad()
@@ -98,8 +105,15 @@ def _plan(
         tokens_per_forward,
         image_token_id,
         share=share and continues_from_prefixes(model),
-        launch=WORTH_A_FORWARD_CPU if on_cpu else WORTH_A_FORWARD,
+        launch=_launch_on_cpu(model) if on_cpu else WORTH_A_FORWARD,
     )
+
+
+def _launch_on_cpu(model: nn.Module) -> int:
+    """What a forward's launch costs on a CPU, in tokens of this model."""
+    layers = causal_model(model).config.get_text_config().num_hidden_layers
+    per_token = 2 * sum(parameter.numel() for parameter in model.parameters())
+    return max(WORTH_A_FORWARD_CPU, round(WORTH_A_LAYER_CPU * layers / per_token))
 
 
 def _check(rows: Sequence[ScoreRow], width: int, image_token_id: int | None) -> None:

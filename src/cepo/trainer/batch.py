@@ -159,13 +159,13 @@ class Batch:
         """Tokens of taught rows over all processes."""
         return self.raw["taught_tokens"]
 
-    def prompts(self) -> list[list[int]]:
-        """Prompts' token ids without padding."""
-        return _unpadded(self.raw["prompt_ids"], self.raw["prompt_mask"])
+    def prompts(self, rows: Sequence[int] | None = None) -> list[list[int]]:
+        """Prompts' token ids without padding, of all rows or of these."""
+        return _unpadded(self.raw["prompt_ids"], self.raw["prompt_mask"], rows)
 
-    def completions(self) -> list[list[int]]:
-        """Completions' token ids without padding."""
-        return _unpadded(self.completion_ids, self.raw["completion_mask"])
+    def completions(self, rows: Sequence[int] | None = None) -> list[list[int]]:
+        """Completions' token ids without padding, of all rows or of these."""
+        return _unpadded(self.completion_ids, self.raw["completion_mask"], rows)
 
     def images(self) -> list[Images | None]:
         """Each row's images.
@@ -339,6 +339,7 @@ def _flat(images: Sequence[Images | None]) -> dict[str, object]:
     return flat
 
 
-def _unpadded(ids_BT: Tensor, mask_BT: Tensor) -> list[list[int]]:
-    rows = zip(ids_BT.tolist(), mask_BT.tolist(), strict=True)
-    return [[token for token, keep in zip(row, kept, strict=True) if keep] for row, kept in rows]
+def _unpadded(ids_BT: Tensor, mask_BT: Tensor, rows: Sequence[int] | None = None) -> list[list[int]]:
+    if rows is not None:
+        ids_BT, mask_BT = ids_BT[list(rows)], mask_BT[list(rows)]
+    return [ids_T[kept_T].tolist() for ids_T, kept_T in zip(ids_BT.cpu(), mask_BT.bool().cpu(), strict=True)]

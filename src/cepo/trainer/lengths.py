@@ -1,83 +1,148 @@
-"""Which rows of a data set have the longest prompts: found over all rows, without making the prompt of each."""
+"""How many tokens the prompt of every row has: of all rows, from their text and the sizes of their images."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
-import PIL.Image
 from datasets import Dataset
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from cepo.glossary import Prompt
+from cepo.credit.prompts import Render, plain_ids
+from cepo.errors import DataError
+from cepo.glossary import DataRow, Prompt
+from cepo.trainer.image_columns import Size, image_column, image_sizes
+from cepo.trainer.prompt_host import with_image_parts
+from cepo.trainer.subject import Subject
+from cepo.trainer.teacher_view import IMAGES, teacher_image_column, teacher_row
 
-__all__ = ["image_counts", "longest_rows", "prompt_text"]
+__all__ = ["batches", "prompt_lengths", "rows_without_images", "teacher_lengths", "text_lengths"]
+
+Item = TypeVar("Item")
 
 
-def longest_rows(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, told: Collection[str], count: int) -> list[int]:
-    """Indices of the `count` rows with the most tokens of text, of as many with the most pixels, and of an even sample.
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Who reads prompts: which one of a row, how it becomes text and ids, and the column of its images."""
 
-    The text is the prompt's, and of the columns `told` (what teachers may be told) the longest one's.
+    prompt: Callable[[DataRow], Prompt]
+    render: Render
+    ids: Callable[[DataRow], Sequence[int]]
+    images: str | None
+
+
+def prompt_lengths(subject: Subject, dataset: Dataset) -> list[int]:
+    """Tokens of each row's own prompt, images expanded.
+
+    Nothing is decoded where the processor says how many tokens an image of some size has, and where that gives the
+    tokens that the first row, the longest one and the one with the most images really have; else every prompt is made.
+
+    Raises:
+        DataError: a row that the chat template cannot render.
     """
-    count = min(count, len(dataset))
-    chosen = {index * len(dataset) // count for index in range(count)}
-    chosen.update(_largest(_tokens(dataset, tokenizer, told), count))
-    for column in {"images", "image", "teacher_images"} & set(dataset.column_names):
-        chosen.update(_largest(_pixels(dataset, column), count))
-    return sorted(chosen)
+    own = _Reader(lambda row: row["prompt"], subject.render, subject.prompt_ids, image_column(dataset))
+    return _lengths(subject, dataset, own)
 
 
-def prompt_text(prompt: Prompt) -> str:
-    """All text of a prompt."""
-    if isinstance(prompt, str):
-        return prompt
-    contents = [message.get("content") or "" for message in prompt]
-    parts = [[{"text": content}] if isinstance(content, str) else content for content in contents]
-    return "\n".join(part.get("text") or "" for content in parts for part in content)
+def teacher_lengths(subject: Subject, dataset: Dataset) -> list[int]:
+    """Tokens of what each row's teachers are shown in place of its prompt, as `prompt_lengths`; without references."""
+    host = subject.views.host
+    theirs = _Reader(
+        lambda row: teacher_row(row)["prompt"],
+        host.render,
+        lambda row: host.prompt_ids(teacher_row(row)),
+        teacher_image_column(dataset),
+    )
+    return _lengths(subject, dataset, theirs)
 
 
-def image_counts(dataset: Dataset, indices: Sequence[int], column: str | None) -> list[int]:
-    """Images of these rows, counted without decoding one."""
-    if column is None or not indices:
-        return [0] * len(indices)
-    stored = dataset.select(indices).select_columns([column]).with_format("arrow")
-    values = [value for batch in stored.iter(batch_size=64) for value in cast(Any, batch)[column]]
-    if column == "image":
-        return [int(value.is_valid) for value in values]
-    return [len(value) if value.is_valid else 0 for value in values]
+def text_lengths(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens of texts that teachers are told: as `plain_ids` reads them."""
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.content]
+    counts = [len(ids) for ids in _ids(tokenizer, texts, add_special_tokens=False)]
+    for index, text in enumerate(texts):
+        if any(name in text for name in added):
+            counts[index] = len(plain_ids(tokenizer, text))
+    return counts
 
 
-def _largest(values: list[int], count: int) -> list[int]:
-    return sorted(range(len(values)), key=values.__getitem__)[-count:]
+def rows_without_images(dataset: Dataset) -> Iterator[DataRow]:
+    """The rows in order, without their images: nothing is decoded."""
+    columns = [name for name in ("images", "image", IMAGES) if name in dataset.column_names]
+    return iter(dataset.remove_columns(columns))  # pyright: ignore[reportReturnType]
 
 
-def _tokens(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, told: Collection[str]) -> list[int]:
-    columns = sorted(set(told) & set(dataset.column_names))
-
-    def counted(texts: list[str]) -> list[int]:
-        return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]  # pyright: ignore[reportArgumentType]
-
-    found: list[int] = []
-    for batch in dataset.select_columns(["prompt", *columns]).iter(batch_size=1000):
-        rows = cast(dict[str, list[Any]], batch)
-        prompts = counted([prompt_text(prompt) for prompt in rows["prompt"]])
-        others = [counted([str(value or "") for value in rows[name]]) for name in columns]
-        found += [length + max(other, default=0) for length, *other in zip(prompts, *others, strict=True)]
-    return found
+def batches(rows: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The rows, so many at a time."""
+    some: list[Item] = []
+    for row in rows:
+        some.append(row)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
-def _pixels(dataset: Dataset, column: str) -> list[int]:
-    """Pixels of each row's images, from their headers: nothing is decoded."""
-    found: list[int] = []
-    for batch in dataset.select_columns([column]).with_format("arrow").iter(batch_size=64):
-        for value in cast(Any, batch)[column].to_pylist():
-            images = value if isinstance(value, list) else [] if value is None else [value]
-            found.append(sum(_area(image) for image in images))
-    return found
+def _lengths(subject: Subject, dataset: Dataset, reader: _Reader) -> list[int]:
+    sizes = image_sizes(dataset, reader.images)
+    found = _from_sizes(subject, dataset, reader, sizes)
+    if found is not None:
+        tried = {
+            0,
+            max(range(len(found)), key=found.__getitem__),
+            max(range(len(found)), key=lambda row: len(sizes[row])),
+        }
+        if all(_made(reader, row, dataset[row]) == found[row] for row in tried):
+            return found
+    return [_made(reader, row, dataset[row]) for row in range(len(dataset))]
 
 
-def _area(image: Mapping[str, Any]) -> int:
-    where = io.BytesIO(image["bytes"]) if image.get("bytes") is not None else image["path"]
-    with PIL.Image.open(where) as opened:
-        return opened.width * opened.height
+def _from_sizes(
+    subject: Subject, dataset: Dataset, reader: _Reader, sizes: Sequence[Sequence[Size]]
+) -> list[int] | None:
+    """Tokens by row: of the rendered text, in which each image has one, and of the images beyond that one."""
+    expanded = subject.image_tokens([size for of_row in sizes for size in of_row])
+    if expanded is None and any(sizes):
+        return None
+    texts = (
+        (isinstance(prompt, str), _rendered(reader, index, prompt, len(sizes[index])))
+        for index, prompt in enumerate(map(reader.prompt, rows_without_images(dataset)))
+    )
+    of_images, found = iter(expanded or ()), []
+    for batch in batches(texts, 1000):
+        counts = {kind: iter(_counts(subject, batch, kind)) for kind in (True, False)}
+        found += [next(counts[is_string]) for is_string, _ in batch]
+    return [count + sum(next(of_images) - 1 for _ in of_row) for count, of_row in zip(found, sizes, strict=True)]
+
+
+def _counts(subject: Subject, batch: Sequence[tuple[bool, str]], strings: bool) -> list[int]:
+    """Tokens of those of the texts that were strings, or of those that a template has rendered."""
+    texts = [text for is_string, text in batch if is_string == strings]
+    return [len(ids) for ids in _ids(subject.prompts.tokenizer, texts, add_special_tokens=strings)]
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+    found = tokenizer(list(texts), add_special_tokens=add_special_tokens, verbose=False)["input_ids"] if texts else []
+    return cast(list[list[int]], found)
+
+
+def _rendered(reader: _Reader, row: int, prompt: Prompt, images: int) -> str:
+    try:
+        return reader.render(with_image_parts(prompt, images))
+    except (TemplateError, ValueError, TypeError, KeyError) as error:
+        raise _cannot_be_rendered(row, error) from error
+
+
+def _made(reader: _Reader, index: int, row: DataRow) -> int:
+    try:
+        return len(reader.ids(row))
+    except (TemplateError, ValueError, TypeError, KeyError) as error:
+        raise _cannot_be_rendered(index, error) from error
+
+
+def _cannot_be_rendered(row: int, error: Exception) -> DataError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"row {row}: the model's chat template cannot render the prompt ({reason}); mend or drop the row")

@@ -13,7 +13,7 @@ from cepo.glossary import DataRow, Prompt
 from cepo.scoring import Images
 from cepo.trainer.batch import images_of_prompt
 
-__all__ = ["PromptHost", "Rows", "as_parts", "prompt_with_images", "unfilled_images"]
+__all__ = ["PromptHost", "Rows", "as_parts", "prompt_text", "prompt_with_images", "unfilled_images", "with_image_parts"]
 
 Rows: TypeAlias = list[dict[str, Any]]
 """Rows of the data set as TRL hands them over."""
@@ -61,6 +61,15 @@ class PromptHost:
         return ids[0] if ids and isinstance(ids[0], list) else ids, images_of_prompt(fields)
 
 
+def prompt_text(prompt: Prompt) -> str:
+    """All text of a prompt."""
+    if isinstance(prompt, str):
+        return prompt
+    contents = [message.get("content") or "" for message in prompt]
+    parts = [[{"text": content}] if isinstance(content, str) else content for content in contents]
+    return "\n".join(part.get("text") or "" for content in parts for part in content)
+
+
 def unfilled_images(prompt: Prompt) -> int:
     """Image parts of the messages that wait for an image from the row's own column."""
     if isinstance(prompt, str):
@@ -81,3 +90,10 @@ def prompt_with_images(row: DataRow) -> Prompt:
         return prompt
     images = row.get("images") or ([row["image"]] if row.get("image") is not None else None)
     return prepare_multimodal_messages(prompt, images=images) if images else prompt
+
+
+def with_image_parts(prompt: Prompt, images: int) -> Prompt:
+    """A row's prompt as `prompt_with_images` makes it, with parts that hold no image: for its text alone."""
+    if isinstance(prompt, str) or not images:
+        return prompt
+    return prepare_multimodal_messages(cast(Any, prompt), images=[None] * images)

@@ -1,11 +1,12 @@
-"""Credit records of a few groups of each step."""
+"""Credit records of a few groups of each step: read off in the step, written beside the next ones."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -17,6 +18,7 @@ from cepo.credit.groups import LocalGroups, is_decided
 from cepo.credit.step import StepCredit
 from cepo.glossary import DataRow
 from cepo.reports.traces import CreditRecord, TraceWriter
+from cepo.trainer.background import Background
 from cepo.trainer.batch import Batch
 from cepo.trainer.config import CEPOConfig
 
@@ -26,6 +28,9 @@ __all__ = ["StepRecorder"]
 @dataclass
 class StepRecorder:
     """Chooses the rows of a step to record, and writes their records to `traces/` in the run folder.
+
+    Records are encoded and written in a thread, in the order of steps. `flush` waits for it: before a checkpoint is
+    whole and at the training's end, so that what a resumed run counts as done is recorded.
 
     Attributes:
         config: `trace_groups` groups per step, `trace_max_mb` in all.
@@ -37,15 +42,19 @@ class StepRecorder:
     tokenizer: PreTrainedTokenizerBase
     image_token_id: int | None
     _writer: TraceWriter | None = None
+    _texts: dict[int, str] = field(default_factory=dict)
+    _background: Background = field(default_factory=Background)
+    _step: int = 0
     _has_failed: bool = False
 
     @property
     def wanted(self) -> bool:
-        return self.config.trace_groups > 0 and not self._has_failed
+        """Whether the run records: the same on every process, whatever became of the records on one."""
+        return self.config.trace_groups > 0
 
     def choose(self, groups: LocalGroups, step: int) -> list[int]:
-        """Local rows of a few groups, decided ones first; drawn by step."""
-        if not self.wanted:
+        """Local rows of a few groups, decided ones first; drawn by step. None once recording has ended."""
+        if not self.wanted or self._has_failed or (self._writer is not None and not self._writer.active):
             return []
         indices = sorted(groups.groups)
         Random(f"traces/{self.config.seed}/{step}").shuffle(indices)
@@ -58,47 +67,72 @@ class StepRecorder:
 
         What cannot be written is said once and ends the records, not the run.
         """
+        self._guarded(lambda: self._start(inputs, batch, step, traced))
+
+    def flush(self) -> None:
+        """Return once every record is on disk."""
+        self._guarded(self._background.wait)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            self._write(inputs, batch, step, traced)
+            work()
         except Exception as error:
             self._has_failed = True
             warnings.warn(
-                f"the credit of step {step.step} could not be recorded, and no later step's will be; the run goes on: "
+                f"the credit of step {self._step} could not be recorded, and no later step's will be; the run goes on: "
                 f"{type(error).__name__}: {error}",
-                stacklevel=2,
+                stacklevel=3,
             )
 
-    def _write(self, inputs: Sequence[DataRow], batch: Batch, step: StepCredit, traced: Sequence[int]) -> None:
+    def _start(self, inputs: Sequence[DataRow], batch: Batch, step: StepCredit, traced: Sequence[int]) -> None:
+        self._background.wait()
+        self._step = step.step
         if self._writer is None:
             self._writer = TraceWriter(
                 self.config.run_folder / "traces",
                 resume_step=step.step - 1,
                 max_bytes=self.config.trace_max_mb * 2**20,
             )
-        prompts, completions = batch.prompts(), batch.completions()
-        records = [self._record(inputs[row], row, prompts[row], completions[row], batch, step) for row in traced]
-        self._writer.write_step(records, [_first_image(inputs[row]) for row in traced])
+        records = self._records(inputs, batch, step, traced)
+        images = [_first_image(inputs[row]) for row in traced]
+        self._background.start(partial(self._writer.write_step, records, images))
+
+    def _records(
+        self, inputs: Sequence[DataRow], batch: Batch, step: StepCredit, traced: Sequence[int]
+    ) -> list[CreditRecord]:
+        """Plain data: nothing of it changes once training goes on."""
+        places = {row: place for place, row in enumerate(step.rows)}
+        advantages = batch.advantages.tolist()
+        prompts, read = batch.prompts(traced), {}
+        records = []
+        for row, prompt_ids, ids in zip(traced, prompts, batch.completions(traced), strict=True):
+            key = tuple(prompt_ids)  # the rows of a group have one prompt
+            if key not in read:
+                shown = [token for token in prompt_ids if token != self.image_token_id]
+                read[key] = str(self.tokenizer.decode(shown))
+            streams = _streams(step, row, places.get(row), len(ids), advantages[row])
+            records.append(self._record(inputs[row], row, read[key], ids, step, advantages[row], streams))
+        return records
 
     def _record(
         self,
         given: DataRow,
         row: int,
-        prompt_ids: Sequence[int],
+        prompt_text: str,
         ids: Sequence[int],
-        batch: Batch,
         step: StepCredit,
+        base: float,
+        streams: Mapping[str, Any],
     ) -> CreditRecord:
         rollout, group = step.groups.rollout(row), step.groups.group_of(row)
-        base = float(batch.advantages[row])
-        shown = [token for token in prompt_ids if token != self.image_token_id]
         return CreditRecord(
             step=step.step,
             problem_id=str(given.get("id") or _prompt_id(given["prompt"])),
             row=step.groups.first_row + row,
             group=group,
             method=step.name,
-            prompt_text=str(self.tokenizer.decode(shown)),
-            tokens=[str(self.tokenizer.decode([token])) for token in ids],
+            prompt_text=prompt_text,
+            tokens=[self._text(token) for token in ids],
             token_ids=list(ids),
             base_advantage=base,
             reward=rollout.reward,
@@ -109,15 +143,21 @@ class StepRecorder:
             strength=step.knobs.strength,
             clip=step.knobs.clip,
             dead_zone=step.knobs.dead_zone,
-            **_streams(step, row, len(ids), base),
+            **streams,
         )
 
+    def _text(self, token: int) -> str:
+        """Of one token; a tokenizer takes long to say it."""
+        if token not in self._texts:
+            self._texts[token] = str(self.tokenizer.decode([token]))
+        return self._texts[token]
 
-def _streams(step: StepCredit, row: int, length: int, base: float) -> dict[str, Any]:
-    """Per-token lists of one row; where no reference is told, a prompt's log-probs are the student's and left out."""
-    if step.credit is None or row not in step.rows:
+
+def _streams(step: StepCredit, row: int, place: int | None, length: int, base: float) -> dict[str, Any]:
+    """Per-token lists of one row, which stands at `place` among those with credit; where no reference is told, a
+    prompt's log-probs are the student's and left out."""
+    if step.credit is None or place is None:
         return {"advantage": base}
-    place = list(step.rows).index(row)
 
     def values(stream_T: Tensor) -> list[float]:
         return stream_T[:length].tolist()

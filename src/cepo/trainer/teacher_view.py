@@ -7,7 +7,7 @@ the student's own arguments of the chat template.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -16,10 +16,10 @@ from datasets import Dataset
 from cepo.credit.step import Row, View
 from cepo.errors import DataError
 from cepo.glossary import DataRow, Prompt
-from cepo.trainer.lengths import image_counts, prompt_text
-from cepo.trainer.prompt_host import PromptHost, Rows, unfilled_images
+from cepo.trainer.image_columns import image_column, image_counts
+from cepo.trainer.prompt_host import PromptHost, Rows, prompt_text, unfilled_images
 
-__all__ = ["COLUMNS", "IMAGES", "PROMPT", "TeacherViews", "check_columns", "teacher_row"]
+__all__ = ["COLUMNS", "IMAGES", "PROMPT", "TeacherViews", "check_columns", "teacher_image_column", "teacher_row"]
 
 PROMPT, IMAGES = "teacher_prompt", "teacher_images"
 COLUMNS = (PROMPT, IMAGES)
@@ -62,6 +62,10 @@ class TeacherViews:
         ids, images = self.host.encoded(own)
         return View(own["prompt"], ids, images)
 
+    def differ(self, columns: Collection[str]) -> bool:
+        """Whether teachers are shown anything but the student's prompt, of data with these columns."""
+        return self.other_template or any(name in columns for name in COLUMNS)
+
     def shown(self, rows: Sequence[Row], inputs: Rows) -> list[Row]:
         """The rows with what their teachers are shown; rows of one group are of one problem, which is made once."""
         views: dict[int, View | None] = {}
@@ -88,6 +92,11 @@ def teacher_row(row: DataRow) -> DataRow:
     if images is None:
         images = row.get("images") or ([row["image"]] if row.get("image") is not None else [])
     return {"prompt": _worded(row["prompt"], own), "images": list(images)}
+
+
+def teacher_image_column(dataset: Dataset) -> str | None:
+    """Where the images are that a data set shows its teachers; None: it has none."""
+    return IMAGES if IMAGES in dataset.column_names else image_column(dataset)
 
 
 def _worded(prompt: Prompt, own: Prompt | None) -> Prompt:
@@ -140,8 +149,7 @@ def _is_given(dataset: Dataset, name: str) -> list[bool]:
 def _faults(dataset: Dataset, views: TeacherViews, given: Sequence[str]) -> list[str]:
     students = dataset["prompt"]
     own = dataset[PROMPT] if PROMPT in given else [None] * len(dataset)
-    column = next((name for name in (IMAGES, "images", "image") if name in dataset.column_names), None)
-    counts = image_counts(dataset, range(len(dataset)), column)
+    counts = image_counts(dataset, range(len(dataset)), teacher_image_column(dataset))
     found = []
     for index, (student, teacher) in enumerate(zip(students, own, strict=True)):
         if fault := views.fault(student, _worded(student, teacher), counts[index]):

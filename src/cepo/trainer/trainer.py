@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
+from datasets import IterableDataset
 from torch import Tensor, nn
 
 from cepo.answers import grader_timeouts
@@ -34,11 +36,12 @@ from cepo.glossary import Completion, Group, Rollout
 from cepo.scoring.weights import Part, Teacher
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
-from cepo.trainer.checks import Subject, preflight
+from cepo.trainer.checks import preflight
 from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
-from cepo.trainer.internals import Generate, HostTrainer, Loss
+from cepo.trainer.fitting import fitting_stream
+from cepo.trainer.internals import Generate, HostTrainer, Loss, tokens_of_images
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, has_null, is_due, null_level, null_references
@@ -52,6 +55,7 @@ from cepo.trainer.sampling import Sampling
 from cepo.trainer.scorer import Scorer
 from cepo.trainer.silence import Silence, check_told
 from cepo.trainer.starting import check_before_model, check_with_model, guarded_rewards, ready
+from cepo.trainer.subject import Subject
 from cepo.trainer.teacher_specs import DEFAULT
 
 __all__ = ["CEPOTrainer"]
@@ -109,7 +113,10 @@ class CEPOTrainer(HostTrainer):
             args, self.train_dataset, self.accelerator, cast(int, self.tokenizer.pad_token_id), self.total_rewards,
             self._verdicts, self.log_step,
         )  # fmt: skip
-        preflight(self._subject())
+        subject = self._subject()
+        preflight(subject)
+        if isinstance(self.train_dataset, IterableDataset):
+            self.train_dataset = fitting_stream(subject, self.train_dataset)
         self._token_scores.take(), self._feedback.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
             self.teacher.check(self.policy)
@@ -165,7 +172,15 @@ class CEPOTrainer(HostTrainer):
             inputs = without_dead_rows(Batch(inputs), self.accelerator).raw
         return loss(model, inputs)
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's own; whatever ends it, the records of its steps are on disk."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._recorder.flush()
+
     def checkpoint_written(self, folder: Path) -> None:
+        self._recorder.flush()
         self._sampling.save(folder, self.state.global_step)
         if self.asks_teacher and (self.weights_are_sharded or self.args.should_save):
             self.teacher.save(folder, self._part)
@@ -355,10 +370,12 @@ class CEPOTrainer(HostTrainer):
             method=self.method,
             dataset=self.train_dataset,
             prompts=self.prompts,
+            render=self.render,
             prompt_ids=self.prompt_ids,
             views=self.views,
             positions=cast(Any, self.model).config.get_text_config().max_position_embeddings,
             image_token=self.image_token,
+            image_tokens=partial(tokens_of_images, self.processing_class),
             reward_funcs=list(self.reward_funcs),
             reward_names=list(self.reward_func_names),
             trainer_state=self.state,
