@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 
 from cepo.errors import RunFolderError, SettingError
-from cepo.trainer.curriculum import STATE_FILE, Curriculum
+from cepo.trainer.config import CEPOConfig
+from cepo.trainer.curriculum import COLUMN, STATE_FILE, Curriculum
+from cepo.trainer.sampling import Sampling, with_row_numbers
+from tests.pair import on_two
 from tests.runs.small import write_model
 from tests.trainer.small_text import build, problems
 
@@ -158,3 +163,30 @@ def test_it_leaves_out_what_is_too_easy_and_too_hard_and_resumes_exactly(make: A
     (checkpoint / STATE_FILE).unlink()
     with pytest.raises(RunFolderError, match="was written without curriculum_rest"):
         make(**fields).train(resume_from_checkpoint=str(checkpoint))
+
+
+def test_two_processes_know_the_same(tmp_path: Path) -> None:
+    """Each meets problems of its own; what either found too easy rests for both, and they draw no problem twice."""
+    data = with_row_numbers(Dataset.from_list([{"prompt": str(index)} for index in range(12)]))  # pyright: ignore[reportCallIssue, reportArgumentType]
+    config = CEPOConfig(
+        output_dir=str(tmp_path), use_cpu=True, bf16=False, num_generations=2, per_device_train_batch_size=4,
+        curriculum_rest=5, pass_rate_low=0.4, pass_rate_high=0.6,
+    )  # fmt: skip
+
+    def work(rank: int, folder: Path) -> tuple[set[int], list[int]]:
+        logged: dict[str, float] = {}
+        sampling = Sampling(
+            config, data, Accelerator(cpu=True), 0, lambda rewards: rewards[:, 0],
+            lambda drawn: [row[COLUMN] % 2 == 0 for row in drawn.inputs], logged.__setitem__,
+        )  # fmt: skip
+        planned = [data[index] for index in (2 * rank, 2 * rank + 1) for _ in range(2)]
+        first = sampling(planned, lambda rows: cast(Any, SimpleNamespace(inputs=rows)), 0)
+        assert first.inputs == planned, "nothing is known yet"
+        again = sampling(planned, lambda rows: cast(Any, SimpleNamespace(inputs=rows)), 1)
+        assert logged["curriculum/groups_swapped"] == 4.0
+        return cast(Any, sampling.curriculum).resting(2), [row[COLUMN] for row in again.inputs[::2]]
+
+    one, other = on_two(work, tmp_path / "two", seconds=60)
+    assert (one.error, other.error) == ("", "")
+    assert one.value[0] == other.value[0] == {0, 1, 2, 3}
+    assert len({*one.value[1], *other.value[1]} - {0, 1, 2, 3}) == 4
