@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cepo.credit.references import ReferenceSource, column_source, register_source
     from cepo.credit.rules import METHODS, Credit, Distillation, Inputs, Knobs, Rule, credit_from, register
     from cepo.data.datasets import DataSpec, load_data
+    from cepo.data.feedback import FeedbackReward
     from cepo.data.rewards import accuracy_reward, bind_reward, format_reward
     from cepo.data.rows import problem_row
     from cepo.data.scores import TokenReward
@@ -38,6 +39,7 @@ __all__ = [
     "CreditRecord",
     "DataSpec",
     "Distillation",
+    "FeedbackReward",
     "Grading",
     "Inputs",
     "Knobs",
@@ -81,6 +83,7 @@ _HOMES = {
         "register",
     ),
     "cepo.data.datasets": ("DataSpec", "load_data"),
+    "cepo.data.feedback": ("FeedbackReward",),
     "cepo.data.rewards": ("accuracy_reward", "bind_reward", "format_reward"),
     "cepo.data.rows": ("problem_row",),
     "cepo.data.scores": ("TokenReward",),

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 
 __all__ = [
     "CepoError", "DataError", "GraderError", "ModelError", "OutOfMemory", "PackageError", "RecordError", "RewardError",
-    "RuleError", "RunFolderError", "SettingError", "did_you_mean",
+    "RuleError", "RunFolderError", "SettingError", "TeacherError", "did_you_mean",
 ]  # fmt: skip
 
 _SIMILAR = 0.4
@@ -55,6 +55,10 @@ class OutOfMemory(CepoError, RuntimeError):
 
 class RewardError(CepoError, RuntimeError):
     """A reward function failed, took too long, or returned what is no reward."""
+
+
+class TeacherError(CepoError, RuntimeError):
+    """A teacher on a server that does not answer, or not with what it was asked for."""
 
 
 class GraderError(CepoError, RuntimeError):

@@ -33,8 +33,8 @@ Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 Completion: TypeAlias = str | Sequence[Mapping[str, Any]]
 """What the model added: a text, or messages."""
 
-ReferenceForm = Literal["answer", "rationale"]
-"""What a reference is: a final answer, or a whole solution."""
+ReferenceForm = Literal["answer", "rationale", "feedback"]
+"""What a reference is: a final answer, a whole solution, or what was said of an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,15 @@ class Rollout:
     """One completion as its group sees it.
 
     `answer` is what the grader extracted (None: nothing extracted); `correct` is the grader's verdict
-    against gold, or None where no gold answer exists; `reward` is the total reward.
+    against gold, or None where no gold answer exists; `reward` is the total reward; `feedback` is what reward
+    functions said of it in words (None: nothing).
     """
 
     text: str
     answer: str | None
     correct: bool | None
     reward: float
+    feedback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,10 @@ class Told:
     Attributes:
         texts: the references; of several, the mean of the probabilities counts (RLCSD's marginal). Empty: there is
             nothing to tell, and the student's own prompt stands in or the row gets no credit, as `source` says.
-        source: where the texts came from: `gold`, `sibling`, `group`, the name of a data column. Or why there are none:
-            `rlsd` (the student's own prompt stands in), `grpo` and `none` (the row keeps its base advantage).
-        form: a final answer or a whole solution; decides the words around it.
+        source: where the texts came from: `gold`, `sibling`, `group`, `feedback`, the name of a data column. Or why
+            there are none: `rlsd` (the student's own prompt stands in), `grpo` and `none` (the row keeps its base
+            advantage).
+        form: a final answer, a whole solution or feedback; decides the words around it.
         is_own: whether a text says what the row itself says.
     """
 

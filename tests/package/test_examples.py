@@ -23,7 +23,7 @@ from cepo.reports.traces import CreditRecord, read_traces
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RULES = Path(__file__).parents[2] / "experiments" / "rules"
-TUTORIALS = ("trl_to_cepo", "own_reward", "own_data", "own_credit_rule", "own_prompt")
+TUTORIALS = ("trl_to_cepo", "own_reward", "own_data", "own_credit_rule", "own_prompt", "own_teacher")
 
 
 def load(name: str) -> Any:
@@ -107,6 +107,16 @@ def test_own_credit_rule(run: Any) -> None:
         assert record.advantage == pytest.approx(expected, abs=1e-4)
         deltas += delta
     assert max(map(abs, deltas)) > 0.25, "no token where the rule differs from CEPO"
+
+
+def test_own_teacher(run: Any) -> None:
+    trainer, records = run("own_teacher")
+    assert set(trainer.others.models) == {"earlier"}
+    for record in records:
+        logps = record.logps
+        streams = zip(logps["plus"], logps["student"], logps["bare@earlier"], strict=True)
+        expected = [(plus - student) * (1 - math.exp(earlier)) for plus, student, earlier in streams]
+        assert record.evidence == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_prompt_of_your_own(run: Any, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ register(replace(get_method("cepo"), name="cepo-small"))
 """A file of one's own: a reward that a random model earns half of the time, so that something is learnt."""
 
 
-def write_model(folder: Path) -> Path:
+def write_model(folder: Path, positions: int = 256) -> Path:
     """Random weights, the embedded model's tokenizer."""
     tokenizer = load_processor(str(EMBEDDED)).tokenizer  # pyright: ignore[reportAttributeAccessIssue]
     torch.manual_seed(0)
@@ -54,7 +54,7 @@ def write_model(folder: Path) -> Path:
             num_attention_heads=2,
             num_key_value_heads=1,
             head_dim=16,
-            max_position_embeddings=256,
+            max_position_embeddings=positions,
             tie_word_embeddings=True,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,

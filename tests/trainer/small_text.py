@@ -37,7 +37,7 @@ def problems(count: int = 10) -> Dataset:
 
 def build(
     model: Path, folder: Path, kind: type[CEPOTrainer] = CEPOTrainer, lora: bool = False, rewards: Any = None,
-    callbacks: Any = None, **fields: Any,
+    callbacks: Any = None, data: Any = None, tokenizer: Any = None, options: Any = None, **fields: Any,
 ) -> Any:  # fmt: skip
     """Of the model that `tests.runs.small.write_model` has written; `fields` of the config."""
     torch.manual_seed(0)
@@ -46,8 +46,9 @@ def build(
         AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
         rewards or [every_other],
         CEPOConfig(**{"output_dir": str(folder / "run"), **SETTINGS, **fields}),
-        train_dataset=problems(),
-        processing_class=AutoTokenizer.from_pretrained(model),
+        train_dataset=problems() if data is None else data,
+        processing_class=tokenizer or AutoTokenizer.from_pretrained(model),
         peft_config=adapter,
         callbacks=callbacks,
+        **(options or {}),
     )

@@ -19,7 +19,7 @@ from cepo.errors import ModelError
 from cepo.glossary import Group
 from cepo.trainer.batch import KINDS, Batch, Kind
 
-OURS = {"teacher_ids", "teacher_mask", "taught", "taught_tokens"}
+OURS = {"teacher_ids", "teacher_mask", "teacher_pixels", "teacher_grids", "taught", "taught_tokens"}
 """Distillation's own."""
 
 

@@ -43,6 +43,7 @@ DISTIL = "trainer/test_two_distil.py::test_every_process_gives_every_weight_a_gr
 SHARDED = "trainer/test_sharded_teachers.py::test_copies_of_shards_teach_as_whole_ones_do"
 STOP = "runs/test_lifecycle.py::test_two_processes_stop_and_go_on"
 TABLE = "trainer/test_collectives.py::test_a_table_has_the_rows_of_all_processes"
+REST = "trainer/test_sampling.py::test_two_processes_know_the_same"
 EVALUATE = "runs/test_many_processes.py::test_two_processes_evaluate_as_one"
 
 LISTED: dict[str, tuple[list[str], str, str]] = {
@@ -59,7 +60,9 @@ LISTED: dict[str, tuple[list[str], str, str]] = {
     "trainer/trainer.py:CEPOTrainer._total": (["reduce"], "every generated batch", DISTRIBUTED),
     "trainer/scorer.py:Scorer._forwards": (["gather"], "sharded weights: as many forwards as anybody needs", SHARDED),
     "trainer/micro_batch.py:without_dead_rows": (["gather"], "a setting: as many rows as anybody has live", UNLIKE),
-    "trainer/resample.py:Resampler._once": (["gather"] * 2, "all end once no group is dead anywhere", UNLIKE),
+    "trainer/resample.py:Resampler._gathered": (["gather"], "settings; every try, and after the last", UNLIKE),
+    "trainer/resample.py:Resampler._once": (["gather"], "all end once no group is dead anywhere", UNLIKE),
+    "trainer/sampling.py:Sampling._everywhere": (["gather_object"], "a setting: curriculum_rest; each batch", REST),
     "trainer/distillation.py:DistillationLoss.with_teachers": (["gather"], "a setting: opsd, sdpo", DISTIL),
     "runs/evaluation.py:_generate": (["gather_object"], "several processes; each has all batches", EVALUATE),
     "runs/evaluation.py:_of_main": (["gather_object"], "several processes, before and after an evaluation", EVALUATE),

@@ -14,10 +14,11 @@ from PIL import Image as Pillow
 
 from cepo.credit.rules import get_method
 from cepo.errors import DataError
+from cepo.runs.subject import views_of
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.fitting import check_held_out, check_lengths, fitting_stream, without_long_rows
 from cepo.trainer.internals import tokens_of_images
-from cepo.trainer.lengths import prompt_lengths
+from cepo.trainer.lengths import prompt_lengths, teacher_lengths
 from cepo.trainer.prompt_host import PromptHost
 from cepo.trainer.subject import Subject
 
@@ -28,12 +29,15 @@ FEATURES = Features({"prompt": List(MESSAGE), "answer": Value("string"), "images
 def subject_for(processor: Any, tmp_path: Any, positions: int = 1024, **fields: Any) -> Subject:
     host = PromptHost(processor, {})
     config = CEPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, max_completion_length=10, **fields)
+    views = views_of(host, config)
     return Subject(
         config=config,
         method=get_method(config.method),
         dataset=None,
-        prompts=config.credit.teacher_prompts(host.tokenizer, host.render),
+        prompts=config.credit.teacher_prompts(host.tokenizer, views.host.render),
+        render=host.render,
         prompt_ids=host.prompt_ids,
+        views=views,
         positions=positions,
         image_tokens=lambda sizes: tokens_of_images(processor, sizes),
     )
@@ -100,6 +104,40 @@ def test_the_one_row_that_does_not_fit_is_named(
     assert check_lengths(tight, kept).startswith("longest prompt")
 
 
+def test_what_teachers_are_shown_is_measured_too(processor: Any, tmp_path: Any) -> None:
+    """Their own words and images, to the token and from the images' headers; the longer of the two prompts counts."""
+    own = [{"role": "user", "content": "why " * 30}]
+    rows = [
+        {**row(), "teacher_prompt": own, "teacher_images": row(images=((64, 96), (200, 40)))["images"]},
+        {**row("why " * 80), "teacher_prompt": own[:1], "teacher_images": []},
+    ]
+    data = Dataset.from_list(
+        rows, features=Features({**FEATURES, "teacher_prompt": List(MESSAGE), "teacher_images": List(Image())})
+    )
+    subject = subject_for(processor, tmp_path)
+    made = [len(view.prompt_ids) for view in map(subject.views, data) if view is not None]  # pyright: ignore[reportArgumentType]
+    assert teacher_lengths(subject, data) == made
+    told = len(subject.prompts.reference_ids("", "answer")) + 10  # a wrong answer is a rollout's, of up to 10 tokens
+    student = prompt_lengths(subject, data)
+    assert made[0] > student[0], "the first row's teacher has the longer prompt"
+    assert student[1] > made[1] + told, "the second row's student has"
+    longest = max(made[0] + told, student[1])
+    assert check_lengths(subject, data).startswith(f"longest prompt {longest} + ")
+    for index, length in enumerate((made[0] + told, student[1])):
+        check_lengths(replace(subject, positions=length + 10), data.select([index]))
+        with pytest.raises(DataError, match=rf"^1 of 1 rows .* row 0: {length}; "):
+            check_lengths(replace(subject, positions=length + 9), data.select([index]))
+
+
+def test_feedback_is_counted(processor: Any, tmp_path: Any) -> None:
+    """What a reward function may say of a rollout, beside the rollout."""
+    subject = subject_for(processor, tmp_path, method="sdpo_feedback", feedback_max_chars=300)
+    assert "feedback" in subject.method.references
+    block = len(subject.prompts.reference_ids("", "feedback"))
+    longest = prompt_lengths(subject, data_of(row()))[0] + block + 10 + 300
+    assert check_lengths(subject, data_of(row())).startswith(f"longest prompt {longest} + ")
+
+
 def test_what_a_template_refuses_is_named_with_its_row(processor: Any, tmp_path: Any) -> None:
     subject = subject_for(processor, tmp_path)
     strict = "{%- if messages|length > 1 %}{{ raise_exception('one turn only') }}{%- endif %}"
@@ -107,7 +145,7 @@ def test_what_a_template_refuses_is_named_with_its_row(processor: Any, tmp_path:
     def render(prompt: Any) -> str:
         return processor.apply_chat_template(prompt, chat_template=strict + processor.chat_template, tokenize=False)
 
-    refusing = replace(subject, prompts=replace(subject.prompts, render=render))
+    refusing = replace(subject, render=render)
     with pytest.raises(DataError, match=r"^row 2: the model's chat template cannot render the prompt \(one turn only"):
         prompt_lengths(refusing, data_of(row(), row(), row(turns=3)))
 

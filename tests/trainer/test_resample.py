@@ -135,7 +135,9 @@ def test_what_cannot_be_mixed_is_refused(fields: dict[str, Any], words: str, mak
 
 
 def test_half_groups_and_streams_are_refused() -> None:
-    config: Any = SimpleNamespace(per_device_train_batch_size=6, steps_per_generation=1, group_size=4)
+    config: Any = SimpleNamespace(
+        per_device_train_batch_size=6, steps_per_generation=1, group_size=4, resample_dead_groups=1
+    )
     with pytest.raises(ValueError, match="= 6 is no multiple of num_generations=4"):
         check_resampling(config, None)
     config = SimpleNamespace(
@@ -144,6 +146,7 @@ def test_half_groups_and_streams_are_refused() -> None:
         group_size=4,
         scale_rewards="group",
         log_completions=False,
+        resample_dead_groups=1,
     )
     with pytest.raises(ValueError, match="not a stream"):
         check_resampling(config, iter([]))

@@ -49,6 +49,7 @@ class ReferencePolicy:
         fallback: what stands in when no r- is admissible: `rlsd` (P- := P_S) or `grpo` (no evidence).
         allow_self: whether a wrong row may be told its own answer. The released code does so.
         count: K of `marginal`.
+        feedback_chars: characters of a rollout's feedback that a teacher reads; what is longer is cut.
         seed: of the draws, with the step and the row: equal on any number of processes.
 
     Raises:
@@ -60,6 +61,7 @@ class ReferencePolicy:
     fallback: str = "rlsd"
     allow_self: bool = False
     count: int = 4
+    feedback_chars: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,6 +75,8 @@ class ReferencePolicy:
             raise SettingError(f"unknown fallback {self.fallback!r}; choose 'rlsd' or 'grpo'")
         if self.count < 1:
             raise SettingError(f"the number of wrong references must be at least 1, got {self.count}")
+        if self.feedback_chars < 1:
+            raise SettingError(f"feedback_max_chars must be at least 1, got {self.feedback_chars}")
 
     @property
     def reference_form(self) -> ReferenceForm:

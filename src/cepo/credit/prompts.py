@@ -18,15 +18,22 @@ from transformers import PreTrainedTokenizerBase
 from cepo.errors import DataError, SettingError
 from cepo.glossary import Prompt, ReferenceForm
 
-__all__ = ["ANSWER_TEMPLATE", "RATIONALE_TEMPLATE", "Place", "PromptStyle", "TeacherPrompts", "plain_ids"]
+__all__ = [
+    "ANSWER_TEMPLATE", "FEEDBACK_TEMPLATE", "RATIONALE_TEMPLATE", "Place", "PromptStyle", "TeacherPrompts", "plain_ids",
+]  # fmt: skip
 
 PromptStyle = Literal["user", "prefill"]
 """`user`: the block ends the last user turn. `prefill`: it opens the assistant's turn (the released form)."""
 
 ANSWER_TEMPLATE = " (The answer to this problem is {reference}. Show the steps that lead to it.)"
 RATIONALE_TEMPLATE = " (Here is a solution to this problem:\n{reference}\nWrite a solution of your own.)"
+FEEDBACK_TEMPLATE = " (This was said of an attempt at this problem:\n{reference}\nWrite a correct solution.)"
 PREFILL_TEMPLATE = "{reference}\n"
-_USER_TEMPLATES: dict[ReferenceForm, str] = {"answer": ANSWER_TEMPLATE, "rationale": RATIONALE_TEMPLATE}
+_USER_TEMPLATES: dict[ReferenceForm, str] = {
+    "answer": ANSWER_TEMPLATE,
+    "rationale": RATIONALE_TEMPLATE,
+    "feedback": FEEDBACK_TEMPLATE,
+}
 
 # Cannot come from a data set by accident, has no white space that a chat template might strip, and is in the
 # private use area: no tokenizer holds it as a special token.
@@ -98,7 +105,7 @@ class TeacherPrompts:
         tokenizer: the student's.
         render: how a prompt became text, the chat template and its arguments included.
         style: `user` or `prefill`.
-        template: text around `{reference}`, for references of either form; None: the style's and the form's own.
+        template: text around `{reference}`, for references of any form; None: the style's and the form's own.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -138,7 +145,7 @@ class TeacherPrompts:
     def prompt_ids(
         self, prompt: Prompt, student_ids: Sequence[int], reference: str | None, form: ReferenceForm = "answer"
     ) -> list[int]:
-        """A teacher's prompt ids: the student's with the reference's block; without a reference the student's.
+        """A teacher's prompt ids: the given ones with the reference's block; without a reference the given ones.
 
         Raises:
             DataError: the last turn is not the user's, its text is not rendered, or the student's ids do not end as the

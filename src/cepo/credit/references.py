@@ -10,7 +10,7 @@ negative. An admissible r- also parses, an answer was extracted from it, and doe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal, TypeAlias
 
@@ -23,7 +23,7 @@ from cepo.credit.choice import (
     MinusPolicy,
     ReferencePolicy,
 )
-from cepo.credit.sources import minus, peer, plus, rival, same, solution
+from cepo.credit.sources import bare, feedback, minus, peer, plus, rival, same, solution
 from cepo.errors import RuleError
 from cepo.glossary import Group, ReferenceForm, Rollout, Told
 
@@ -41,7 +41,9 @@ __all__ = [
     "column_source",
     "columns_of",
     "irrelevant_references",
+    "known_source",
     "register_source",
+    "teacher_of",
     "told_by_data",
 ]
 
@@ -58,7 +60,8 @@ class ReferenceSource:
         choose: what one row is told. It may return `NOTHING`: the row then keeps its base advantage.
         columns: columns of the data that it reads, as text in `Group.columns`.
         of_rollout: the form of what it may tell of a rollout, so that lengths are checked for the longest one: an
-            answer, a whole solution, or whichever of them the policy says. None: it never tells what a rollout says.
+            answer, a whole solution (with what was said of it: feedback), or whichever of answer and solution the
+            policy says. None: it never tells what a rollout says.
         row_free: whether what a row is told does not depend on what the row itself says.
     """
 
@@ -95,7 +98,7 @@ def choose_references(
 
 def _choice(group: Group, row: int, policy: ReferencePolicy, step: int, index: int, name: str) -> Choice:
     # r- has had draws without its name from the first release on: runs of then are repeated to the bit.
-    own = "" if name == "minus" else f"/{name}"
+    own = "" if name.partition("@")[0] == "minus" else f"/{name.partition('@')[0]}"
     return Choice(group, row, policy, Random(f"{policy.seed}/{step}/{index}/{row}{own}"))
 
 
@@ -130,6 +133,19 @@ def column_source(name: str, column: str, form: ReferenceForm = "answer") -> Ref
     return ReferenceSource(name, choose, columns=(column,), row_free=True)
 
 
+def teacher_of(prompt: str) -> str | None:
+    """Who reads a prompt: "plus@large" is "plus", read by the teacher "large"; None: the run's default."""
+    return prompt.partition("@")[2] or None
+
+
+def known_source(prompt: str) -> bool:
+    """Whether there is such a prompt; one that names its teacher gets an entry of the same source in the registry."""
+    base, _, teacher = prompt.partition("@")
+    if prompt not in SOURCES and teacher and base in SOURCES:
+        SOURCES[prompt] = replace(SOURCES[base], name=prompt)
+    return prompt in SOURCES
+
+
 def told_by_data(name: str, problem: Group, policy: ReferencePolicy) -> Told:
     """What a prompt tells of a problem before there is any rollout; without texts where a rollout would decide."""
     unanswered = Rollout("", None, None, 0.0)
@@ -146,10 +162,12 @@ def register_source(source: ReferenceSource) -> None:
     """Make a prompt of your own known; rules declare it by its name. Registering a name again replaces it.
 
     Raises:
-        RuleError: the name is one of ours, or "student", which holds no reference.
+        RuleError: the name is one of ours, "student", which holds no reference, or names a teacher.
     """
     if source.name in _OURS or source.name == "student":
         raise RuleError(f"there is a prompt {source.name!r} already; choose another name")
+    if "@" in source.name:
+        raise RuleError(f"prompt {source.name!r}: what follows @ is a teacher, which a rule names; leave it out here")
     SOURCES[source.name] = source
 
 
@@ -161,6 +179,8 @@ SOURCES: dict[str, ReferenceSource] = {
         ReferenceSource("rival", rival, of_rollout="policy", row_free=True),
         ReferenceSource("solution", solution, row_free=True),
         ReferenceSource("peer", peer, of_rollout="rationale", row_free=True),
+        ReferenceSource("feedback", feedback, of_rollout="feedback"),
+        ReferenceSource("bare", bare, row_free=True),
     )
 }
 """The registry: prompt name -> where its reference comes from."""

@@ -35,7 +35,8 @@ class CreditSettings:
         credit_clip: eps_w in [0, 1).
         rule_options: the rule's own settings: name -> value, and once resolved the record that the rule declares.
         credit_control, credit_mix: see `cepo.credit.control.Control`.
-        reference_minus, reference_form, reference_fallback, reference_allow_self, reference_count: see
+        reference_minus, reference_form, reference_fallback, reference_allow_self, reference_count,
+            feedback_max_chars: see
             `cepo.credit.references.ReferencePolicy`. Why `own` is the default: docs/decisions/0003.
         prompt_style: `user` or `prefill`; reference_template: text around `{reference}`, None: the style's own.
         teacher_weights, teacher_sync_every, teacher_ema_rate: see `cepo.scoring.weights.Teacher`.
@@ -61,6 +62,7 @@ class CreditSettings:
     reference_fallback: str = "rlsd"
     reference_allow_self: bool = False
     reference_count: int = 4
+    feedback_max_chars: int = 1000
     prompt_style: str = "user"
     reference_template: str | None = None
     teacher_weights: str = "live"
@@ -124,6 +126,7 @@ class CreditSettings:
             fallback=self.reference_fallback,
             allow_self=self.reference_allow_self,
             count=self.reference_count,
+            feedback_chars=self.feedback_max_chars,
             seed=seed,
         )
 

@@ -1,4 +1,5 @@
-"""Where the references of our own prompts come from, within one group: r+, r-, a worked solution, a right sibling."""
+"""Where the references of our own prompts come from, within one group: r+, r-, a worked solution, a right sibling,
+feedback in words."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from cepo.answers import same_answer
 from cepo.credit.choice import MAX_REFERENCE_CHARS, NO_ANSWER, NOTHING, Choice, ReferencePolicy
 from cepo.glossary import Group, ReferenceForm, Rollout, Told
 
-__all__ = ["minus", "peer", "plus", "rival", "same", "solution"]
+__all__ = ["bare", "feedback", "minus", "peer", "plus", "rival", "same", "solution"]
 
 
 def plus(choice: Choice) -> Told:
@@ -39,6 +40,25 @@ def peer(choice: Choice) -> Told:
     peers = (r.text.strip() for i, r in enumerate(choice.group.rollouts) if i != choice.row and r.correct)
     text = next((text for text in peers if text), None)
     return NOTHING if text is None else Told((text,), "sibling", "rationale")
+
+
+def bare(choice: Choice) -> Told:
+    """Nothing: the teacher's own prompt as it is. Of another teacher, "bare@large", its log-probs alone."""
+    return Told(("",), "bare")
+
+
+def feedback(choice: Choice) -> Told:
+    """What reward functions said of the row, with a right sibling's solution where there is one (SDPO).
+
+    Where nothing was said: the sibling's alone, as `peer`.
+    """
+    said, right = choice.own.feedback, peer(choice)
+    if said is None:
+        return right
+    text = said if len(said) <= choice.policy.feedback_chars else f"{said[: choice.policy.feedback_chars]} ..."
+    if right.texts:
+        text = f"{text}\nThis solution is right:\n{right.texts[0]}"
+    return Told((text,), "feedback", "feedback")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,21 @@ from cepo.credit.masked import MaskBT
 from cepo.credit.prompts import Place, TeacherPrompts
 from cepo.credit.references import References
 from cepo.credit.rules import STUDENT, Credit, Inputs, Knobs, Method, Quantities, Rule
+from cepo.errors import DataError
 from cepo.glossary import Prompt
 from cepo.scoring import Images, ScoreRow
 
-__all__ = ["Asking", "Logps", "Row", "ScoreRequest", "StepCredit", "assign_credit", "credited_rows", "logps_by_prompt",
-           "plan_scoring"]  # fmt: skip
+__all__ = ["Asking", "Logps", "Row", "ScoreRequest", "StepCredit", "View", "assign_credit", "credited_rows",
+           "logps_by_prompt", "plan_scoring"]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a row's teachers are shown in place of the student's prompt: the prompt, its ids, and its images."""
+
+    prompt: Prompt
+    prompt_ids: Sequence[int]
+    images: Images | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,7 @@ class Row:
     """One local rollout, ready to be put before its teachers; rows of one `group` are of one problem.
 
     `completion_ids` are the student's own tokens, never tokenised again. `scores`: per-token scores from outside.
+    `view`: what its teachers are shown; None: the student's own prompt.
     """
 
     index: int
@@ -41,6 +52,7 @@ class Row:
     images: Images | None
     advantage: float
     scores: Sequence[float] | None = None
+    view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +144,21 @@ def plan_scoring(
         with_student: indices of rows whose student log-probs are wanted too, for their records.
     """
     requests: list[ScoreRequest] = []
-    places: dict[int, Place] = {}  # the rows of a group have one prompt
-    spliced: dict[tuple[int, str, str], list[int]] = {}
+    places: dict[tuple[int, ...], Place] = {}  # the rows of a group mostly have one prompt
+    spliced: dict[tuple[tuple[int, ...], str, str], list[int]] = {}
     for row in rows:
-        told_here = references[row.index]
+        told_here, shown = references[row.index], row.view or View(row.prompt, row.prompt_ids, row.images)
+        ids = tuple(shown.prompt_ids)
         for prompt in rule.references:
             told = told_here[prompt]
             for k, text in enumerate(told.texts):
-                key = (row.group, text, told.form)
-                if row.group not in places:
-                    places[row.group] = asking.prompts.place(row.prompt, row.prompt_ids)
+                key = (ids, text, told.form)
                 if key not in spliced:
-                    spliced[key] = places[row.group].holding(asking.prompts.reference_ids(text, told.form))
-                requests.append(ScoreRequest(row.index, prompt, k, _sequence(row, spliced[key], asking)))
+                    if text and ids not in places:
+                        places[ids] = asking.prompts.place(shown.prompt, ids)
+                    block = asking.prompts.reference_ids(text, told.form) if text else None
+                    spliced[key] = list(ids) if block is None else places[ids].holding(block)
+                requests.append(ScoreRequest(row.index, prompt, k, _sequence(row, spliced[key], shown.images, asking)))
         falls_back = any(not told.texts and told.student_stands_in for told in told_here.values())
         if STUDENT in rule.prompts or falls_back or row.index in with_student:
             requests.append(ScoreRequest(row.index, STUDENT, 0, student_sequence(row)))
@@ -156,11 +170,17 @@ def student_sequence(row: Row) -> ScoreRow:
     return ScoreRow(row.prompt_ids, row.completion_ids, row.images, (row.group, row.images is None))
 
 
-def _sequence(row: Row, prompt_ids: list[int], asking: Asking) -> ScoreRow:
-    ids, images = prompt_ids, row.images
+def _sequence(row: Row, prompt_ids: list[int], images: Images | None, asking: Asking) -> ScoreRow:
+    ids = prompt_ids
+    if asking.image_token_id is not None and asking.image_token_id in row.completion_ids:
+        raise DataError(
+            "a tool answered with an image, which stands within the completion: teachers score completions of text; "
+            "let tools answer in text, or use method='grpo'"
+        )
     if not asking.sees_images:
         ids, images = [token for token in ids if token != asking.image_token_id], None
-    return ScoreRow(ids, row.completion_ids, images, (row.group, images is None))
+    group = (row.group, images is None)  # its prompts are shared: a prompt of the teachers' own has other images
+    return ScoreRow(ids, row.completion_ids, images, group if row.view is None else (*group, "view"))
 
 
 def logps_by_prompt(

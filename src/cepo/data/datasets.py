@@ -1,9 +1,9 @@
 """Any training or evaluation data as one kind of `datasets.Dataset`, checked to the last row before use.
 
 Columns: `prompt` (messages), `images` (PIL images, decoded when read; absent where no row has one), `answer`
-(text that the grader accepts), `id`, and `solution`, `family` and `chain` (a chain in short, for `cepo.chain`)
-where the data have them. Other columns are left behind. Understood are TRL's conversational rows, plain questions,
-and Geometry3K's `<image>` marks.
+(text that the grader accepts), `id`, and `solution`, `family`, `chain` (a chain in short, for `cepo.chain`),
+`teacher_prompt` and `teacher_images` where the data have them. Other columns are left behind. Understood are TRL's
+conversational rows, plain questions, and Geometry3K's `<image>` marks.
 
 Left out on purpose: streaming, for every row is checked before a run; video and audio; the place of an image
 between two pieces of text, which TRL does not keep either.
@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from datasets import Dataset, Features, Image, List, Value
 from datasets.arrow_writer import ArrowWriter
@@ -39,6 +40,8 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "solution": ("solution",),
     "family": ("family",),
     "chain": ("chain",),
+    "teacher_prompt": ("teacher_prompt",),
+    "teacher_images": ("teacher_images",),
     "id": ("id",),
 }
 """Our column -> the names under which it is found, and by which `DataSpec.columns` may speak of it."""
@@ -50,6 +53,8 @@ _FEATURES = {
     "solution": Value("string"),
     "family": Value("string"),
     "chain": Value("string"),
+    "teacher_prompt": List({"role": Value("string"), "content": Value("string")}),
+    "teacher_images": List(Image(mode="RGB")),
     "id": Value("string"),
 }
 _SHOWN = 5
@@ -147,7 +152,7 @@ def _standard_rows(
     for index, row in zip(indices, source.read(indices, theirs), strict=True):
         try:
             standard = _standard_row(row, columns, folder, f"{source.name}/{index}", grading)
-            for name in standard.keys() - {"images"}:
+            for name in standard.keys() - {"images", "teacher_images"}:
                 check_writable(standard[name], name)
             yield index, standard
         except ValueError as error:
@@ -178,7 +183,7 @@ def _standard_row(
     if "####" in str(answer):
         raise DataError(f"answer {answer!r:.80}: this is GSM8K's solution, the answer is what follows its ####")
     images = [encode_image(value, folder) for value in _listed(given.get("images"))]
-    standard: dict[str, object] = {
+    standard: dict[str, Any] = {
         "prompt": prompt_messages(given["prompt"], len(images), grading),
         "answer": str(answer).strip(),
         "id": default_id if given.get("id") is None else str(given["id"]),
@@ -188,7 +193,23 @@ def _standard_row(
     for name in ("solution", "family", "chain"):
         if name in given:
             standard[name] = None if given[name] is None else str(given[name])
-    return standard
+    return {**standard, **_of_teachers(given, standard, folder, grading)}
+
+
+def _of_teachers(given: DataRow, standard: Mapping[str, Any], folder: Path | None, grading: Grading) -> DataRow:
+    """What the row shows its teachers: images, and a prompt, of which a text stands for the last user turn's words."""
+    own: dict[str, Any] = {}
+    if missing := [name for name in ("teacher_prompt", "teacher_images") if name in given and given[name] is None]:
+        raise DataError(f"it has no {missing[0]}, which other rows have")
+    if "teacher_images" in given:
+        own["teacher_images"] = [encode_image(value, folder) for value in _listed(given["teacher_images"])]
+    if "teacher_prompt" in given:
+        images = own.get("teacher_images", standard.get("images", []))
+        asked = prompt_messages(given["teacher_prompt"], len(images), grading)
+        own["teacher_prompt"] = (
+            [*standard["prompt"][:-1], *asked] if isinstance(given["teacher_prompt"], str) else asked
+        )
+    return own
 
 
 def _listed(images: object) -> list[object]:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from cepo.data.feedback import FeedbackReward
 from cepo.data.scores import TokenReward
 from cepo.errors import RewardError
 
@@ -186,7 +187,7 @@ class _Check:
         return values
 
     def _number(self, value: Any, row: int) -> float | None:
-        if value is None or isinstance(value, TokenReward):
+        if value is None or isinstance(value, TokenReward | FeedbackReward):
             return value
         if hasattr(value, "__float__"):  # numpy's and torch's scalars too; a string has none
             try:

@@ -18,13 +18,13 @@ __all__ = ["with_pictures"]
 _ADDRESSES = ("http://", "https://")
 TIMEOUT_S = 60.0
 """Of one address. All are fetched before the training starts, and kept by `datasets` on disk."""
-_COLUMNS = ("images", "image")
+_COLUMNS = ("images", "image", "teacher_images")
 _STORED = {"path": Value("string"), "bytes": Value("binary")}
 """How `datasets` keeps an image that nobody has looked at."""
 
 
 def with_pictures(dataset: Any) -> Any:
-    """The data with text in the column `images` (or `image`) made into images; what is there already stays.
+    """The data with text in the columns `images`, `image` and `teacher_images` made into images; what is one stays.
 
     Raises:
         DataError: a text that is no file, no address and no base64, or no image, with its row; of a stream's rows when

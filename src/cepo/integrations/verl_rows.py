@@ -8,6 +8,7 @@ from typing import Any
 
 from cepo.answers import BOXED, Grading
 from cepo.credit.groups import LocalGroups, grade_rollouts
+from cepo.credit.references import teacher_of
 from cepo.credit.rules import Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.credit.step import Row as CreditRow
@@ -74,6 +75,8 @@ def read_settings(algorithm: Mapping[str, Any], loss: str) -> tuple[Rule, Credit
         raise SettingError(f"algorithm.cepo.preset={preset!r} blinds the teachers, which cannot be had in verl")
     if unread := method.reads & {"entropy", "scores"}:
         raise SettingError(f"rule {method.name!r} reads {sorted(unread)[0]}, which verl's trainer does not hand over")
+    if elsewhere := [prompt for prompt in method.references if teacher_of(prompt)]:
+        raise SettingError(f"rule {method.name!r} reads {elsewhere[0]!r}: other teachers cannot be had in verl")
     if settings.evidence_dead_zone == "auto":
         raise SettingError(
             "algorithm.cepo.evidence_dead_zone='auto' needs the null control, which verl's trainer has not"

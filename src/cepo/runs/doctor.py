@@ -23,7 +23,7 @@ from cepo.runs.doctor_cost import memory_finding, parameters_of
 from cepo.runs.doctor_gpu import gpu_settings
 from cepo.runs.problems import load_held_out, training_spec
 from cepo.runs.recipe import RunConfig
-from cepo.runs.subject import subject_of
+from cepo.runs.subject import subject_of, views_of
 from cepo.trainer.checks import CHECKS
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.finding import Finding
@@ -206,7 +206,7 @@ def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
         model = model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")  # pyright: ignore[reportArgumentType]
         host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
         token = getattr(processor, "image_token_id", None)
-        rows = probe_rows(data, host.encoded, host.tokenizer, token)
+        rows = probe_rows(data, host.encoded, host.tokenizer, token, views_of(host, config))
         found = Probing(None, config.temperature, config.credit.credit_precision, token)(model, rows)
     except CepoError as error:
         return Finding("probe", "fail", _one_line(error), "training would refuse with this sentence")

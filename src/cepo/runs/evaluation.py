@@ -161,7 +161,13 @@ def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
     shown = [token for token in student if token != trainer.image_token_id]
     tokenizer = trainer.tokenizer
     evaluated = encode_prompts(processor, [row])["input_ids"][0].tolist() if isinstance(prompt, list) else student
-    told = {name: trainer.prompts.prompt_ids(prompt, shown, "[reference]", "answer") for name in trainer.told}
+    view = trainer.views(row) if trainer.told else None
+    base, ids = (view.prompt, view.prompt_ids) if view else (prompt, student)
+    seen = [token for token in ids if token != trainer.image_token_id]
+    told = {
+        name: trainer.prompts.prompt_ids(base, seen, None if name.startswith("bare") else "[reference]", "answer")
+        for name in trainer.told
+    }
     model = cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model))
     stops = stops_of(trainer.args.generation_kwargs)
     return {

@@ -71,6 +71,8 @@ KINDS: dict[str, Kind] = {
     "num_items_in_batch": Kind.WHOLE,
     "teacher_ids": Kind.TEACHER,
     "teacher_mask": Kind.TEACHER,
+    "teacher_pixels": Kind.ROW,
+    "teacher_grids": Kind.ROW,
     "taught": Kind.ROW,
     "taught_tokens": Kind.WHOLE,
 }
@@ -139,6 +141,13 @@ class Batch:
     @property
     def teacher_prompts(self) -> list[list[int]]:
         return _unpadded(self.raw["teacher_ids"], self.raw["teacher_mask"])
+
+    def teacher_images(self) -> list[Images | None]:
+        """Each row's images as its distillation's teacher sees them."""
+        if "teacher_pixels" not in self.raw:
+            return self.images()
+        pairs = zip(self.raw["teacher_pixels"], self.raw["teacher_grids"], strict=True)
+        return [None if pixels is None else Images(pixels, grid) for pixels, grid in pairs]
 
     @property
     def taught(self) -> Tensor:

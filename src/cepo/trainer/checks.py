@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from datasets import Dataset
 
@@ -19,11 +19,13 @@ from cepo.credit.references import columns_of
 from cepo.credit.rules import Distillation, get_method
 from cepo.data.rewards import preflight_rewards
 from cepo.errors import DataError, PackageError, RewardError, RunFolderError, SettingError
+from cepo.glossary import DataRow
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.fitting import check_lengths
-from cepo.trainer.lengths import image_column, prompt_text
-from cepo.trainer.prompt_host import unfilled_images
+from cepo.trainer.image_columns import image_column, image_counts
+from cepo.trainer.prompt_host import prompt_text, unfilled_images
 from cepo.trainer.subject import Subject
+from cepo.trainer.teacher_view import PROMPT, check_columns, teacher_image_column, teacher_row
 
 __all__ = [
     "CHECKS", "check_answers", "check_folder", "check_images_alike", "check_resampling", "check_router",
@@ -61,6 +63,12 @@ def _check_answers(subject: Subject, dataset: Dataset) -> str:
     return f"all {len(dataset)} can be graded"
 
 
+def _check_views(subject: Subject, dataset: Dataset) -> str:
+    if not subject.method.references:
+        return "not needed: no teacher is asked"
+    return check_columns(dataset, subject.views, subject.config.credit.teacher_sees_images)
+
+
 def _check_images(subject: Subject, dataset: Dataset) -> str:
     check_images(dataset, subject.image_token)
     return "prompts and images fit each other"
@@ -70,7 +78,11 @@ def _check_strings(subject: Subject, dataset: Dataset) -> str:
     """Prompts given as strings: each says where a reference belongs."""
     if not subject.method.references or subject.prompts.style == "prefill":
         return "nothing to place"
-    strings = [(row, prompt) for row, prompt in enumerate(dataset["prompt"]) if isinstance(prompt, str)]
+    prompts = dataset["prompt"]
+    if PROMPT in dataset.column_names:
+        pairs = dataset.select_columns(["prompt", PROMPT])
+        prompts = [teacher_row(cast(DataRow, row))["prompt"] for row in pairs]
+    strings = [(row, prompt) for row, prompt in enumerate(prompts) if isinstance(prompt, str)]
     for row, prompt in strings:
         try:
             subject.prompts.closing_of(prompt)
@@ -133,14 +145,15 @@ def check_router(config: CEPOConfig, has_router_loss: bool) -> None:
 
 def check_resampling(config: CEPOConfig, dataset: object) -> None:
     """Groups can be replaced where they lie: whole on one process, by problems of a data set."""
+    who = "resample_dead_groups" if config.resample_dead_groups else "curriculum_rest"
     rows = config.per_device_train_batch_size * cast(int, config.steps_per_generation)
     if rows % config.group_size:
         raise SettingError(
-            f"resample_dead_groups needs whole groups on each process: per_device_train_batch_size x "
+            f"{who} needs whole groups on each process: per_device_train_batch_size x "
             f"steps_per_generation = {rows} is no multiple of num_generations={config.group_size}"
         )
     if not isinstance(dataset, Dataset):
-        raise SettingError("resample_dead_groups draws fresh problems by index: it needs a data set, not a stream")
+        raise SettingError(f"{who} draws other problems by index: it needs a data set, not a stream")
 
 
 def check_answers(
@@ -186,7 +199,7 @@ def check_images(dataset: Dataset, image_token: str | None) -> None:
             in_parts.append((index, asked))
         if image_token is not None and image_token in prompt_text(prompt):
             bad.append(f"row {index}: the prompt's text holds {image_token!r}, which stands for an image")
-    has = _image_counts(dataset, [index for index, _ in in_parts], column)
+    has = image_counts(dataset, [index for index, _ in in_parts], column)
     bad += [
         f"row {index}: the prompt has {asked} image parts, the row has {count} images"
         for (index, asked), count in zip(in_parts, has, strict=True)
@@ -201,24 +214,14 @@ def check_images_alike(dataset: object) -> None:
     and a process whose rows have none would not take part."""
     if not isinstance(dataset, Dataset):
         return
-    column = image_column(dataset)
-    without = sum(not count for count in _image_counts(dataset, range(len(dataset)), column))
-    if 0 < without < len(dataset):
+    columns = {image_column(dataset), teacher_image_column(dataset)}
+    counts = [image_counts(dataset, range(len(dataset)), name) for name in columns]
+    without = sum(not all(of_row) for of_row in zip(*counts, strict=True))
+    if without and any(map(any, counts)):
         raise DataError(
             f"{without} of {len(dataset)} rows have no image and the others have: where weights are sharded (FSDP, "
             "ZeRO-3) the processes would wait for each other; use DDP or ZeRO-2, or train on one kind of rows"
         )
-
-
-def _image_counts(dataset: Dataset, indices: Sequence[int], column: str | None) -> list[int]:
-    """Images of these rows, counted without decoding one."""
-    if column is None or not indices:
-        return [0] * len(indices)
-    stored = dataset.select(indices).select_columns([column]).with_format("arrow")
-    values = [value for batch in stored.iter(batch_size=64) for value in cast(Any, batch)[column]]
-    if column == "image":
-        return [int(value.is_valid) for value in values]
-    return [len(value) if value.is_valid else 0 for value in values]
 
 
 def check_scored(rewards: Sequence[Sequence[float | None]], names: Sequence[str]) -> None:
@@ -233,6 +236,7 @@ def check_scored(rewards: Sequence[Sequence[float | None]], names: Sequence[str]
 
 CHECKS: dict[str, Callable[[Subject, Dataset], str]] = {
     "answers": _check_answers,
+    "teachers": _check_views,
     "images": _check_images,
     "strings": _check_strings,
     "rewards": _check_rewards,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +16,7 @@ from cepo.credit.rules import Distillation, Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.errors import SettingError
 from cepo.trainer.options import refuse_options
+from cepo.trainer.teacher_specs import parse_teachers, refuse_teachers
 
 __all__ = ["CEPOConfig"]
 
@@ -35,7 +38,7 @@ class CEPOConfig(GRPOConfig):
     method: str = field(
         default="cepo",
         metadata={
-            "help": "grpo, rlsd, cepo, another of docs/rules.md, opsd, sdpo, or one of your own (cepo.register)."
+            "help": "grpo, rlsd, cepo, another of docs/rules.md (opsd, sdpo, ...), or one of your own (cepo.register)."
         },
     )
     preset: str = field(default="default", metadata={"help": "default, paper or released-code."})
@@ -55,6 +58,7 @@ class CEPOConfig(GRPOConfig):
     reference_fallback: str | None = _credit("Without an admissible r-: rlsd or grpo.")
     reference_allow_self: bool | None = _credit("Whether a wrong row may be told its own answer.")
     reference_count: int | None = _credit("K of the marginal policy.")
+    feedback_max_chars: int | None = _credit("Characters of a rollout's feedback that a teacher reads (sdpo_feedback).")
     prompt_style: str | None = _credit("user or prefill.")
     reference_template: str | None = _credit("Text around {reference}.")
     teacher_weights: str | None = _credit("live, frozen, synced, ema or base.")
@@ -68,6 +72,20 @@ class CEPOConfig(GRPOConfig):
     distill_top_k: int | None = _credit("Tokens compared (opsd: 0, the vocabulary; sdpo: 100 and a tail).")
     distill_ratio_clip: float | None = _credit("Bound of the importance weight (sdpo: 2); 0: none.")
 
+    teachers: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Teachers that are not the policy (docs/teachers.md): a checkpoint, or {name: {model, dtype, "
+            "device}}, or {name: {server, model, precision}}. `default` reads in the policy's place."
+        },
+    )
+    teacher_chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Arguments of the chat template for teachers alone: {enable_thinking: true}. They stand above "
+            "chat_template_kwargs."
+        },
+    )
     answer_format: str = field(
         default="boxed",
         metadata={
@@ -97,6 +115,16 @@ class CEPOConfig(GRPOConfig):
         default=0,
         metadata={"help": "Tries to replace groups of equal rewards by fresh problems (dynamic sampling); 0: never."},
     )
+    pass_rate_low: float = field(
+        default=0.0, metadata={"help": "Groups with a lower pass rate are replaced, as dead ones are, or rest."}
+    )
+    pass_rate_high: float = field(
+        default=1.0, metadata={"help": "Groups with a higher pass rate are replaced, as dead ones are, or rest."}
+    )
+    curriculum_rest: int = field(
+        default=0,
+        metadata={"help": "Steps for which a problem rests whose pass rate lay outside of the two above; 0: never."},
+    )
     null_control_every: int = field(
         default=10, metadata={"help": "Steps between null controls (the noise floor of the evidence); 0: never."}
     )
@@ -125,11 +153,15 @@ class CEPOConfig(GRPOConfig):
                 f"num_generations={self.num_generations}: an advantage compares the rollouts of one problem, so a "
                 "group needs at least 2"
             )
+        if isinstance(self.teacher_chat_template_kwargs, str):
+            self.teacher_chat_template_kwargs = _mapping(self.teacher_chat_template_kwargs)
+        self.teacher_specs = parse_teachers(self.teachers)
         self.grading = Grading(cast(Any, self.answer_format), cast(Any, self.grader), self.thinking_counts)
         super().__post_init__()
         _refuse_out_of_range(self)
         _refuse_stop_strings(self)
         refuse_options(self, method)
+        refuse_teachers(self.teacher_specs, method, self)
         if isinstance(method, Distillation) or method.assign is not None:
             _refuse_missing_columns(self)
         if isinstance(method, Distillation):
@@ -138,6 +170,16 @@ class CEPOConfig(GRPOConfig):
             raise SettingError(f"method={self.method!r} compares the student's top k: distill_top_k must be at least 1")
         if isinstance(method, Rule):
             _refuse_misread(self, method)
+
+    @property
+    def teacher_template(self) -> Mapping[str, Any]:
+        """The teachers' own arguments of the chat template."""
+        return cast(dict[str, Any], self.teacher_chat_template_kwargs or {})
+
+    @property
+    def has_band(self) -> bool:
+        """Whether pass rates decide which groups are kept."""
+        return (self.pass_rate_low, self.pass_rate_high) != (0.0, 1.0)
 
     @property
     def run_folder(self) -> Path:
@@ -150,12 +192,24 @@ class CEPOConfig(GRPOConfig):
         return cast(int, self.num_generations)
 
 
+def _mapping(text: str) -> dict[str, Any]:
+    """A mapping given as JSON, as on the command line."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise SettingError(f"teacher_chat_template_kwargs is a mapping, as JSON on the command line, got {text!r}")
+    return value
+
+
 _LEAST: dict[str, float] = {
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 1,
     "num_iterations": 1,
     "learning_rate": 0.0,
     "resample_dead_groups": 0,
+    "curriculum_rest": 0,
     "reward_timeout": 0.0,
     "null_control_every": 0,
     "null_control_rows": 0,

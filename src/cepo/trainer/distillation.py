@@ -30,8 +30,8 @@ from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.references import References
 from cepo.credit.rules import Distillation
 from cepo.credit.settings import CreditSettings
+from cepo.credit.step import Row, View
 from cepo.errors import ModelError
-from cepo.glossary import Prompt
 from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
 from cepo.scoring.forward import causal_model, hidden_of_whole, vision_inputs
 from cepo.scoring.head import Reading, captured_states
@@ -42,6 +42,16 @@ from cepo.scoring.weights import Teacher
 from cepo.trainer.batch import Batch
 
 __all__ = ["DistillationLoss"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Taught:
+    """The teacher's states (N, D), its output layer's weights, and how logits come of them."""
+
+    states_ND: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    reading: Reading
 
 
 @dataclass
@@ -56,6 +66,7 @@ class DistillationLoss:
         accelerator: counts the taught tokens over processes.
         image_token_id: the placeholder's id, None for text.
         temperature: divides both logits.
+        other: another model that teaches in the policy's place; None: the policy's own weights, as `teacher` says.
         is_sharded: whether weights are sharded (ZeRO-3, FSDP), which cannot be had.
 
     Raises:
@@ -70,17 +81,19 @@ class DistillationLoss:
     image_token_id: int | None
     temperature: float
     is_sharded: bool
+    other: nn.Module | None = None
 
     def __post_init__(self) -> None:
         if self.is_sharded:
             raise ModelError(f"method={self.method.name!r} reads the output layer apart: use DDP or ZeRO-2, not shards")
 
-    def with_teachers(self, prompts: Sequence[Prompt], batch: Batch, references: Mapping[int, References]) -> Batch:
+    def with_teachers(self, rows: Sequence[Row], batch: Batch, references: Mapping[int, References]) -> Batch:
         """The batch with each row's teacher prompt, as `cepo.trainer.batch` names it (a collective call)."""
-        told = [references[row][self.method.told] for row in range(len(batch))]
+        told = [references[row.index][self.method.told] for row in rows]
+        views = [row.view or View(row.prompt, row.prompt_ids, row.images) for row in rows]
         teachers = [
-            self.prompts.prompt_ids(prompt, ids, one.texts[0], one.form) if one.texts else []
-            for prompt, ids, one in zip(prompts, batch.prompts(), told, strict=True)
+            self.prompts.prompt_ids(view.prompt, view.prompt_ids, one.texts[0] or None, one.form) if one.texts else []
+            for view, one in zip(views, told, strict=True)
         ]
         longest = max(1, *map(len, teachers))
         ids_BS = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in teachers], device=batch.device)
@@ -88,7 +101,13 @@ class DistillationLoss:
         taught_B = torch.tensor([float(bool(ids)) for ids in teachers], device=batch.device)
         tokens = taught_tokens(batch.loss_mask, taught_B).sum()
         everyone = cast(Tensor, self.accelerator.gather(tokens)).sum()
-        return batch.having(teacher_ids=ids_BS, teacher_mask=mask_BS, taught=taught_B, taught_tokens=everyone)
+        taught = batch.having(teacher_ids=ids_BS, teacher_mask=mask_BS, taught=taught_B, taught_tokens=everyone)
+        if not any(row.view for row in rows):
+            return taught
+        return taught.having(
+            teacher_pixels=[view.images and view.images.pixel_values for view in views],
+            teacher_grids=[view.images and view.images.grid_thw for view in views],
+        )
 
     def loss(self, model: nn.Module, policy: nn.Module, batch: Batch, share: float) -> Tensor:
         """Sum over this micro-batch's taught tokens, divided by those of the step.
@@ -108,7 +127,8 @@ class DistillationLoss:
         counted_NT = batch.loss_mask[rows].bool()
         own = causal_model(policy).get_output_embeddings()
         reading = Reading(self.temperature, logits_map=logits_map(policy))
-        divergence_N = self._divergence(student_NTD[counted_NT], teacher_NTD[counted_NT], own, (weight, bias), reading)
+        teachers = _Taught(teacher_NTD[counted_NT], weight, bias, self._reading(policy))
+        divergence_N = self._divergence(student_NTD[counted_NT], teachers, own, reading)
         ratio_N: Tensor | float = 1.0
         if self.settings.distill_ratio_clip > 0 and batch.old_logps is not None:
             logp_NT = self._logps(student_NTD, batch.completion_ids[rows], own, reading)
@@ -133,7 +153,7 @@ class DistillationLoss:
         self, policy: nn.Module, batch: Batch, rows: Sequence[int]
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The teacher's states (N, T, D) for the same completions, and its output layer's weights."""
-        prompts, completions, images = batch.teacher_prompts, batch.completions(), batch.images()
+        prompts, completions, images = batch.teacher_prompts, batch.completions(), batch.teacher_images()
         if not self.settings.teacher_sees_images:
             prompts = [[token for token in ids if token != self.image_token_id] for ids in prompts]
             images = [None] * len(prompts)
@@ -143,58 +163,71 @@ class DistillationLoss:
     def _states_of(
         self, policy: nn.Module, sequences: Sequence[ScoreRow], width: int, precision: str
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        with torch.no_grad(), self.teacher.in_place(policy), scoring_in(policy, precision):
-            found = hidden_of_whole(policy, sequences, self.image_token_id)
-            head = causal_model(policy).get_output_embeddings()
-            weight, bias = head.weight.data, None if head.bias is None else head.bias.data
+        model, here = self.other or policy, next(policy.parameters()).device
+        with torch.no_grad(), self.teacher.in_place(policy), scoring_in(model, precision):
+            found = [state.to(here) for state in hidden_of_whole(model, sequences, self.image_token_id)]
+            head = causal_model(model).get_output_embeddings()
+            weight, bias = head.weight.data.to(here), None if head.bias is None else head.bias.data.to(here)
         states = found[0].new_zeros(len(sequences), width, found[0].shape[-1])
         for place, state in enumerate(found):
             states[place, : len(state)] = state
         return states, weight, bias
+
+    def _reading(self, policy: nn.Module) -> Reading:
+        """How the teacher's states become logits."""
+        return Reading(self.temperature, logits_map=logits_map(self.other or policy))
 
     @torch.no_grad()
     def check(self, policy: nn.Module, rows: Sequence[ScoreRow]) -> None:
         """The distributions that are taught are the model's own, in fp32.
 
         Raises:
-            ModelError: they are not, as where the output layer is more than its weights.
+            ModelError: they are not, as where the output layer is more than its weights; or they are of another number
+                of tokens than the student's.
         """
+        model = self.other or policy
         width = max(len(row.completion_ids) for row in rows)
         states_NTD, weight, bias = self._states_of(policy, rows, width, "float32")
-        reading = Reading(self.temperature, logits_map=logits_map(policy))
-        with self.teacher.in_place(policy), scoring_in(policy, "float32"):
-            own = [own_logps(policy, row, self.temperature, self.image_token_id) for row in rows]
+        students = len(causal_model(policy).get_output_embeddings().weight)
+        if len(weight) != students:
+            raise ModelError(
+                f"method={self.method.name!r} compares distributions over {students} tokens, and the teacher has "
+                f"{len(weight)}; use a rule, which reads the sampled tokens alone"
+            )
+        reading = self._reading(policy)
+        with self.teacher.in_place(policy), scoring_in(model, "float32"):
+            own = [own_logps(model, row, self.temperature, self.image_token_id) for row in rows]
+            own = [own_T.to(states_NTD.device) for own_T in own]
         for states_TD, row, own_T in zip(states_NTD, rows, own, strict=True):
             logits = reading.logits(F.linear(states_TD[: len(own_T)].float(), weight.float(), _float(bias)))
             target = torch.tensor(row.completion_ids, device=logits.device)
             off = (-F.cross_entropy(logits, target, reduction="none") - own_T).abs().max().item()
             if not off < BOUND * (1 + own_T.abs().max().item() / 10):
                 raise ModelError(
-                    f"method={self.method.name!r} would teach other distributions than {type(policy).__name__} has (by "
+                    f"method={self.method.name!r} would teach other distributions than {type(model).__name__} has (by "
                     f"{off:.1e} nats): its output layer is more than its weights; use method='cepo' or 'grpo'"
                 )
 
     def _divergence(
         self,
         student_ND: Tensor,
-        teacher_ND: Tensor,
+        teacher: _Taught,
         head: Any,
-        teachers: tuple[Tensor, Tensor | None],
         reading: Reading,
     ) -> Tensor:
         """Generalised JSD of each token, (N,), a chunk at a time."""
-        weight, bias = teachers
+        weight, bias = teacher.weight, teacher.bias
         size = max(1, LOGITS_PER_CHUNK // len(weight) // 4)
 
         def chunk(student_CD: Tensor, teacher_CD: Tensor, own: Tensor) -> Tensor:
             student_CV = reading.logits(F.linear(student_CD.float(), own.float(), _float(head.bias)))
             with torch.no_grad():
-                teacher_CV = reading.logits(F.linear(teacher_CD.float(), weight.float(), _float(bias)))
+                teacher_CV = teacher.reading.logits(F.linear(teacher_CD.float(), weight.float(), _float(bias)))
             return generalised_jsd(*self._distributions(student_CV, teacher_CV), self.settings.distill_beta)
 
         parts = [
             cast(Tensor, checkpoint(chunk, student_CD, teacher_CD, head.weight, use_reentrant=False))
-            for student_CD, teacher_CD in zip(student_ND.split(size), teacher_ND.split(size), strict=True)
+            for student_CD, teacher_CD in zip(student_ND.split(size), teacher.states_ND.split(size), strict=True)
         ]
         return torch.cat(parts)
 

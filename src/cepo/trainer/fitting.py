@@ -10,16 +10,18 @@ from datasets import Dataset, IterableDataset
 
 from cepo.credit.references import MAX_REFERENCE_CHARS, SOURCES, told_by_data
 from cepo.credit.rules import get_method
+from cepo.credit.step import View
 from cepo.errors import DataError
 from cepo.glossary import DataRow, Group, Prompt, ReferenceForm
-from cepo.trainer.lengths import batches, prompt_lengths, rows_without_images, text_lengths
+from cepo.trainer.lengths import batches, prompt_lengths, rows_without_images, teacher_lengths, text_lengths
 from cepo.trainer.subject import Subject
+from cepo.trainer.teacher_view import teacher_row
 
 __all__ = ["check_held_out", "check_lengths", "fitting_stream", "without_long_rows"]
 
 SHOWN = 5
 MOST_SHAPES = 64
-_FORMS: tuple[ReferenceForm, ...] = ("answer", "rationale")
+_FORMS: tuple[ReferenceForm, ...] = ("answer", "rationale", "feedback")
 
 _log = logging.getLogger(__name__)
 
@@ -84,9 +86,7 @@ class _Fits:
         self.subject, self.dropped = subject, 0
 
     def __call__(self, row: DataRow) -> bool:
-        own = len(self.subject.prompt_ids(row))
-        (told,) = _told(self.subject, [row])
-        if own + told <= _room(self.subject):
+        if self._longest(row) <= _room(self.subject):
             return True
         self.dropped += 1
         if self.dropped == 10 ** (len(str(self.dropped)) - 1):
@@ -96,6 +96,14 @@ class _Fits:
             )  # fmt: skip
         return False
 
+    def _longest(self, row: DataRow) -> int:
+        own = len(self.subject.prompt_ids(row))
+        if not self.subject.method.references:
+            return own
+        view = self.subject.views(row)
+        (told,) = _told(self.subject, [row])
+        return max(own, (own if view is None else len(view.prompt_ids)) + told)
+
 
 def _room(subject: Subject) -> int:
     """Tokens that a completion leaves to the prompt."""
@@ -104,23 +112,27 @@ def _room(subject: Subject) -> int:
 
 def _longest_prompts(subject: Subject, dataset: Dataset) -> list[int]:
     """Tokens of each row's longest prompt: the student's, or a teacher's with what it may be told."""
-    if subject.method.references:
-        _check_shapes(subject, dataset)
+    if not subject.method.references:
+        return prompt_lengths(subject, dataset)
+    _check_shapes(subject, dataset)
     own = prompt_lengths(subject, dataset)
-    return [length + told for length, told in zip(own, _told(subject, rows_without_images(dataset)), strict=True)]
+    shown = teacher_lengths(subject, dataset) if subject.views.differ(dataset.column_names) else own
+    told = _told(subject, rows_without_images(dataset))
+    return [max(length, seen + more) for length, seen, more in zip(own, shown, told, strict=True)]
 
 
 def _check_shapes(subject: Subject, dataset: Dataset) -> None:
     """A reference can be put into a prompt of every shape (the roles of its messages) that the data has."""
     seen: set[object] = set()
     for index, row in enumerate(rows_without_images(dataset)):
-        shape = _shape(row["prompt"])
+        shape = _shape(teacher_row(row)["prompt"])
         if shape in seen or len(seen) >= MOST_SHAPES:
             continue
         seen.add(shape)
         whole = dataset[index]
         try:
-            subject.prompts.prompt_ids(whole["prompt"], subject.prompt_ids(whole), "")
+            shown = subject.views(whole) or View(whole["prompt"], subject.prompt_ids(whole), None)
+            subject.prompts.prompt_ids(shown.prompt, shown.prompt_ids, "")
         except DataError as error:
             raise DataError(f"row {index}: {error}") from None
 
@@ -132,7 +144,7 @@ def _shape(prompt: Prompt) -> object:
 
 
 def _told(subject: Subject, rows: Iterable[DataRow]) -> Iterator[int]:
-    """Tokens of the longest block that a teacher's prompt has beyond the student's, by row."""
+    """Tokens of the longest block that a teacher's prompt has beyond what it is shown, by row; a bare one has none."""
     names, prompts = subject.method.references, subject.prompts
     around = {form: len(prompts.reference_ids("", form)) for form in _FORMS} if names else {}
     for batch in batches(rows, 1000):
@@ -140,7 +152,11 @@ def _told(subject: Subject, rows: Iterable[DataRow]) -> Iterator[int]:
         texts = sorted({text for blocks in wanted for told, _, _ in blocks for text in told})
         known = dict(zip(texts, text_lengths(texts, prompts.tokenizer), strict=True))
         for blocks in wanted:
-            sizes = [around[form] + max((known[one] for one in told), default=most) for told, form, most in blocks]
+            sizes = [
+                around[form] + more
+                for told, form, most in blocks
+                for more in ([known[text] for text in told if text] if told else [most])
+            ]
             yield max(sizes, default=0)
 
 
@@ -157,7 +173,8 @@ def _block(subject: Subject, name: str, row: DataRow) -> tuple[Sequence[str], Re
         return None
     form = policy.reference_form if source.of_rollout == "policy" else source.of_rollout
     rollout = config.max_completion_length or 0
-    return (), form, rollout if form == "rationale" else min(rollout, MAX_REFERENCE_CHARS)
+    longest = {"answer": min(rollout, MAX_REFERENCE_CHARS), "rationale": rollout}
+    return (), form, longest.get(form, rollout + policy.feedback_chars)
 
 
 def _text_or_none(value: object) -> str | None:

@@ -28,6 +28,7 @@ from cepo.trainer.batch import RawBatch, images_of_prompt
 from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep
+from cepo.trainer.teacher_view import TeacherViews
 
 __all__ = ["Generate", "HostTrainer", "Loss", "Rows", "tokens_of_images"]
 
@@ -319,15 +320,27 @@ class HostTrainer(GRPOTrainer):
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.tokenizer(prompt)["input_ids"]  # pyright: ignore[reportReturnType]
-        return self._tokenize_prompts([prompt])[0][0]
+        return self._tokenized(row, prompt)[0][0]
+
+    def _tokenized(self, row: DataRow, prompt: Prompt) -> Any:
+        """One row's prompt as TRL makes it, with the tools of the environment that the row names."""
+        if self.environment_factories is not None:
+            self._batch_environments = [row.get("environment") if self._multi_environment else None]
+        return self._tokenize_prompts([prompt])
 
     def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
         """The same ids, and the row's images as the model takes them."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.prompt_ids(row), None
-        prompt_ids, _, fields = self._tokenize_prompts([prompt])
+        prompt_ids, _, fields = self._tokenized(row, prompt)
         return prompt_ids[0], images_of_prompt(fields)
+
+    def teacher_views(self, template: Mapping[str, Any]) -> TeacherViews:
+        """What teachers are shown, `template` being their own arguments of the chat template."""
+        given = cast(dict[str, Any], self.chat_template_kwargs)
+        options = {"chat_template": self.chat_template, "tools": self.tools or None, **given}
+        return TeacherViews.of(self.processing_class, options, template, self.image_token)
 
     def never_sample_an_image(self) -> None:
         """Ban the image placeholder from completions: the next forward would look for an image behind it, and fail.

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
-import PIL.Image
 from datasets import Dataset
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from cepo.credit.prompts import plain_ids
+from cepo.credit.prompts import Render, plain_ids
 from cepo.errors import DataError
 from cepo.glossary import DataRow, Prompt
+from cepo.trainer.image_columns import Size, image_column, image_sizes
 from cepo.trainer.prompt_host import with_image_parts
 from cepo.trainer.subject import Subject
+from cepo.trainer.teacher_view import IMAGES, teacher_image_column, teacher_row
 
-__all__ = ["batches", "image_column", "prompt_lengths", "prompt_text", "rows_without_images", "text_lengths"]
+__all__ = ["batches", "prompt_lengths", "rows_without_images", "teacher_lengths", "text_lengths"]
 
 Item = TypeVar("Item")
-Size = tuple[int, int]
-"""Height and width of an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Who reads prompts: which one of a row, how it becomes text and ids, and the column of its images."""
+
+    prompt: Callable[[DataRow], Prompt]
+    render: Render
+    ids: Callable[[DataRow], Sequence[int]]
+    images: str | None
 
 
 def prompt_lengths(subject: Subject, dataset: Dataset) -> list[int]:
@@ -33,17 +42,20 @@ def prompt_lengths(subject: Subject, dataset: Dataset) -> list[int]:
     Raises:
         DataError: a row that the chat template cannot render.
     """
-    sizes = _image_sizes(dataset)
-    found = _from_sizes(subject, dataset, sizes)
-    if found is not None:
-        tried = {
-            0,
-            max(range(len(found)), key=found.__getitem__),
-            max(range(len(found)), key=lambda row: len(sizes[row])),
-        }
-        if all(_made(subject, row, dataset[row]) == found[row] for row in tried):
-            return found
-    return [_made(subject, row, dataset[row]) for row in range(len(dataset))]
+    own = _Reader(lambda row: row["prompt"], subject.render, subject.prompt_ids, image_column(dataset))
+    return _lengths(subject, dataset, own)
+
+
+def teacher_lengths(subject: Subject, dataset: Dataset) -> list[int]:
+    """Tokens of what each row's teachers are shown in place of its prompt, as `prompt_lengths`; without references."""
+    host = subject.views.host
+    theirs = _Reader(
+        lambda row: teacher_row(row)["prompt"],
+        host.render,
+        lambda row: host.prompt_ids(teacher_row(row)),
+        teacher_image_column(dataset),
+    )
+    return _lengths(subject, dataset, theirs)
 
 
 def text_lengths(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -56,24 +68,10 @@ def text_lengths(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> li
     return counts
 
 
-def prompt_text(prompt: Prompt) -> str:
-    """All text of a prompt."""
-    if isinstance(prompt, str):
-        return prompt
-    contents = [message.get("content") or "" for message in prompt]
-    parts = [[{"text": content}] if isinstance(content, str) else content for content in contents]
-    return "\n".join(part.get("text") or "" for content in parts for part in content)
-
-
-def image_column(dataset: Dataset) -> str | None:
-    """Where a data set's images are; None: it has none."""
-    return next((name for name in ("images", "image") if name in dataset.column_names), None)
-
-
 def rows_without_images(dataset: Dataset) -> Iterator[DataRow]:
     """The rows in order, without their images: nothing is decoded."""
-    column = image_column(dataset)
-    return iter(dataset if column is None else dataset.remove_columns(column))  # pyright: ignore[reportReturnType]
+    columns = [name for name in ("images", "image", IMAGES) if name in dataset.column_names]
+    return iter(dataset.remove_columns(columns))  # pyright: ignore[reportReturnType]
 
 
 def batches(rows: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -88,14 +86,30 @@ def batches(rows: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield some
 
 
-def _from_sizes(subject: Subject, dataset: Dataset, sizes: Sequence[Sequence[Size]]) -> list[int] | None:
+def _lengths(subject: Subject, dataset: Dataset, reader: _Reader) -> list[int]:
+    sizes = image_sizes(dataset, reader.images)
+    found = _from_sizes(subject, dataset, reader, sizes)
+    if found is not None:
+        tried = {
+            0,
+            max(range(len(found)), key=found.__getitem__),
+            max(range(len(found)), key=lambda row: len(sizes[row])),
+        }
+        if all(_made(reader, row, dataset[row]) == found[row] for row in tried):
+            return found
+    return [_made(reader, row, dataset[row]) for row in range(len(dataset))]
+
+
+def _from_sizes(
+    subject: Subject, dataset: Dataset, reader: _Reader, sizes: Sequence[Sequence[Size]]
+) -> list[int] | None:
     """Tokens by row: of the rendered text, in which each image has one, and of the images beyond that one."""
     expanded = subject.image_tokens([size for of_row in sizes for size in of_row])
     if expanded is None and any(sizes):
         return None
     texts = (
-        (isinstance(row["prompt"], str), _rendered(subject, index, row["prompt"], len(sizes[index])))
-        for index, row in enumerate(rows_without_images(dataset))
+        (isinstance(prompt, str), _rendered(reader, index, prompt, len(sizes[index])))
+        for index, prompt in enumerate(map(reader.prompt, rows_without_images(dataset)))
     )
     of_images, found = iter(expanded or ()), []
     for batch in batches(texts, 1000):
@@ -115,16 +129,16 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_specia
     return cast(list[list[int]], found)
 
 
-def _rendered(subject: Subject, row: int, prompt: Prompt, images: int) -> str:
+def _rendered(reader: _Reader, row: int, prompt: Prompt, images: int) -> str:
     try:
-        return subject.prompts.render(with_image_parts(prompt, images))
+        return reader.render(with_image_parts(prompt, images))
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise _cannot_be_rendered(row, error) from error
 
 
-def _made(subject: Subject, index: int, row: DataRow) -> int:
+def _made(reader: _Reader, index: int, row: DataRow) -> int:
     try:
-        return len(subject.prompt_ids(row))
+        return len(reader.ids(row))
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise _cannot_be_rendered(index, error) from error
 
@@ -132,22 +146,3 @@ def _made(subject: Subject, index: int, row: DataRow) -> int:
 def _cannot_be_rendered(row: int, error: Exception) -> DataError:
     reason = " ".join(str(error).split()) or type(error).__name__
     return DataError(f"row {row}: the model's chat template cannot render the prompt ({reason}); mend or drop the row")
-
-
-def _image_sizes(dataset: Dataset) -> list[list[Size]]:
-    """Of each row's images, from their headers."""
-    column = image_column(dataset)
-    if column is None:
-        return [[] for _ in range(len(dataset))]
-    found: list[list[Size]] = []
-    for batch in dataset.select_columns([column]).with_format("arrow").iter(batch_size=64):
-        for value in cast(Any, batch)[column].to_pylist():
-            images = value if isinstance(value, list) else [] if value is None else [value]
-            found.append([_size(image) for image in images])
-    return found
-
-
-def _size(image: Mapping[str, Any]) -> Size:
-    where = io.BytesIO(image["bytes"]) if image.get("bytes") is not None else image["path"]
-    with PIL.Image.open(where) as opened:
-        return opened.height, opened.width

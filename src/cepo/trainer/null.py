@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from cepo.credit.groups import LocalGroups
-from cepo.credit.references import References, irrelevant_references
+from cepo.credit.references import References, irrelevant_references, teacher_of
 from cepo.credit.rules import STUDENT, Rule
 from cepo.credit.step import Logps, Row
 from cepo.glossary import Told
 
-__all__ = ["Gather", "NullLevel", "is_due", "null_level", "null_references"]
+__all__ = ["Gather", "NullLevel", "has_null", "is_due", "null_level", "null_references"]
 
 Gather = Callable[[list[Any]], list[Any]]
 """Everyone's items, in the order of processes (a collective call)."""
@@ -46,6 +46,12 @@ def is_due(step: int, every: int, steps_per_batch: int) -> bool:
         steps_per_batch: optimiser steps from one generation to the next, rounded up.
     """
     return every > 0 and (step - 1) // every > (step - 1 - steps_per_batch) // every
+
+
+def has_null(rule: Rule) -> bool:
+    """Whether irrelevant references can stand in for the rule's: the default teacher reads them, and is told some."""
+    bare = any(prompt.startswith("bare") for prompt in rule.references)
+    return bool(rule.references) and not bare and not any(map(teacher_of, rule.references))
 
 
 def null_references(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from datasets import Dataset
@@ -20,6 +20,7 @@ from cepo.glossary import DataRow
 from cepo.scoring import Images, Precision, ScoreRow, score
 from cepo.scoring.probe import BOUND, Agreement, probe
 from cepo.scoring.weights import Teacher
+from cepo.trainer.teacher_view import TeacherViews
 
 __all__ = ["Encode", "Probing", "probe_rows"]
 
@@ -96,16 +97,31 @@ class Probing:
 
 
 def probe_rows(
-    dataset: object, encode: Encode, tokenizer: PreTrainedTokenizerBase, image_token_id: int | None
+    dataset: object,
+    encode: Encode,
+    tokenizer: PreTrainedTokenizerBase,
+    image_token_id: int | None,
+    views: TeacherViews | None = None,
 ) -> list[ScoreRow]:
-    """Two groups of two rows, of the data set's first problem that has an image, else of its first.
+    """Two groups of two rows, of the data set's first problem that has an image, else of its first; two groups more
+    where its teachers are shown another prompt.
 
     A stream is not looked into, since that consumes it: a fixed sentence stands for its prompts.
     """
-    if isinstance(dataset, Dataset) and len(dataset):
-        ids, images = encode(_first_with_image(dataset))
-    else:
-        ids, images = cast(list[int], tokenizer(PLAIN_TEXT)["input_ids"]), None
+    if not isinstance(dataset, Dataset) or not len(dataset):
+        return _groups(cast(list[int], tokenizer(PLAIN_TEXT)["input_ids"]), None, tokenizer, image_token_id)
+    row = _first_with_image(dataset)
+    found = _groups(*encode(row), tokenizer, image_token_id)
+    if (view := views(row) if views else None) is not None:
+        own = _groups(view.prompt_ids, view.images, tokenizer, image_token_id)
+        found += [replace(one, group=f"teacher {one.group}") for one in own]
+    return found
+
+
+def _groups(
+    ids: Sequence[int], images: Images | None, tokenizer: PreTrainedTokenizerBase, image_token_id: int | None
+) -> list[ScoreRow]:
+    """A prompt, the same with words put in, and both with a longer beginning."""
     words = _words(tokenizer, ids, image_token_id)
     if images is None and len(ids) < SHORTEST:
         ids = [*(words * SHORTEST)[:SHORTEST], *ids]

@@ -13,7 +13,7 @@ from cepo.glossary import DataRow, Prompt
 from cepo.scoring import Images
 from cepo.trainer.batch import images_of_prompt
 
-__all__ = ["PromptHost", "Rows", "as_parts", "prompt_with_images", "unfilled_images", "with_image_parts"]
+__all__ = ["PromptHost", "Rows", "as_parts", "prompt_text", "prompt_with_images", "unfilled_images", "with_image_parts"]
 
 Rows: TypeAlias = list[dict[str, Any]]
 """Rows of the data set as TRL hands them over."""
@@ -53,10 +53,21 @@ class PromptHost:
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.tokenizer(prompt)["input_ids"], None  # pyright: ignore[reportReturnType]
+        if isinstance(self.processor, ProcessorMixin) and any(isinstance(one["content"], str) for one in prompt):
+            prompt = as_parts(prompt)
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, **self.options}
         fields = cast(Any, self.processor).apply_chat_template(prompt, **options)
         ids = fields["input_ids"]
         return ids[0] if ids and isinstance(ids[0], list) else ids, images_of_prompt(fields)
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """All text of a prompt."""
+    if isinstance(prompt, str):
+        return prompt
+    contents = [message.get("content") or "" for message in prompt]
+    parts = [[{"text": content}] if isinstance(content, str) else content for content in contents]
+    return "\n".join(part.get("text") or "" for content in parts for part in content)
 
 
 def unfilled_images(prompt: Prompt) -> int:

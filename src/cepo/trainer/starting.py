@@ -13,6 +13,7 @@ from cepo.data.rewards import bind_reward
 from cepo.models.processor import load_processor
 from cepo.trainer.checks import check_folder, check_images_alike, check_resampling, check_router, check_vllm
 from cepo.trainer.config import CEPOConfig
+from cepo.trainer.sampling import check_band, with_row_numbers
 
 __all__ = ["check_before_model", "check_with_model", "guarded_rewards", "ready"]
 
@@ -28,19 +29,25 @@ def check_before_model(args: CEPOConfig) -> None:
 def check_with_model(args: CEPOConfig, dataset: object, *, has_router_loss: bool, is_sharded: bool) -> None:
     """What depends on the model and on how its weights lie. Raises CepoError."""
     check_router(args, has_router_loss)
-    if args.resample_dead_groups:
+    if args.resample_dead_groups or args.curriculum_rest:
         check_resampling(args, dataset)
+    check_band(args, dataset)
     if is_sharded:
         check_images_alike(dataset)
 
 
-def guarded_rewards(reward_funcs: object, args: CEPOConfig, seen: Seen) -> list[object]:
+def guarded_rewards(reward_funcs: object, args: CEPOConfig, *seen: Seen) -> list[object]:
     """Callables, ours bound to the run's grading, guarded; reward models (modules, names) are TRL's to call.
 
-    `seen` is called with each function's name and its rewards.
+    All of `seen` are called with each function's name and its rewards.
     """
+
+    def see(name: str, rewards: list[float | None]) -> None:
+        for one in seen:
+            one(name, rewards)
+
     functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
-    return [_guarded(function, args, seen) for function in functions]
+    return [_guarded(function, args, see) for function in functions]
 
 
 def _guarded(function: object, args: CEPOConfig, seen: Seen) -> object:
@@ -53,6 +60,8 @@ def _guarded(function: object, args: CEPOConfig, seen: Seen) -> object:
 def ready(given: Mapping[str, Any], model: object, args: CEPOConfig) -> dict[str, Any]:
     """Arguments by TRL's names: data with their images as images, and the processor of a named model's revision."""
     arguments = {name: with_pictures(value) for name, value in given.items()}
+    if args.curriculum_rest:
+        arguments["train_dataset"] = with_row_numbers(arguments.get("train_dataset"))
     if arguments.get("processing_class") is None and isinstance(model, str):
         revision = cast(Any, args.model_init_kwargs or {}).get("revision")
         arguments["processing_class"] = load_processor(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cepo.credit.prompts import TeacherPrompts
+from cepo.credit.prompts import Render, TeacherPrompts
 from cepo.credit.rules import Method
 from cepo.glossary import DataRow
 from cepo.trainer.config import CEPOConfig
+from cepo.trainer.teacher_view import TeacherViews
 
 __all__ = ["ImageTokens", "Subject"]
 
@@ -28,7 +29,9 @@ class Subject:
         config, method: what is to be run.
         dataset: the training data; a stream can only be looked at by consuming it, and is not checked.
         prompts: how references are put to teachers.
+        render: how the student's prompt becomes text.
         prompt_ids: the ids that the prompt of a row will have, images expanded.
+        views: what teachers are shown in place of the student's prompt.
         positions: how many tokens the model can hold.
         image_token: the text of the model's image placeholder; None: a model without images.
         image_tokens: how many placeholders an image of some size becomes.
@@ -40,7 +43,9 @@ class Subject:
     method: Method
     dataset: object
     prompts: TeacherPrompts
+    render: Render
     prompt_ids: Callable[[DataRow], Sequence[int]]
+    views: TeacherViews
     positions: int
     image_token: str | None = None
     image_tokens: ImageTokens = _unknown

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset, IterableDataset
+from datasets import IterableDataset
 from torch import Tensor, nn
 
 from cepo.answers import grader_timeouts
@@ -28,11 +28,12 @@ from cepo.credit.step import (
     plan_scoring,
     student_sequence,
 )
+from cepo.data.feedback import Feedback
 from cepo.data.rewards import completion_text, told_apart
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
-from cepo.glossary import Completion
-from cepo.scoring.weights import Part
+from cepo.glossary import Completion, Group, Rollout
+from cepo.scoring.weights import Part, Teacher
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
 from cepo.trainer.checks import preflight
@@ -43,16 +44,19 @@ from cepo.trainer.fitting import fitting_stream
 from cepo.trainer.internals import Generate, HostTrainer, Loss, tokens_of_images
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
-from cepo.trainer.null import NullLevel, is_due, null_level, null_references
+from cepo.trainer.null import NullLevel, has_null, is_due, null_level, null_references
+from cepo.trainer.other_teachers import OtherTeachers
 from cepo.trainer.phases import PhaseClock
 from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.prompt_host import Rows
 from cepo.trainer.recorder import StepRecorder
-from cepo.trainer.resample import Drawn, Graded, Resampler
+from cepo.trainer.resample import Drawn, Graded
+from cepo.trainer.sampling import Sampling
 from cepo.trainer.scorer import Scorer
 from cepo.trainer.silence import Silence, check_told
 from cepo.trainer.starting import check_before_model, check_with_model, guarded_rewards, ready
 from cepo.trainer.subject import Subject
+from cepo.trainer.teacher_specs import DEFAULT
 
 __all__ = ["CEPOTrainer"]
 
@@ -74,15 +78,17 @@ class CEPOTrainer(HostTrainer):
         if not isinstance(args, CEPOConfig):
             raise SettingError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
         check_before_model(args)
-        self._token_scores = TokenScores()
-        rewards = guarded_rewards(reward_funcs, args, seen=self._token_scores.add)
+        self._token_scores, self._feedback = TokenScores(), Feedback()
+        rewards = guarded_rewards(reward_funcs, args, self._token_scores.add, self._feedback.add)
         super().__init__(model, cast(Any, rewards), args, **ready(self.named(others, kwargs), model, args))
         self.reward_func_names = told_apart(self.reward_func_names, args.wrong_reward)
         self.never_sample_an_image()
         self.method = get_method(args.method)
         self.credit = args.credit
-        self.teacher = args.credit.teacher()
-        self.prompts = args.credit.teacher_prompts(self.tokenizer, self.render)
+        self.teacher = Teacher() if DEFAULT in args.teacher_specs else args.credit.teacher()
+        self.views = self.teacher_views(args.teacher_template)
+        render = self.views.host.render if self.views.other_template else self.render
+        self.prompts = args.credit.teacher_prompts(self.tokenizer, render)
         self.scorer = Scorer(
             policy=lambda: self.policy,
             teacher=self.teacher,
@@ -99,13 +105,19 @@ class CEPOTrainer(HostTrainer):
         check_with_model(
             args, self.train_dataset, has_router_loss=self.aux_loss_enabled, is_sharded=self.weights_are_sharded
         )
+        specs = args.teacher_specs if self.asks_teacher else {}
+        self.others = OtherTeachers.load(specs, self.scorer, self.tokenizer, args.trust_remote_code)
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
+        self._sampling = Sampling(
+            args, self.train_dataset, self.accelerator, cast(int, self.tokenizer.pad_token_id), self.total_rewards,
+            self._verdicts, self.log_step,
+        )  # fmt: skip
         subject = self._subject()
         preflight(subject)
         if isinstance(self.train_dataset, IterableDataset):
             self.train_dataset = fitting_stream(subject, self.train_dataset)
-        self._token_scores.take()  # what the checks' own calls of reward functions left
+        self._token_scores.take(), self._feedback.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
             self.teacher.check(self.policy)
             self.add_callback(AlongTraining(self))
@@ -132,26 +144,14 @@ class CEPOTrainer(HostTrainer):
             if not self.is_training:
                 return generate(inputs)
             check_told(inputs, self.args, bool(self.method.references))
-            found = drawn(inputs)
-            if self.args.resample_dead_groups:
-                resampler = Resampler(
-                    tries=self.args.resample_dead_groups,
-                    dataset=cast(Dataset, self.train_dataset),
-                    group_size=self.args.group_size,
-                    pad_id=cast(int, self.tokenizer.pad_token_id),
-                    accelerator=self.accelerator,
-                    generate=drawn,
-                    total=self.total_rewards,
-                    log=self.log_step,
-                )
-                found = resampler(found, f"{self.args.seed}/{self.state.global_step}")
+            found = self._sampling(inputs, drawn, self.state.global_step)
         with self._clock.phase("credit"):
             return self._with_credit(found).raw
 
     def rewarded(self, rewards: Tensor, completions: list[Completion]) -> None:
         first = self.accelerator.process_index * len(completions)
         own = rewards[first : first + len(completions)]
-        self._graded = Graded(own, completions, self._token_scores.take())
+        self._graded = Graded(own, completions, self._token_scores.take(), self._feedback.take())
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         with self._clock.phase("update"):
@@ -181,10 +181,12 @@ class CEPOTrainer(HostTrainer):
 
     def checkpoint_written(self, folder: Path) -> None:
         self._recorder.flush()
+        self._sampling.save(folder, self.state.global_step)
         if self.asks_teacher and (self.weights_are_sharded or self.args.should_save):
             self.teacher.save(folder, self._part)
 
     def checkpoint_loaded(self, folder: Path) -> None:
+        self._sampling.load(folder)
         if self.asks_teacher:
             self.teacher.load(folder, self.policy, self._part)
 
@@ -211,7 +213,8 @@ class CEPOTrainer(HostTrainer):
         policy = self.credit.reference_policy(self.args.seed)
         references = row_references(groups, self.method.references, policy, number)
         if self._distillation is not None:
-            batch = self._distillation.with_teachers([row["prompt"] for row in drawn.inputs], batch, references)
+            rows = self.views.shown(batch.rows([row["prompt"] for row in drawn.inputs], groups), drawn.inputs)
+            batch = self._distillation.with_teachers(rows, batch, references)
             taught = cast(Tensor, self.accelerator.gather(batch.taught))
             self.log_step("distill/rows_taught", taught.mean().item())
         step = StepCredit(number, self.method, knobs, groups, references, control=self.credit.control(self.args.seed))
@@ -228,6 +231,12 @@ class CEPOTrainer(HostTrainer):
 
     def _groups(self, drawn: Drawn) -> LocalGroups:
         """Complete groups of the local rows, graded."""
+        local, problems = self._graded_rollouts(drawn)
+        local = [replace(rollout, feedback=drawn.graded.feedback.get(row)) for row, rollout in enumerate(local)]
+        return gather_groups(local, problems, self.args.group_size, self.accelerator.process_index, gather_object)
+
+    def _graded_rollouts(self, drawn: Drawn) -> tuple[list[Rollout], list[Group]]:
+        """The local rows with their verdicts, and what the data say of their problems."""
         rewards = drawn.graded.rewards
         told = columns_of(self.method.references)
         names = self.args.answer_column, self.args.solution_column
@@ -238,14 +247,17 @@ class CEPOTrainer(HostTrainer):
             verdicts = Verdicts(rewards[:, column].tolist(), self.args.wrong_below)
         texts = [completion_text(completion) for completion in drawn.graded.completions]
         golds = [problem.gold for problem in problems]
-        local = grade_rollouts(texts, golds, self.total_rewards(rewards).tolist(), verdicts, self.args.grading)
-        return gather_groups(local, problems, self.args.group_size, self.accelerator.process_index, gather_object)
+        totals = self.total_rewards(rewards).tolist()
+        return grade_rollouts(texts, golds, totals, verdicts, self.args.grading), problems
+
+    def _verdicts(self, drawn: Drawn) -> list[bool | None]:
+        return [rollout.correct for rollout in self._graded_rollouts(drawn)[0]]
 
     def _credited(self, step: StepCredit, drawn: Drawn, traced: Sequence[int]) -> StepCredit:
         """The step with the credit of the rows that get one (a collective call)."""
         rule, batch = cast(Rule, step.method), drawn.batch
         rows = batch.rows([row["prompt"] for row in drawn.inputs], step.groups, self._scores(rule, drawn))
-        chosen = credited_rows(rule, rows, step.groups, step.references)
+        chosen = self.views.shown(credited_rows(rule, rows, step.groups, step.references), drawn.inputs)
         logps, level = self._score(step, rule, chosen, batch.width, traced)
         entropy = {}
         if "entropy" in rule.reads:
@@ -258,7 +270,7 @@ class CEPOTrainer(HostTrainer):
         self, step: StepCredit, rule: Rule, rows: Sequence[Row], width: int, traced: Sequence[int]
     ) -> tuple[Logps, NullLevel | None]:
         """Log-probs of the rows that get credit and, at some steps, the level of a null contrast, in one scoring."""
-        wanted = self._null_rows(step.step) if rule.references else 0
+        wanted = self._null_rows(step.step) if has_null(rule) else 0
         nulls = {}
         if wanted:
             seed = f"{self.args.seed}/{step.step}"
@@ -268,7 +280,7 @@ class CEPOTrainer(HostTrainer):
         own = plan_scoring(rows, step.references, rule, asking, with_student=traced)
         alone = list(nulls) if len(rule.references) == 1 else []
         null = plan_scoring(list(null_rows.values()), nulls, rule, asking, with_student=alone)
-        found_NT = self.scorer([request.sequence for request in (*own, *null)], width)
+        found_NT = self.others.score([*own, *null], width, self.scorer, self.accelerator.device)
         level = None
         if wanted:
             level = null_level(rule, null_rows, logps_by_prompt(null, found_NT[len(own) :], nulls), gather_object)
@@ -337,14 +349,17 @@ class CEPOTrainer(HostTrainer):
             image_token_id=self.image_token_id,
             temperature=self.temperature,
             is_sharded=self.weights_are_sharded,
+            other=self.others.models.get(DEFAULT),
         )
 
     def probe(self) -> None:
         """Compare what scores with the model's own forward: before the run, or once its weights are sharded."""
-        rows = probe_rows(self.train_dataset, self.encoded, self.tokenizer, self.image_token_id)
+        rows = probe_rows(self.train_dataset, self.encoded, self.tokenizer, self.image_token_id, self.views)
         probing = Probing(self.teacher, self.temperature, self.credit.credit_precision, self.image_token_id)
         found = probing(self.policy, rows)
         self.scorer = replace(self.scorer, share=found.shares)
+        for name, floor in self.others.probe(rows, replace(probing, teacher=None)).items():
+            self.log_step(f"teacher/{name}_floor", floor)
         if self._distillation is not None:
             self._distillation.check(self.policy, rows)
 
@@ -355,7 +370,9 @@ class CEPOTrainer(HostTrainer):
             method=self.method,
             dataset=self.train_dataset,
             prompts=self.prompts,
+            render=self.render,
             prompt_ids=self.prompt_ids,
+            views=self.views,
             positions=cast(Any, self.model).config.get_text_config().max_position_embeddings,
             image_token=self.image_token,
             image_tokens=partial(tokens_of_images, self.processing_class),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-__all__ = ["OPSD", "SDPO", "Distillation"]
+__all__ = ["OPSD", "SDPO", "SDPO_FEEDBACK", "Distillation"]
 
 Support = Literal["full", "student_tail"]
 
@@ -58,4 +58,10 @@ SDPO = Distillation(
         "distill_top_k": 100,
         "distill_ratio_clip": 2.0,
     },
+)
+SDPO_FEEDBACK = replace(
+    SDPO,
+    name="sdpo_feedback",
+    source="SDPO with rich feedback, arXiv 2601.20802: as sdpo, and the teacher reads what was said of the row",
+    told="feedback",
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from cepo.credit.references import SOURCES
+from cepo.credit.references import SOURCES, known_source
 from cepo.credit.rules.cepo import CEPO
 from cepo.credit.rules.cpo import CPO
 from cepo.credit.rules.decisive import DECISIVE
-from cepo.credit.rules.distillations import OPSD, SDPO, Distillation
+from cepo.credit.rules.distillations import OPSD, SDPO, SDPO_FEEDBACK, Distillation
 from cepo.credit.rules.distilled_rl import DISTILLED_RL
 from cepo.credit.rules.focused import FOCUSED
 from cepo.credit.rules.grpo import GRPO
@@ -47,6 +47,7 @@ METHODS: dict[str, Method] = {
         PROB_MASK,
         OPSD,
         SDPO,
+        SDPO_FEEDBACK,
     )
 }
 
@@ -67,7 +68,7 @@ def register(method: Method) -> None:
         source = METHODS[method.name].source
         raise RuleError(f"there is a method {method.name!r} already ({source}); choose another name")
     for prompt in method.references:
-        if prompt not in SOURCES:
+        if not known_source(prompt):
             raise RuleError(
                 f"method {method.name!r} reads the prompt {prompt!r}, but there are {', '.join((STUDENT, *SOURCES))}; "
                 f"a prompt of your own is registered (register_source) before the rule{did_you_mean(prompt, SOURCES)}"

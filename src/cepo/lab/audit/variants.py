@@ -8,12 +8,15 @@ from itertools import product
 from typing import get_args
 
 from cepo.credit.prompts import PromptStyle
-from cepo.credit.references import MINUS_POLICIES, MinusPolicy, ReferencePolicy
+from cepo.credit.references import MINUS_POLICIES, MinusPolicy, ReferencePolicy, teacher_of
 from cepo.credit.rules import METHODS, OURS, Rule, get_method
 from cepo.errors import SettingError, did_you_mean
 from cepo.glossary import ReferenceForm
 
 __all__ = ["ASKING", "Asking", "Variant", "grid", "select"]
+
+FORMS: tuple[ReferenceForm, ...] = ("answer", "rationale")
+"""Of references; feedback is said of rollouts in training."""
 
 _NOT_HERE = frozenset({"entropy", "scores", "pass_rate", "deviation", "group_size"})
 """What a rule may read in training, and the audit does not have."""
@@ -32,9 +35,7 @@ class Asking:
         return f"{self.style}, {self.form}{'' if self.sees_images else ', blind'}"
 
 
-ASKING: tuple[Asking, ...] = tuple(
-    Asking(style, form) for form, style in product(get_args(ReferenceForm), get_args(PromptStyle))
-)
+ASKING: tuple[Asking, ...] = tuple(Asking(style, form) for form, style in product(FORMS, get_args(PromptStyle)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,8 @@ def _registered() -> list[Variant]:
     return [
         Variant(rule.name, "own" if "minus" in rule.references else None, Asking(form=form))
         for rule in rules
-        if rule.references and not rule.reads & _NOT_HERE
-        for form in get_args(ReferenceForm)
+        if rule.references and not rule.reads & _NOT_HERE and not any(map(teacher_of, rule.references))
+        for form in FORMS
     ]
 
 
