@@ -218,19 +218,18 @@ def focused_weights(advantage: Row, delta: Rows, mask: Rows, cap: float, least: 
     return out
 
 
-def decisive_weights(advantage: Row, gain: Rows, delta: Rows, mask: Rows, eps: float) -> Rows:
-    """Walks over a row's own tokens with the odds that it is still right in hand."""
+def decisive_weights(advantage: Row, delta: Rows, mask: Rows, eps: float) -> Rows:
+    """Praise by the share of P+ that P- lacks; blame by walking with the odds that the row is still right in hand."""
     out = []
     for b in range(len(delta)):
         row, odds = [], 1.0
         for t in range(len(delta[b])):
-            decisive = 0.0
             if advantage[b] > 0:
-                decisive = 1 - 1 / math.exp(gain[b][t]) if gain[b][t] > 0 else 0.0
-            elif mask[b][t]:
-                fallen = odds / math.exp(max(0.0, -delta[b][t]))
-                decisive, odds = odds - fallen, fallen
-            row.append((1 - eps) * (1 - decisive) + (1 + eps) * decisive)
+                row.append(1 + eps * (1 - 1 / math.exp(delta[b][t])) if delta[b][t] > 0 else 1.0)
+                continue
+            fallen = odds / math.exp(max(0.0, -delta[b][t])) if mask[b][t] else odds
+            row.append((1 - eps) * (1 - (odds - fallen)) + (1 + eps) * (odds - fallen))
+            odds = fallen
         out.append(row)
     return out
 

@@ -22,7 +22,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -36,6 +37,8 @@ from tests.chaos.events import POINTS, SIGNALS, at_point, clock_jump, damage_a_f
 from tests.runs.small import write_recipe
 
 STEPS = 3
+NEVER_RAN = 99
+"""A child's exit code where an error came out of the command, or came before it."""
 METHODS = ({"method": "grpo"}, {"method": "cepo"}, {"method": "cepo", "teacher_weights": "ema"}, {"method": "rlsd"},
            {"method": "opsd"}, {"method": "sdpo"})  # fmt: skip
 TUNINGS = ({}, {"lora_rank": 2})
@@ -98,7 +101,7 @@ def fork(words: list[str], rank: int, world: int, port: int, before: Callable[[]
     if pid:
         os.close(handle)
         return Child(pid, pipe)
-    code = 99
+    code = NEVER_RAN
     try:
         for number in (1, 2):
             os.dup2(handle, number)
@@ -115,6 +118,10 @@ def fork(words: list[str], rank: int, world: int, port: int, before: Callable[[]
         sys.stdout.flush()
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT  # before the command could answer it
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -125,7 +132,9 @@ def finish(child: Child, seconds: float = 120.0) -> tuple[int, str]:
     while time.monotonic() < deadline:
         pid, status = os.waitpid(child.pid, os.WNOHANG)
         if pid:
-            return os.waitstatus_to_exitcode(status), child.said()
+            code, said = os.waitstatus_to_exitcode(status), child.said()
+            assert code != NEVER_RAN, f"the event itself failed: {said[-800:]}"
+            return code, said
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGUSR1)  # says where it stands
     time.sleep(1.0)
@@ -179,9 +188,13 @@ def hit_at_a_point(
     """A command that `hit` comes over at some point of it; its exit code and what it said."""
     point, call, after = random.choice(list(POINTS)), random.randint(1, 2 * STEPS), random.random() < 0.5
 
+    def reached() -> None:
+        (bench.root / "reached" / point).touch()
+        hit()
+
     def before() -> None:
         clock_jump(jump)
-        at_point(point, call, after, hit)
+        at_point(point, call, after, reached)
 
     (child,) = bench.start(folder, fields, before=before)
     return finish(child)
@@ -228,7 +241,7 @@ KINDS: dict[str, tuple[Callable[[Bench, Random, Path, Fields], Mend], int]] = {
 def verdict(bench: Bench, folder: Path, fields: Fields, world: int, mend: Callable[[], None] | None) -> str:
     """`equal`, or `told, then equal`; AssertionError: neither."""
     whole, _ = bench.reference(fields, world)
-    outcome = "equal"
+    outcome, said = "equal", ""
     for _ in range(2):
         ended = [finish(child) for child in bench.start(folder, fields, world)]
         if all(code == 0 for code, _ in ended):
@@ -250,16 +263,17 @@ def verdict(bench: Bench, folder: Path, fields: Fields, world: int, mend: Callab
     return outcome
 
 
-def run(events: int, minutes: float, seed: int, first: int) -> int:
+def run(events: Iterable[int], minutes: float, seed: int) -> int:
     root = Path(tempfile.mkdtemp(prefix="chaos-"))
     os.environ["TMPDIR"] = str(root / "tmp")
-    (root / "tmp").mkdir()
+    for name in ("tmp", "reached"):
+        (root / name).mkdir()
     fields = {"max_steps": STEPS, "max_completion_length": 4, "eval_data": str(root / "small" / "sums.jsonl")}
     with contextlib.redirect_stderr(io.StringIO()):
         recipe = write_recipe(root / "small", **fields)
     bench, counts, failed = Bench(root, recipe, {}), collections.Counter[tuple[str, str]](), []
     started, weights = time.monotonic(), [often for _, often in KINDS.values()]
-    for number in range(first, first + events):
+    for number in events:
         if time.monotonic() - started > 60 * minutes:
             break
         random = Random(f"{seed}/{number}")
@@ -277,6 +291,7 @@ def run(events: int, minutes: float, seed: int, first: int) -> int:
         print(f"{number}: {kind}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
     report(counts, failed, time.monotonic() - started, seed)
+    print("points never reached:", sorted(POINTS.keys() - {file.name for file in (root / "reached").iterdir()}))
     shutil.rmtree(root, ignore_errors=True)
     return 1 if failed else 0
 
@@ -295,6 +310,8 @@ if __name__ == "__main__":
     parser.add_argument("--events", type=int, default=220)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="number of the first event, to look at one again")
+    parser.add_argument("--first", type=int, default=0, help="number of the first event")
+    parser.add_argument("--only", type=int, nargs="+", help="numbers of events, to look at them again")
     options = parser.parse_args()
-    sys.exit(run(options.events, options.minutes, options.seed, options.first))
+    events = options.only or range(options.first, options.first + options.events)
+    sys.exit(run(events, options.minutes, options.seed))

@@ -17,7 +17,7 @@ import cepo.runs.evaluation
 import cepo.runs.run
 import cepo.scoring.weights
 import cepo.trainer.checkpoint
-import cepo.trainer.trainer
+import cepo.trainer.internals
 from cepo.trainer.scorer import Scorer
 from cepo.trainer.stopping import StopAtStep
 from cepo.trainer.trainer import CEPOTrainer
@@ -37,8 +37,8 @@ POINTS: dict[str, tuple[Any, str]] = {
     "random state of a checkpoint": (CEPOTrainer, "_save_rng_state"),
     "each file of torch.save": (torch, "save"),
     "teacher of a checkpoint": (cepo.scoring.weights, "save_file"),
-    "mark of a checkpoint": (cepo.trainer.trainer, "mark_complete"),
-    "rotation": (cepo.trainer.trainer, "rotate"),
+    "mark of a checkpoint": (cepo.trainer.internals, "mark_complete"),
+    "rotation": (cepo.trainer.internals, "rotate"),
     "deletion in a rotation": (cepo.trainer.checkpoint, "_delete"),
     "evaluation": (cepo.runs.evaluation, "generate_answers"),
     "generations written": (cepo.runs.evaluation, "save_generations"),

@@ -170,6 +170,7 @@ def test_a_bug_is_told_apart_from_a_wrong_input(
 
     monkeypatch.delenv("CEPO_TRACEBACK", raising=False)
     monkeypatch.setattr("cepo.reports.page.write_report", fails)
+    (tmp_path / "metrics.jsonl").touch()
     assert main(["report", str(tmp_path)]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert all(word in line for word in words), line

@@ -152,6 +152,11 @@ def test_decisive_stays_in_cepo_s_bounds(case: Case) -> None:
 
 
 @given(cases(nonzero=True))
+def test_decisive_never_cuts_praise(case: Case) -> None:
+    assert (multiplier(case, case.credit(DECISIVE).advantage_BT)[case.advantage_B > 0] >= 1 - 1e-12).all()
+
+
+@given(cases(nonzero=True))
 def test_a_row_is_lost_once(case: Case) -> None:
     """The blame above the floor sums to at most one whole token's, and order matters: what comes first takes it."""
     case = but(case, strength=1.0, clip=0.5, dead_zone=0.0)
@@ -165,7 +170,7 @@ def test_an_error_that_follows_from_another_is_not_blamed() -> None:
     """Two steps against the right solution by 10 nats each: the first has the blame, the second nothing."""
     told = torch.zeros(1, 4, dtype=torch.float64)
     against = torch.tensor([[0.0, -10.0, 0.0, -10.0]], dtype=torch.float64)
-    logps = {"plus": against - 1.0, "minus": told - 1.0, "student": told - 1.0}
+    logps = {"plus": against - 1.0, "minus": told - 1.0}
     inputs = Inputs(DECISIVE.name, -torch.ones(1, dtype=torch.float64), torch.ones(1, 4), Knobs(1.0, 0.5), logps)
     assert DECISIVE.assign is not None
     want = torch.tensor([[0.5, 1.5, 0.5, 0.5]], dtype=torch.float64)

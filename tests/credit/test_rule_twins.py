@@ -87,10 +87,9 @@ def test_focused(case: Case, cap: float, least: float) -> None:
 @given(cases())
 def test_decisive(case: Case) -> None:
     advantage, mask = case.lists()["advantage"], case.lists()["mask"]
-    gain, contrast = delta(case, "plus", "student"), delta(case)
-    weights = naive.decisive_weights(advantage, gain, contrast, mask, case.clip)
+    weights = naive.decisive_weights(advantage, delta(case), mask, case.clip)
     got = case.credit(DECISIVE)
-    agree(got.evidence_BT, [one if a > 0 else other for a, one, other in zip(advantage, gain, contrast, strict=True)])
+    agree(got.evidence_BT, delta(case))
     agree(got.advantage_BT, naive.weighed(advantage, weights, mask, case.strength))
 
 

@@ -262,3 +262,32 @@ def test_hostile_text_in_a_browser(make_run: MakeRun, tmp_path: Path) -> None:
         assert words in body
     assert "log P(&lt;img src=x&gt;) " in body
     assert values(body)[: len(HOSTILE)] == [0.0] * (len(HOSTILE) - 1) + [-0.75]
+
+
+@pytest.mark.browser
+def test_the_page_begins_with_what_happened(make_run: MakeRun, tmp_path: Path) -> None:
+    wrong = record(1, ["so ", "4", ", ", "then ", "7", "."], problem_id="chain/3+1+8#0", group=0)
+    folder = make_run(records=[record(0, ["so ", "4", ", ", "2"], correct=True, problem_id="chain/3+1+8#0"), wrong])
+    lines = [{"step": s, "reward": s % 2, "credit/groups_undecided": 0.9} for s in range(1, 41)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "curve.jsonl").write_text(json.dumps({"step": 0, "accuracy": 0.5, "problems": 100}) + "\n")
+    write_report([folder], tmp_path / "page.html", 10.0)
+    hover = "for (const svg of document.querySelectorAll('svg')) svg.dispatchEvent(new PointerEvent('pointermove'));"
+    page = (tmp_path / "page.html").read_text().replace("</body>", f"<script>{hover}</script></body>")
+    (tmp_path / "page.html").write_text(page)
+    dom = browse(tmp_path / "page.html")
+    first, pair, curves = (
+        part(dom, f'id="{a}"', f'id="{b}"')
+        for a, b in (("runs", "picked"), ("picked", "curves"), ("curves", "rollouts"))
+    )
+    for words in ("is training: held-out accuracy is 50.0%", "step 40", "Reward flat", "#groups-undecided"):
+        assert words in first
+    assert first.index('class="headline"') < first.index('class="progress"') < first.index('class="remark"')
+    assert pair.index("One right rollout") < pair.index("One wrong rollout") < pair.index("first wrong</i>")
+    assert pair.count("first wrong</i>") == 1
+    assert 'class="t first' in pair
+    assert curves.index(">Accuracy<") < curves.index(">Reward<")
+    assert curves.count('class="interval"') == 1
+    assert curves.count('class="raw"') == curves.count('class="smooth"') - 1 == 2  # the histogram has no raw one
+    assert "step 0: run 50.0% [40.4, 59.6]" in curves
+    assert "step 1: run 0.667 (this step 1.00)" in curves, "the mean of the first three of 1, 0, 1, ..."

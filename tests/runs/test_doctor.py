@@ -15,8 +15,10 @@ from cepo.runs.doctor_gpu import gpu_settings
 from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
 from cepo.trainer.checks import CHECKS
 
-TINY = ["--data_limit", "16", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1",
-        "--num_generations", "4"]  # fmt: skip
+TINY = [
+    "--data_limit", "16", "--eval_limit", "8", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps",
+    "1", "--num_generations", "4",
+]  # fmt: skip
 
 
 def findings(folder: Path, *fields: str) -> dict[str, tuple[str, str]]:
@@ -100,7 +102,7 @@ def test_prompts_that_do_not_fit_are_refused_alike(
     """The doctor used to say ok, "604 of 1024", where the trainer then refused: it knew the student's prompts alone."""
     verdict, seen = findings(tmp_path, *fields)["lengths"]
     assert verdict == "fail"
-    assert "16 of 16 rows looked at have prompts (references included) of more tokens than fit" in seen
+    assert "16 of 16 rows have prompts (references included) of more tokens than fit" in seen
     assert seen == trainers_word(capsys, tmp_path, *fields)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cepo.models.embedded import EMBEDDED
 from cepo.runs.folder import RunFolder, resolved_config, write_atomically
 from cepo.runs.identity import differences, identify
 from cepo.runs.recipe import resolve_recipe
+from tests.chaos.events import POINTS
 
 FIELDS = {"method": "cepo", "learning_rate": "1e-5", "bf16": "false", "max_steps": "4"}
 
@@ -138,6 +140,41 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("a: [1\n")
     with pytest.raises(RunFolderError, match=r"config\.yaml is not YAML .*line 2"):
         go_on(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["identity.json", "config.yaml", "summary.json"])
+def test_a_flipped_bit_in_a_record_is_told(name: str, tmp_path: Path) -> None:
+    """Found by `make chaos` (event 141): what is no text any more was told as a bug in cepo."""
+    start(tmp_path)
+    folder = RunFolder(tmp_path)
+    folder.summary.write_text('{"state": "finished", "steps": 3, "train_seconds": 1.0}')
+    if name == "config.yaml":
+        folder.identity.unlink()
+    whole = (tmp_path / name).read_bytes()
+    readers: dict[str, Callable[[], object]] = {
+        "identity.json": lambda: go_on(tmp_path),
+        "config.yaml": folder.read_config,
+        "summary.json": folder.read_summary,
+    }
+    readers[name]()
+    told = 0
+    for place in range(0, len(whole), max(1, len(whole) // 12)):
+        for bit in (0, 7):
+            (tmp_path / name).write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            try:
+                readers[name]()
+            except RunFolderError:
+                told += 1
+    assert told >= 12  # the high bit of every place, at least
+    (tmp_path / name).write_text("[]")
+    with pytest.raises(RunFolderError, match="the run folder was damaged"):
+        readers[name]()
+
+
+def test_the_points_of_chaos_are_there() -> None:
+    """Two had moved to another module: events at them did nothing, and were counted as survived."""
+    for name, (owner, attribute) in POINTS.items():
+        assert callable(getattr(owner, attribute)), name
 
 
 def test_differences_are_named_one_by_one() -> None:

@@ -16,7 +16,7 @@ import yaml
 
 import cepo.runs.run as run_module
 from cepo.cli import main
-from cepo.evaluate import encode_prompts
+from cepo.evaluate import NO_STOPS, Generation, Stops, encode_prompts, load_generations, stops_of
 from cepo.lab.suite.checkpoint import check_models, open_checkpoint
 from cepo.models.loading import load_checkpoint
 from tests.runs.conftest import Train
@@ -142,6 +142,42 @@ def test_the_evaluation_asks_what_training_asked(
     for given in (tmp_path / "run", tmp_path / "run" / "checkpoint-1", tmp_path / "merged"):
         processor: Any = load_checkpoint(given)[1]
         assert encode_prompts(processor, [row])["input_ids"][0].tolist() == wanted, given
+
+
+def test_the_evaluation_stops_where_training_stopped(recipe: Path, tmp_path: Path) -> None:
+    """vLLM's `stop` ended training's completions, and no evaluation's."""
+    run = tmp_path / "run"
+    shutil.copytree(recipe.parent / "model", run / "model")
+    about = {"eval_data": str(recipe.with_name("sums.jsonl")), "eval_split": "train", "max_completion_length": 16}
+
+    def evaluated(**fields: Any) -> list[Generation]:
+        (run / "config.yaml").write_text(yaml.safe_dump({**about, **fields}))
+        words = ["eval", str(run), "--limit", "3", "--out", str(tmp_path / "out.jsonl")]
+        assert main(words) == 0
+        return load_generations(tmp_path / "out.jsonl")
+
+    texts = [one.text for one in evaluated()]
+    stop = texts[0][4:6]
+    assert len(stop) == 2
+    found = evaluated(generation_kwargs={"stop": [stop]})
+    assert [one.text for one in found] == [text.partition(stop)[0] for text in texts]
+    assert not found[0].truncated
+
+
+def test_where_completions_end_is_read_in_both_languages() -> None:
+    vllm = stops_of({"stop": "</answer>", "stop_token_ids": [7], "include_stop_str_in_output": True, "top_k": 3})
+    assert vllm == Stops(("</answer>",), (7,), True)
+    assert vllm.cut("a</answer>b</answer>") == ("a</answer>", True)
+    assert stops_of({"stop": ["b", "ab"]}).cut("xxabx") == ("xx", True)
+    assert stops_of({"stop_strings": ["x"], "eos_token_id": 5}) == Stops(("x",), (5,), True)
+    assert stops_of(None) == stops_of({}) == NO_STOPS
+    assert NO_STOPS.cut("text") == ("text", False)
+
+
+def test_stop_strings_need_vllm(recipe: Path, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """transformers said so at the first generation."""
+    assert train(tmp_path / "run", generation_kwargs='{"stop_strings": ["x"]}') == 2
+    assert "stop_strings=['x'] needs use_vllm" in capsys.readouterr().err
 
 
 def test_doctor_and_recipes_still_find_their_files(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ METHODS = {
     "_save_checkpoint": ["model", "trial"],
     "_load_optimizer_and_scheduler": ["checkpoint"],
     "_tokenize_prompts": ["prompts"],
+    "_generate_single_turn": ["prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"],
     "_get_output_dir": ["trial"],
     "_save_rng_state": ["output_dir"],
     "_maybe_log_save_evaluate": [
@@ -57,6 +58,7 @@ CALLED_IN = {
     "_save_checkpoint": Trainer._maybe_log_save_evaluate,
     "_load_optimizer_and_scheduler": Trainer._prepare_for_training,
     "_tokenize_prompts": GRPOTrainer._generate,
+    "_generate_single_turn": GRPOTrainer._generate,
     "_save_rng_state": Trainer._save_checkpoint,
     "_maybe_log_save_evaluate": Trainer._run_epoch,
     "_run_epoch": Trainer._inner_training_loop,
@@ -287,3 +289,15 @@ def test_vllm_is_told_by_name() -> None:
 
 def test_a_model_without_images_is_left_alone() -> None:
     HostTrainer.never_sample_an_image(cast(Any, SimpleNamespace(image_token_id=None)))
+
+
+def test_vllm_is_handed_no_empty_list_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colocated it takes the first of each list: rows with and without images ended in an IndexError, in every method.
+    The processor, on the contrary, takes no None."""
+    handed: list[Any] = []
+    monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", lambda self, *words, **_: handed.append(words[1]))
+    trainer = cast(Any, HostTrainer.__new__(HostTrainer))
+    for trainer.use_vllm in (True, False):
+        trainer._generate_single_turn([[1], [2]], [["picture"], []], {}, 2)
+        trainer._generate_single_turn([[1], [2]], None, {}, 2)
+    assert handed == [[["picture"], None], None, [["picture"], []], None]

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. One file per command; `cepo --help` lists them."""
+"""The command line: parse, call, print. One file per command; `cepo` alone lists them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,39 @@ from collections.abc import Sequence
 from urllib.parse import urlparse
 
 from cepo._version import __version__
-from cepo.cli import audit, compare, data, doctor, evaluate, export, grade, launch, report, show, train
+from cepo.cli import audit, compare, data, doctor, evaluate, export, grade, init, launch, report, show, train
+from cepo.cli.console import Commands, Parser, check_command, listing
 from cepo.cli.failures import explain
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
-COMMANDS = (train, evaluate, audit, compare, data, report, show, grade, doctor, launch, export)
+COMMANDS = (init, train, evaluate, audit, compare, data, report, show, grade, doctor, launch, export)
 """Modules with `add(commands)`: it adds a parser whose default `run` takes the options and returns an exit code.
 
 A module imports nothing heavy at its top: `cepo --help` answers at once.
 """
+
+GROUPS = (
+    ("Train", ("init", "doctor", "train", "launch", "export")),
+    ("Look", ("report", "show", "data")),
+    ("Measure", ("eval", "compare", "audit", "grade")),
+)
+"""How they are listed: every command once."""
+
+
+def build_parser() -> tuple[Parser, Commands]:
+    """The parser of the command line, and its commands."""
+    parser = Parser(prog="cepo", usage="cepo COMMAND ...", formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"cepo {__version__}")
+    commands = parser.add_subparsers(prog="cepo", dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+    for module in COMMANDS:
+        module.add(commands)
+    parser.description = (
+        f"Token-level credit for RLVR.\n{listing(commands, GROUPS)}\n\n"
+        "`cepo COMMAND --help` says more. See it work: make demo, or\n"
+        "  cepo train --config recipes/tiny_text/decisive.yaml"
+    )
+    return parser, commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,17 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     With `CEPO_TRACEBACK=1` an error shows where it came from.
     """
-    parser = argparse.ArgumentParser(prog="cepo", description="Token-level credit for RLVR.")
-    parser.add_argument("--version", action="version", version=f"cepo {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in COMMANDS:
-        module.add(commands)
+    parser, commands = build_parser()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        options, rest = parser.parse_known_args(arguments)
-    except SystemExit as said:  # --help and --version have printed, into a pipe that may be closed
+        check_command(words, commands, parser)
+        options, rest = parser.parse_known_args(words or ["--help"])
+        if rest and not getattr(options, "takes_fields", False):
+            commands.choices[options.command].error(f"unknown arguments: {' '.join(rest)}")
+    except SystemExit as said:  # what was wrong, or --help into a pipe that may be closed
         return _flushed(int(said.code or 0))
-    if rest and not getattr(options, "takes_fields", False):
-        parser.error(f"unknown arguments: {' '.join(rest)}")
     options.fields = rest
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cepo.cli import grading
-from cepo.cli.console import Commands, say
+from cepo.cli.console import Commands, add_command, say
 from cepo.cli.evaluate import MODEL_HELP
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ QUICK_PROBLEMS = 10
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("audit", help="is the credit right? evidence against labels, values and nothing")
+    parser = add_command(
+        commands, "audit", "does the credit land on decisive tokens?", "cepo audit tiny-text --data chain --quick"
+    )
     parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("--data", default="geometry", help="`geometry`, `chain`, a local file or folder, or a hub id")
     parser.add_argument("--split", default=None, help="default: validation of geometry, train of other data")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cepo.cli.console import Commands, say
+from cepo.cli.console import Commands, add_command, say
 
 __all__ = ["add"]
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "compare", help="train methods x seeds, evaluate them alike, write tables and figures; goes on where it stopped"
-    )
+    parser = add_command(
+        commands, "compare", "methods x seeds under equal budgets: tables and figures",
+        "cepo compare --config experiments/geometry.yaml --dry-run",
+    )  # fmt: skip
     parser.add_argument("--config", type=Path, required=True, help="experiment (YAML), see docs/comparison.md")
     parser.add_argument("--out", type=Path, default=None, help="folder (default: runs/compare/<experiment's name>)")
     parser.add_argument("--only", default=None, help="arms to run now, e.g. grpo,cepo; tables hold all arms")

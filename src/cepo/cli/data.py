@@ -6,14 +6,19 @@ import argparse
 from pathlib import Path
 from typing import cast
 
-from cepo.cli.console import Commands
+from cepo.cli.console import Commands, add_command
 
 __all__ = ["add"]
 
 
 def add(commands: Commands) -> None:
-    kinds = commands.add_parser("data", help="look at data").add_subparsers(dest="what", required=True)
-    preview = kinds.add_parser("preview", help="problems as one HTML page")
+    says, example = (
+        "problems as one HTML page, to look at them before a run",
+        "cepo data preview --data chain --limit 12",
+    )
+    parser = add_command(commands, "data", says, example)
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="preview")
+    preview = add_command(kinds, "preview", says, example)
     preview.add_argument("--data", default="geometry")
     preview.add_argument("--split", default="train")
     preview.add_argument("--limit", type=int, default=12)

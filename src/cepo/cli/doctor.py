@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
-from cepo.cli.console import Commands
-from cepo.errors import SettingError
+from cepo.cli.console import Commands, add_command
 
-__all__ = ["add"]
+__all__ = ["add", "examine"]
 
 MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("doctor", help="check a recipe on this machine: versions, devices, data, memory")
-    parser.add_argument("--config", type=Path, help="recipe (YAML)")
-    parser.add_argument(
-        "--table", action="store_true", help="memory and time of a step by model, method, LoRA, GPUs and length instead"
+    parser = add_command(
+        commands, "doctor", "what will go wrong with a recipe on this machine",
+        "cepo doctor --config recipes/tiny_text/decisive.yaml",
+    )  # fmt: skip
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--config", type=Path, help="recipe (YAML)")
+    asked.add_argument(
+        "--table", action="store_true", help="what steps take of memory and time instead, by model and method"
     )
     parser.add_argument(
         "--load", action="store_true", help="load the model's weights too, and compare its scoring with its own forward"
@@ -26,25 +30,29 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.markup import escape
+    from cepo.runs.recipe import load_recipe, parse_overrides
 
     if options.table:
         return _print_table()
-    if options.config is None:
-        raise SettingError("cepo doctor needs a recipe (--config RECIPE.yaml), or --table for what steps cost")
-    from cepo.runs.doctor import diagnose
-    from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
+    return int(examine(load_recipe(options.config), parse_overrides(options.fields), options.load))
 
-    here = {"bf16": "false"} if not _bf16_can_be_set() else {}
-    values = load_recipe(options.config) | here | parse_overrides(options.fields)
+
+def examine(recipe: Mapping[str, object], overrides: Mapping[str, object], load: bool) -> bool:
+    """Print what the doctor finds in a recipe with some fields overridden, and return whether anything would fail."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from cepo.runs.doctor import diagnose
+    from cepo.runs.recipe import resolve_recipe
+
+    here = {} if _bf16_can_be_set() else {"bf16": "false"}
     console, failed = Console(highlight=False, soft_wrap=True), False
-    for finding in diagnose(*resolve_recipe(values), load=options.load):
+    for finding in diagnose(*resolve_recipe({**recipe, **here, **overrides}), load=load):
         failed |= finding.verdict == "fail"
         console.print(f"{MARKS[finding.verdict]} {escape(finding.name):14s} {escape(finding.seen)}")
         if finding.remedy:
             console.print(f"                    -> {escape(finding.remedy)}")
-    return 1 if failed else 0
+    return failed
 
 
 def _print_table() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cepo.cli import grading, suite
-from cepo.cli.console import Commands
+from cepo.cli.console import Commands, add_command
 from cepo.errors import SettingError
 
 if TYPE_CHECKING:
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _SPLIT = "held_out"
+_EXAMPLE = "cepo eval tiny-text --data chain"
 
-MODEL_HELP = "`tiny`, `tiny-text`, a hub id, or the folder of a model, an adapter or a run"
+MODEL_HELP = "`tiny`, `tiny-text`, `tiny-figures`, a hub id, or the folder of a model, an adapter or a run"
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("eval", help="pass@1 and pass@k of a model, with intervals; the paper's benchmarks")
+    parser = add_command(commands, "eval", "how often a model is right: pass@1 and pass@k, intervals", _EXAMPLE)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=MODEL_HELP + "; several with --suite")
     parser.add_argument(
         "--data",
@@ -64,12 +65,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from cepo.data.datasets import load_data
-    from cepo.evaluate import generate_answers
+    from cepo.evaluate import generate_answers, stops_of
     from cepo.models.loading import load_checkpoint
     from cepo.models.where import settings_of
 
     if len(options.models) != 1:
-        raise SettingError(f"give one MODEL, got {len(options.models)}; several are for --suite")
+        got = f", got {len(options.models)} (several are for --suite)" if options.models else ""
+        raise SettingError(f"give one MODEL{got}, for example: {_EXAMPLE}")
     if options.out is not None:
         _check_out(options.out)
     of_run = settings_of(Path(options.models[0]).expanduser())
@@ -87,6 +89,7 @@ def _generate(options: argparse.Namespace) -> int:
         seed=options.seed,
         autocast_bf16=False,
         grading=graded,
+        stops=stops_of(of_run.get("generation_kwargs")),
     )
     if options.out is not None:
         _save(generations, options.out)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cepo.cli.console import Commands
+from cepo.cli.console import Commands, add_command
 
 __all__ = ["add"]
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("export", help="a run or a checkpoint as a plain Hugging Face folder, LoRA merged")
+    parser = add_command(
+        commands, "export", "a run as a plain Hugging Face folder, LoRA merged",
+        "cepo export runs/tiny-text-decisive --out exported",
+    )  # fmt: skip
     parser.add_argument(
         "folder", type=Path, help="a run folder, its model, a checkpoint, an adapter or a model", metavar="RUN"
     )

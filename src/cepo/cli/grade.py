@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cepo.cli.console import Commands, add_command
 from cepo.errors import DataError, did_you_mean
 
 __all__ = ["add"]
@@ -15,8 +16,13 @@ __all__ = ["add"]
 _FIELDS = {"golds": ("gold", "answer", "solution"), "answers": ("completion", "answer", "prediction")}
 
 
-def add(commands: Any) -> None:
-    parser = commands.add_parser("grade", help="verdicts on answers against gold answers, with rules and times")
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "grade",
+        "what counts as correct, and by which rule",
+        "cepo grade --golds golds.txt --answers answers.txt",
+    )
     parser.add_argument("--golds", type=Path, required=True, help="gold answers: one a line, or JSONL")
     parser.add_argument("--answers", type=Path, required=True, help="answers, one for each gold: one a line, or JSONL")
     parser.add_argument("--field", default=None, help="field of JSONL rows (default: the usual names)")

@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from cepo.cli.console import Commands
+from cepo.cli.console import Commands, add_command
 from cepo.errors import PackageError, SettingError
 
 __all__ = ["add", "launch_command"]
@@ -18,7 +18,10 @@ CONFIGS = Path(__file__).parents[1] / "recipes" / "accelerate"
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("launch", help="train on many devices or machines through accelerate")
+    parser = add_command(
+        commands, "launch", "train on many devices or machines through accelerate",
+        "cepo launch --config geometry3k/cepo.yaml --dry-run",
+    )  # fmt: skip
     parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
     names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
     parser.add_argument("--accelerate", default="ddp", help=f"{names}; or a file of accelerate's")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cepo.cli.console import Commands
+from cepo.cli.console import Commands, add_command
 from cepo.errors import RecordError
 
 __all__ = ["add"]
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("show", help="one rollout's tokens in the terminal, coloured by their credit")
+    parser = add_command(
+        commands, "show", "one rollout's tokens in the terminal, coloured by their credit",
+        "cepo show runs/tiny-text-decisive --row 0",
+    )  # fmt: skip
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("--row", type=int, default=0, help="row within its step")
     parser.add_argument("--step", type=int, default=None, help="default: the first step that has the row")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cepo.cli.console import Commands, say
+from cepo.cli.console import Commands, add_command, say
 
 if TYPE_CHECKING:
     from cepo.evaluate import Score
@@ -23,16 +24,23 @@ STOPPED = 3
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("train", help="train from a recipe; --field value overrides any of its fields")
+    parser = add_command(
+        commands, "train", "train from a recipe; --field value overrides any of its fields",
+        "cepo train --config recipes/tiny_text/decisive.yaml --seed 1",
+    )  # fmt: skip
     parser.add_argument("--config", type=Path, required=True, help="recipe (YAML)")
     parser.set_defaults(run=run, takes_fields=True)
 
 
 def run(options: argparse.Namespace) -> int:
     from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
+    from cepo.runs.trackers import keep_in_folder, with_trackers
 
     values = load_recipe(options.config) | parse_overrides(options.fields)
-    run, config = resolve_recipe(values)
+    run, config = resolve_recipe(with_trackers(values))
+    if "report_to" not in values and config.report_to:
+        keep_in_folder(config.run_folder, os.environ, Path.home())
+        say(f"reports to {', '.join(config.report_to)}, as nothing else was said (docs/trackers.md)")
     from cepo.runs.run import run_training
 
     summary = run_training(run, config, say=say)

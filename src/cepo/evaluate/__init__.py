@@ -16,12 +16,15 @@ from cepo.evaluate.generate import (
 )
 from cepo.evaluate.records import Generation, load_generations, regrade, save_generations
 from cepo.evaluate.scores import EvalReport, Rates, Score, format_families, format_report, report
+from cepo.evaluate.stops import NO_STOPS, Stops, stops_of
 
 __all__ = [
+    "NO_STOPS",
     "EvalReport",
     "Generation",
     "Rates",
     "Score",
+    "Stops",
     "Team",
     "encode_prompts",
     "end_tokens",
@@ -35,4 +38,5 @@ __all__ = [
     "regrade",
     "report",
     "save_generations",
+    "stops_of",
 ]

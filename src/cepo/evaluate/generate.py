@@ -19,6 +19,7 @@ from cepo.answers import BOXED, Grading
 from cepo.errors import DataError, ModelError, SettingError
 from cepo.evaluate.batches import ALONE, Team, cut_batches, turns
 from cepo.evaluate.records import Generation, graded
+from cepo.evaluate.stops import NO_STOPS, Stops
 from cepo.glossary import DataRow
 
 __all__ = ["encode_prompts", "end_tokens", "evaluating", "generate_answers", "messages_with_images", "own_randomness"]
@@ -38,6 +39,7 @@ def generate_answers(
     autocast_bf16: bool,
     grading: Grading = BOXED,
     team: Team = ALONE,
+    stops: Stops = NO_STOPS,
 ) -> list[Generation]:
     """`samples` graded completions of every problem: problems in the data's order, a problem's side by side.
 
@@ -50,6 +52,7 @@ def generate_answers(
         batch_size: completions that are generated together.
         autocast_bf16: whether the forward passes run under bfloat16 autocast.
         grading: how answers are marked and graded; the prompts are the data's.
+        stops: what ends a completion beside the model's end tokens.
         team: the processes that share the work; every one of them calls this, and gets all completions.
 
     Raises:
@@ -59,7 +62,7 @@ def generate_answers(
     """
     _check_settings(samples, temperature, max_new_tokens, batch_size)
     _check_rows(dataset)
-    config = _generation_config(model, processor, temperature, max_new_tokens)
+    config = _generation_config(model, processor, temperature, max_new_tokens, stops)
     batches = cut_batches(dataset, samples, batch_size)
     made: list[tuple[int, list[Generation]]] = []
     shown = None if progress and team.index == 0 else True
@@ -74,8 +77,12 @@ def generate_answers(
                     torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=autocast_bf16),
                 ):
                     outputs = _complete(model, processor, rows, config, team.in_step)
+                    outputs = [(*stops.cut(text), truncated) for text, truncated in outputs]
                 if turn.is_own:
-                    read = [_generation(row, *output, grading) for row, output in zip(rows, outputs, strict=True)]
+                    read = [
+                        _generation(row, text, truncated and not stopped, grading)
+                        for row, (text, stopped, truncated) in zip(rows, outputs, strict=True)
+                    ]
                     made.append((turn.own, graded(read)))
                     team.keep(*made[-1])
             bar.update(turn.rows)
@@ -128,9 +135,10 @@ def _check_rows(dataset: Dataset) -> None:
 
 
 def _generation_config(
-    model: PreTrainedModel, processor: Any, temperature: float, max_new_tokens: int
+    model: PreTrainedModel, processor: Any, temperature: float, max_new_tokens: int, stops: Stops
 ) -> GenerationConfig:
-    given, ends = cast(GenerationConfig, model.generation_config), end_tokens(model)
+    given = cast(GenerationConfig, model.generation_config)
+    ends = [*dict.fromkeys([*end_tokens(model), *stops.ids])]
     pads = (given.pad_token_id, _tokenizer(processor).pad_token_id, ends[0])
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     return GenerationConfig(
@@ -138,6 +146,7 @@ def _generation_config(
         eos_token_id=ends,
         pad_token_id=next(pad for pad in pads if pad is not None),
         bos_token_id=given.bos_token_id,
+        stop_strings=list(stops.texts) or None,
         use_cache=True,
         **(sampling if temperature > 0 else {"do_sample": False}),
     )
@@ -201,7 +210,8 @@ def _complete(
     `in_step`: forwards go on until every process has ended.
     """
     inputs = encode_prompts(processor, rows).to(model.device)
-    output = model.generate(**inputs, generation_config=config, synced_gpus=in_step)
+    reader = {"tokenizer": _tokenizer(processor)} if config.stop_strings else {}
+    output = model.generate(**inputs, generation_config=config, synced_gpus=in_step, **reader)
     new_ids = output[:, inputs["input_ids"].shape[1] :].tolist()
     kept = [_until_end(ids, config.eos_token_id) for ids in new_ids]
     texts = _tokenizer(processor).batch_decode([ids for ids, _ in kept], skip_special_tokens=True)

@@ -29,7 +29,7 @@ class Confusions:
 
     seed: int = 0
     share: float = 0.5
-    wrong: float = 0.65
+    wrong: float = 0.55
 
     @cached_property
     def confused(self) -> dict[tuple[str, int], Form]:

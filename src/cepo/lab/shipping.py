@@ -11,10 +11,11 @@ from transformers import HfArgumentParser, PreTrainedModel
 
 from cepo.models.loading import Processor
 
-__all__ = ["Log", "command", "save_with_log"]
+__all__ = ["LOG", "Log", "command", "save_with_log"]
 
+LOG = "warm_start_log.json"
 Log: TypeAlias = list[dict[str, object]]
-"""Entries of `warm_start_log.json`: the settings first."""
+"""Entries of the file `LOG`: the settings first."""
 
 S = TypeVar("S")
 
@@ -23,7 +24,7 @@ def save_with_log(model: PreTrainedModel, processor: Processor, log: Log, out: P
     """Write weights (safetensors, fp32), processor or tokenizer, and log."""
     model.save_pretrained(out)
     processor.save_pretrained(out)
-    (out / "warm_start_log.json").write_text(json.dumps(log, indent=1) + "\n")
+    (out / LOG).write_text(json.dumps(log, indent=1) + "\n")
 
 
 def command(

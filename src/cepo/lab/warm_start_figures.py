@@ -1,11 +1,18 @@
-"""Warm-starts the embedded figures model by supervised training: `python -m cepo.lab.warm_start_figures --out FOLDER`.
+r"""Warm-starts the embedded figures model by supervised training, in two runs:
+
+    python -m cepo.lab.warm_start_figures --out FIRST
+    python -m cepo.lab.warm_start_figures --start FIRST --steps 1500 --learning_rate 2e-3 --rationale_share 0.7 \
+        --answer_share 0.15 --follow 0.95 --any_share 0.7 --out FOLDER
 
 Parts are trained apart. The vision tower learns to name the characters and the drawing of every panel, through a linear
 probe and as a sum of the language model's own words for them, and is left as it is from then on. The language model
 learns to calculate, on equations alone. Then it learns the solutions of a policy that confuses relations
 (`cepo.figures.policy`): of plain prompts, of prompts that carry the answer which that solution reaches, and of prompts
 that carry a whole other solution, which is followed while on its track. The words around them are those of
-`cepo.credit.prompts`, so that the teachers' conditioning on r+ and r-, answers or solutions, means something.
+`cepo.credit.prompts`, so that the teachers' conditioning on r+ and r- means something. The second run
+is for that: after the first one a told solution says nothing to the model.
+
+The weights in the package came from these commands; the log stands beside them.
 """
 
 from __future__ import annotations
@@ -34,14 +41,15 @@ from cepo.data.rows import user_prompt
 from cepo.evaluate import generate_answers
 from cepo.figures.drawing import PANEL_CELLS, SIDE_PANELS
 from cepo.figures.policy import Confusions
-from cepo.figures.problems import FIGURES, LENGTHS, Figure, figures
+from cepo.figures.problems import FIGURES, LENGTHS, Figure, Work, figures
 from cepo.figures.relations import FULL, GIVEN, KINDS, UNIT
 from cepo.figures.wording import filler_pieces, question, solution, words
 from cepo.glossary import Prompt
 from cepo.lab.figures_tower import PANELS, pixels, train_probe
 from cepo.lab.noisy import Kind, NoisySettings, draw_kind, learning_rate, vocabulary, weighted_loss
-from cepo.lab.shipping import Log, command, save_with_log
+from cepo.lab.shipping import LOG, Log, command, save_with_log
 from cepo.models.embedded_figures import build_figures_model, build_figures_processor
+from cepo.models.loading import load_checkpoint
 from cepo.models.processor import ImageOnlyProcessor
 
 
@@ -50,7 +58,9 @@ class Settings(NoisySettings):
     """Everything that the weights depend on.
 
     Every batch is of one kind and of one number of steps; words learn at `word_share` of the rate.
-    `pool`: figures whose pictures the language model sees, each many times.
+    `pool`: figures whose pictures the language model sees, each many times. `any_share`: of the solutions that are
+    told, those that take each panel for anything, so that following them is worth learning. `start`: the folder of a
+    model to go on from, whose log is kept: then all lengths and kinds come from the first step.
     """
 
     width: int = 64
@@ -58,14 +68,16 @@ class Settings(NoisySettings):
     probe_steps: int = 350
     probe_batch: int = 32
     probe_rate: float = 2e-3
-    drill_steps: int = 600
+    drill_steps: int = 800
     pool: int = 3000
-    steps: int = 1200
+    steps: int = 2400
     batch: int = 32
     warm_up: int = 50
     word_share: float = 0.1
     evaluate_every: int = 200
     evaluate_problems: int = 100
+    any_share: float = 0.0
+    start: str = ""
 
 
 def drills(rng: Random, rows: int, length: int = 12) -> list[str]:
@@ -161,7 +173,7 @@ class Rows:
         """Ids of a prompt and of its completion."""
         reference, told = None, None
         if kind == "rationale":
-            told = self.policy.work(seen.figure, self.rng)
+            told = self._told(seen.figure)
             reference = solution(seen.figure, told, self.rng)
         work = self.policy.work(seen.figure, self.rng, told, self.settings.follow)
         if kind == "answer":
@@ -170,6 +182,13 @@ class Rows:
         text = solution(seen.figure, work, self.rng) + str(self.tokenizer.eos_token)
         completion = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return self.prompts.prompt_ids(seen.prompt, seen.ids, reference, form), completion
+
+    def _told(self, figure: Figure) -> Work:
+        """A whole solution to tell: the policy's own, or one that takes each panel for anything, all alike."""
+        if not self.settings.any_share or self.rng.random() >= self.settings.any_share:
+            return self.policy.work(figure, self.rng)
+        kinds = [KINDS[step.kind] for step in figure.steps]
+        return figure.work([self.rng.choice([kind.right, *kind.confused]) for kind in kinds])
 
     def batch(self, kind: Kind, done: float = 1.0) -> tuple[dict[str, Tensor], Tensor]:
         """The model's inputs, right-padded, and the next tokens, (B, T): -100 where none is to be learnt.
@@ -227,31 +246,17 @@ def warm_start(settings: Settings, out: Path) -> None:
     """Train and save the embedded figures model, its processor and the log of this run."""
     torch.set_num_threads(1)
     started = time.time()
-    processor = build_figures_processor(vocabulary(words()))
-    model = build_figures_model(processor, settings.seed, settings.width, settings.layers)
-    model.set_attn_implementation("eager")  # faster than sdpa's backward for this shape on a CPU
-    log: Log = [{"settings": asdict(settings), "torch": torch.__version__}]
     torch.manual_seed(settings.seed)
-    accuracy = train_probe(
-        model,
-        processor,
-        settings.seed,
-        steps=settings.probe_steps,
-        batch=settings.probe_batch,
-        rate=settings.probe_rate,
-    )
-    log.append({"phase": "probe", "accuracy": accuracy, "seconds": round(time.time() - started)})
-    tqdm.write(json.dumps(log[-1]))
+    model, processor, log = _continued(settings) if settings.start else _begun(settings, started)
+    model.set_attn_implementation("eager")  # faster than sdpa's backward for this shape on a CPU
     model.model.visual.requires_grad_(False)
-    log.append({"phase": "equations", "accuracy": train_equations(model, processor, settings)})
-    tqdm.write(json.dumps(log[-1]))
     rows = Rows(settings, model, processor)
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings), lr=settings.learning_rate, weight_decay=0.01)
     fillers = torch.tensor(sorted(set(processor.tokenizer.convert_tokens_to_ids(list(filler_pieces())))))
     losses: dict[str, list[float]] = defaultdict(list)
     for step in (bar := tqdm(range(settings.steps), desc="noisy solutions", disable=None)):
         _set_rate(optimizer, learning_rate(step, settings.steps, settings.learning_rate, settings.warm_up))
-        done = step / settings.steps
+        done = 1.0 if settings.start else step / settings.steps
         kind = draw_kind(rows.rng, settings.answer_share, settings.rationale_share) if done > 0.25 else "plain"
         inputs, targets = rows.batch(kind, done)
         loss = weighted_loss(model(**inputs, use_cache=False).logits, targets, fillers, settings.filler_weight)
@@ -270,6 +275,38 @@ def warm_start(settings: Settings, out: Path) -> None:
             save_with_log(model, processor, log, out)
     log.append({"phase": "blank images", "pass_rate": pass_rate(model, processor, settings, blank=True)})
     save_with_log(model, processor, log, out)
+
+
+def _begun(settings: Settings, started: float) -> tuple[Qwen3VLForConditionalGeneration, ImageOnlyProcessor, Log]:
+    """A new model whose tower reads, and whose language model calculates."""
+    processor = build_figures_processor(vocabulary(words()))
+    model = build_figures_model(processor, settings.seed, settings.width, settings.layers)
+    model.set_attn_implementation("eager")
+    log: Log = [{"settings": asdict(settings), "torch": torch.__version__}]
+    torch.manual_seed(settings.seed)
+    accuracy = train_probe(
+        model,
+        processor,
+        settings.seed,
+        steps=settings.probe_steps,
+        batch=settings.probe_batch,
+        rate=settings.probe_rate,
+    )
+    log.append({"phase": "probe", "accuracy": accuracy, "seconds": round(time.time() - started)})
+    tqdm.write(json.dumps(log[-1]))
+    model.model.visual.requires_grad_(False)
+    log.append({"phase": "equations", "accuracy": train_equations(model, processor, settings)})
+    tqdm.write(json.dumps(log[-1]))
+    return model, processor, log
+
+
+def _continued(settings: Settings) -> tuple[Qwen3VLForConditionalGeneration, ImageOnlyProcessor, Log]:
+    """The model of another run of this script, with its log."""
+    model, processor = load_checkpoint(settings.start, dtype="float32")
+    assert isinstance(model, Qwen3VLForConditionalGeneration)
+    assert isinstance(processor, ImageOnlyProcessor)
+    log = cast(Log, json.loads((Path(settings.start) / LOG).read_text()))
+    return model.train(), processor, [*log, {"settings": asdict(settings), "torch": torch.__version__}]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

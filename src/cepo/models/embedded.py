@@ -19,8 +19,8 @@ from cepo.models.chat_tokenizer import chat_tokenizer
 from cepo.models.processor import ImageOnlyProcessor
 
 __all__ = [
-    "CHAT_TEMPLATE", "CONTROL", "EMBEDDED", "EMBEDDED_TEXT", "PATCH", "SHIPPED", "build_model", "build_processor",
-    "image_processor", "initialised", "resolve", "special_ids",
+    "CHAT_TEMPLATE", "CONTROL", "EMBEDDED", "EMBEDDED_FIGURES", "EMBEDDED_TEXT", "PATCH", "SHIPPED", "build_model",
+    "build_processor", "image_processor", "initialised", "resolve", "special_ids",
 ]  # fmt: skip
 
 EMBEDDED = Path(__file__).parent / "embedded_weights"
@@ -28,7 +28,9 @@ EMBEDDED = Path(__file__).parent / "embedded_weights"
 
 EMBEDDED_TEXT = Path(__file__).parent / "embedded_text_weights"
 """The same for `tiny-text` (`cepo.models.embedded_text`)."""
-SHIPPED = {"tiny": EMBEDDED, "tiny-text": EMBEDDED_TEXT}
+EMBEDDED_FIGURES = Path(__file__).parent / "embedded_figures_weights"
+"""The same for `tiny-figures` (`cepo.models.embedded_figures`)."""
+SHIPPED = {"tiny": EMBEDDED, "tiny-text": EMBEDDED_TEXT, "tiny-figures": EMBEDDED_FIGURES}
 """Name -> folder of every model that ships with cepo."""
 
 PATCH = 16

@@ -1,7 +1,7 @@
 """The small model for figure problems: Qwen3-VL's architecture at about a million parameters.
 
 It sees a picture of 192 x 192 pixels as nine image tokens, one for each panel, reads one token per word and per number,
-and is warm-started by `cepo.lab.warm_start_figures`. No weights are shipped.
+and was warm-started by `cepo.lab.warm_start_figures`.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ def settings_of(path: Path) -> dict[str, object]:
         return {}
     try:
         return yaml.safe_load(file.read_text()) or {}
-    except yaml.YAMLError as error:
-        where = str(getattr(error, "problem_mark", "")).strip()
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = str(getattr(error, "problem_mark", error)).strip()
         raise RunFolderError(f"{file} is not YAML ({where}): the run folder was damaged") from None
 
 

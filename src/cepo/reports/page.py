@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import os
+import time
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,15 +17,26 @@ from cepo._version import __version__
 from cepo.errors import SettingError
 from cepo.reports.records import CreditRecord, encode
 from cepo.reports.run_data import BIN, WIDEST, RunData, load_run
+from cepo.reports.story import headline, picked, progress
+from cepo.reports.unusual import PAGE, Unusual, unusual
 
 __all__ = ["build_page", "embed", "pack", "write_report"]
 
 DECIMALS = 4
 """Of the numbers in the JSON file; the page shows three."""
 
+SCRIPTS = ("shared.js", "charts.js", "summary.js", "rollouts.js")
+"""In the order in which they run."""
 
-def write_report(folders: Sequence[Path], out: Path) -> list[RunData]:
+CHECKOUT = Path(__file__).parents[3]
+"""Where the documentation lies, if this is no installed package."""
+
+
+def write_report(folders: Sequence[Path], out: Path, refresh: float | None = None) -> list[RunData]:
     """Read the runs, write `out` (HTML) and its twin (`.json`), and return what was read.
+
+    Args:
+        refresh: seconds after which an open page reads itself again while a run is training; None: never.
 
     Raises:
         RunFolderError: a folder that is no run.
@@ -35,7 +47,7 @@ def write_report(folders: Sequence[Path], out: Path) -> list[RunData]:
         raise SettingError(f"a run is given twice: {', '.join(map(str, folders))}")
     runs = [load_run(folder) for folder in folders]
     out.parent.mkdir(parents=True, exist_ok=True)
-    _write(out, build_page(runs))
+    _write(out, build_page(runs, refresh))
     _write(out.with_suffix(".json"), json.dumps(_data(runs, packed=False)) + "\n")
     return runs
 
@@ -47,12 +59,15 @@ def _write(file: Path, text: str) -> None:
     os.replace(part, file)
 
 
-def build_page(runs: Sequence[RunData]) -> str:
+def build_page(runs: Sequence[RunData], refresh: float | None = None) -> str:
     """The page with style, script and data inside; nothing is fetched when it opens."""
     assets = files("cepo.reports") / "assets"
-    page, style, script = ((assets / name).read_text("utf-8") for name in ("report.html", "report.css", "report.js"))
-    data = embed(_data(runs, packed=True))
-    return page.replace("/*STYLE*/", style).replace("/*SCRIPT*/", script).replace("/*DATA*/", data)
+    page, style = ((assets / name).read_text("utf-8") for name in ("report.html", "report.css"))
+    script = "".join((assets / name).read_text("utf-8") for name in SCRIPTS)
+    data = _data(runs, packed=True)
+    if refresh is not None and any(run.state == "training" for run in runs):
+        data |= {"refresh": refresh, "written": time.strftime("%H:%M:%S")}
+    return page.replace("/*STYLE*/", style).replace("/*SCRIPT*/", script).replace("/*DATA*/", embed(data))
 
 
 def embed(data: object) -> str:
@@ -75,8 +90,32 @@ def pack(values: Sequence[float]) -> str:
 
 
 def _data(runs: Sequence[RunData], *, packed: bool) -> dict[str, object]:
-    shown = [{**vars(run), "rollouts": [_shown(record, packed) for record in run.rollouts]} for run in runs]
-    return {"cepo": __version__, "bin": BIN, "widest": WIDEST, "runs": shown}
+    return {"cepo": __version__, "bin": BIN, "widest": WIDEST, "runs": [_run(run, packed) for run in runs]}
+
+
+def _run(run: RunData, packed: bool) -> dict[str, object]:
+    """What was read, and what it says in sentences."""
+    remarks = unusual(run.metrics)
+    rollouts = [
+        {**_shown(record, packed), "first_wrong": run.first_wrong.get(place)}
+        for place, record in enumerate(run.rollouts)
+    ]
+    told = {
+        "headline": headline(run, len(remarks)),
+        "progress": progress(run),
+        "unusual": [_remark(remark) for remark in remarks],
+        "picked": picked(run),
+    }
+    kept = {name: value for name, value in vars(run).items() if name != "first_wrong"}
+    return {**kept, "rollouts": rollouts, **told}
+
+
+def _remark(remark: Unusual) -> dict[str, object]:
+    """With the address of its explanation where the documentation is at hand: as built, else as it is written."""
+    pages = (CHECKOUT / "site" / PAGE.replace(".md", ".html"), CHECKOUT / "docs" / PAGE)
+    page = next((page for page in pages if page.is_file()), None)
+    link = None if page is None else f"{page.as_uri()}#{remark.anchor}"
+    return {"name": remark.name, "says": remark.says, "remedy": remark.remedy, "page": f"docs/{PAGE}", "link": link}
 
 
 def _shown(record: CreditRecord, packed: bool) -> dict[str, object]:

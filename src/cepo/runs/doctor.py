@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, cast
@@ -14,21 +15,23 @@ from datasets import Dataset
 from packaging.requirements import Requirement
 from transformers import GenerationConfig
 
-from cepo.credit.rules import get_method
 from cepo.data.datasets import load_data
-from cepo.data.rewards import bind_reward, get_reward
 from cepo.errors import CepoError
 from cepo.models.embedded import resolve
 from cepo.models.loading import load_config_and_processor, load_model
-from cepo.runs.doctor_cost import memory_finding
+from cepo.runs.doctor_cost import memory_finding, parameters_of
 from cepo.runs.doctor_gpu import gpu_settings
 from cepo.runs.problems import load_held_out, training_spec
 from cepo.runs.recipe import RunConfig
-from cepo.trainer.checks import CHECKS, Subject
+from cepo.runs.subject import subject_of
+from cepo.trainer.checks import CHECKS
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.finding import Finding
+from cepo.trainer.fitting import check_held_out
+from cepo.trainer.lengths import prompt_lengths
 from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.prompt_host import PromptHost
+from cepo.trainer.subject import Subject
 from cepo.trainer.vllm import vllm_package, vllm_server
 
 __all__ = ["Finding", "diagnose"]
@@ -52,17 +55,19 @@ def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator
         yield generation_config(run.model, processor)
     data, _, finding = _attempt("data", lambda: (load_data(training_spec(run, config)), None))
     yield finding or Finding("data", "ok", f"{run.data}: {len(data)} rows")
+    held_out, _, _ = _attempt("eval data", lambda: (load_held_out(run, config), None))
     if data is not None and processor is not None and model_config is not None:
-        subject = _subject(run, config, data, processor, model_config)
+        subject = subject_of(run, config, data, processor, model_config)
         found = list(checked(subject, data))
         yield from found
         if found[-1].name == LAST_CHECK:
-            yield from _measured(subject, data, getattr(processor, "image_token_id", None))
+            yield from _measured(subject, data, held_out, getattr(processor, "image_token_id", None))
             if load:
                 yield probed(run, config, data)
     if model_config is not None:
         yield memory_finding(model_config, run, config)
-    yield from gpu_settings(run, config, run.eval_limit or _held_out_rows(run, config))
+        yield weights(model_config, run, config)
+    yield from gpu_settings(run, config, run.eval_limit or len(held_out or ()))
     if config.use_vllm:
         yield vllm_package()
     if config.use_vllm and config.vllm_mode == "server":
@@ -129,8 +134,12 @@ def _first_rows(data: Dataset) -> list[dict[str, Any]]:
     return [data[index] for index in range(min(ROWS, len(data)))]
 
 
-def _measured(subject: Subject, data: Dataset, image_token_id: int | None) -> Iterator[Finding]:
+def _measured(
+    subject: Subject, data: Dataset, held_out: Dataset | None, image_token_id: int | None
+) -> Iterator[Finding]:
     """What the prompts come to, once they can be made."""
+    if held_out is not None:
+        yield _told_alike("eval lengths", lambda: check_held_out(subject, held_out) or "every problem fits")
     if image_token_id is not None:
         yield image_tokens(subject, data, image_token_id)
     if (finding := vllm_lengths(subject, data)) is not None:
@@ -150,8 +159,10 @@ def vllm_lengths(subject: Subject, data: Dataset) -> Finding | None:
     """vLLM's own bound on prompt and completion, where it lives in this process."""
     config = subject.config
     room = config.vllm_max_model_length if config.use_vllm and config.vllm_mode == "colocate" else None
-    longest = max(len(subject.prompt_ids(row)) for row in _first_rows(data))
-    if room is None or longest + (config.max_completion_length or 0) <= room:
+    if room is None:
+        return None
+    longest = max(prompt_lengths(subject, data))
+    if longest + (config.max_completion_length or 0) <= room:
         return None
     seen = f"prompt {longest} + completion {config.max_completion_length} of vllm_max_model_length {room}"
     return Finding("vllm lengths", "fail", seen, "raise vllm_max_model_length or lower max_completion_length")
@@ -160,18 +171,38 @@ def vllm_lengths(subject: Subject, data: Dataset) -> Finding | None:
 def checked(subject: Subject, data: Dataset) -> Iterator[Finding]:
     """The checks that the trainer itself will make, on all of the data."""
     for name, check in CHECKS.items():
-        try:
-            yield Finding(name, "ok", check(subject, data))
-        except CepoError as error:
-            yield Finding(name, "fail", _one_line(error), "training would refuse with this sentence")
-            if name == "images":  # what comes after makes the prompts, and these cannot be made
-                return
+        found = _told_alike(name, partial(check, subject, data))
+        yield found
+        if found.verdict == "fail" and name == "images":  # what comes after makes prompts, which cannot be made
+            return
+
+
+def _told_alike(name: str, check: Callable[[], str]) -> Finding:
+    """What a check of the trainer's says, as the trainer says it."""
+    try:
+        return Finding(name, "ok", check())
+    except CepoError as error:
+        return Finding(name, "fail", _one_line(error), "training would refuse with this sentence")
+
+
+def weights(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
+    """Whether the dtype of trained weights can hold an update, and what float32 costs."""
+    if run.lora_rank is not None:
+        return Finding("weights", "ok", f"{run.weights_dtype}, LoRA of rank {run.lora_rank} is trained")
+    cost = f"{2 * 4 * parameters_of(model_config) / GIB:.1f} GiB more than in bfloat16, with AdamW's and the gradient"
+    if run.weights_dtype == "float32":
+        return Finding("weights", "ok", f"all are trained, in float32 ({cost})")
+    seen = (
+        f"all are trained, in {run.weights_dtype}: updates below 1/512 of a weight are rounded away, at learning_rate="
+        f"{config.learning_rate:g} most of them"
+    )
+    return Finding("weights", "warn", seen, f"dtype: float32 ({cost}), or LoRA (lora_rank)")
 
 
 def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
     """The probe of a run, on its model as it is loaded: without adapters and shards."""
     try:
-        model, processor = load_model(run.model, run.dtype, run.attn_implementation, config.trust_remote_code)
+        model, processor = load_model(run.model, run.weights_dtype, run.attn_implementation, config.trust_remote_code)
         model = model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")  # pyright: ignore[reportArgumentType]
         host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
         token = getattr(processor, "image_token_id", None)
@@ -187,11 +218,6 @@ def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
     return Finding("probe", "ok", seen)
 
 
-def _held_out_rows(run: RunConfig, config: CEPOConfig) -> int:
-    held_out, _, _ = _attempt("eval data", lambda: (load_held_out(run, config), None))
-    return len(held_out or ())
-
-
 def _attempt(name: str, load: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any, Finding | None]:
     try:
         first, second = load()
@@ -202,19 +228,3 @@ def _attempt(name: str, load: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any, 
 
 def _one_line(error: BaseException) -> str:
     return re.sub(r"\s+", " ", str(error))
-
-
-def _subject(run: RunConfig, config: CEPOConfig, data: Dataset, processor: Any, model_config: Any) -> Subject:
-    """The run as the trainer's checks want it, without the model's weights."""
-    host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
-    return Subject(
-        config=config,
-        method=get_method(config.method),
-        dataset=data,
-        prompts=config.credit.teacher_prompts(host.tokenizer, host.render),
-        prompt_ids=host.prompt_ids,
-        positions=model_config.get_text_config().max_position_embeddings,
-        image_token=getattr(processor, "image_token", None),
-        reward_funcs=[bind_reward(get_reward(name), config.grading) for name in run.rewards],
-        reward_names=list(run.rewards),
-    )

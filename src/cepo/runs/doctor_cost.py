@@ -13,7 +13,7 @@ from cepo.scoring import LOGITS_PER_CHUNK, LOGITS_PER_CHUNK_CPU
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.finding import Finding
 
-__all__ = ["load_of", "memory_finding"]
+__all__ = ["load_of", "memory_finding", "parameters_of"]
 
 PROMPT = 512
 """Tokens of a prompt with its image, where nothing is known of it."""
@@ -49,7 +49,7 @@ def load_of(run: RunConfig, config: CEPOConfig) -> Load:
         micro_rows=config.per_device_train_batch_size,
         prompt=PROMPT,
         completion=config.max_completion_length or 256,
-        weight_bytes=4 if run.dtype == "float32" else 2,
+        weight_bytes=4 if run.weights_dtype == "float32" else 2,
         lora_rank=run.lora_rank,
         keeps_copy=config.credit.teacher().keeps_copy,
         tokens_per_forward=config.score_tokens_per_forward if config.method != "grpo" else 0,

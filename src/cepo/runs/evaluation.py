@@ -23,6 +23,7 @@ from cepo.evaluate import (
     load_generations,
     report,
     save_generations,
+    stops_of,
 )
 from cepo.models.loading import Processor
 from cepo.runs.callbacks import AccuracyCurve
@@ -122,6 +123,7 @@ def _generate(
             seed=0,
             progress=progress,
             grading=trainer.args.grading,
+            stops=stops_of(trainer.args.generation_kwargs),
             autocast_bf16=bool(trainer.args.bf16),
             team=team,
         )
@@ -137,6 +139,7 @@ def _about(trainer: CEPOTrainer, data: Dataset, run: RunConfig) -> dict[str, obj
         "batch": BATCH,
         "max_new_tokens": trainer.args.max_completion_length,
         "grading": repr(trainer.args.grading),
+        "stops": repr(stops_of(trainer.args.generation_kwargs)),
     }
 
 
@@ -149,7 +152,7 @@ def _of_main(trainer: CEPOTrainer, find: Callable[[], Found]) -> Found:
 def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
     """The first training problem's prompt as training, each teacher (told a placeholder) and an evaluation ask it.
 
-    Images stand as their placeholder, once. `ends`: the tokens that end a completion.
+    Images stand as their placeholder, once. `ends`: the tokens and texts that end a completion.
     """
     row = cast(Dataset, trainer.train_dataset)[0]
     prompt = row["prompt"]
@@ -160,11 +163,16 @@ def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
     evaluated = encode_prompts(processor, [row])["input_ids"][0].tolist() if isinstance(prompt, list) else student
     told = {name: trainer.prompts.prompt_ids(prompt, shown, "[reference]", "answer") for name in trainer.told}
     model = cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model))
+    stops = stops_of(trainer.args.generation_kwargs)
     return {
         "training": str(tokenizer.decode(shown)),
         "teachers": {name: str(tokenizer.decode(ids)) for name, ids in told.items()},
         "evaluation": str(tokenizer.decode([token for token in evaluated if token != trainer.image_token_id])),
-        "ends": {"training": sorted(trainer.eos_token_ids), "evaluation": sorted(end_tokens(model))},
+        "ends": {
+            "training": sorted({*trainer.eos_token_ids, *stops.ids}),
+            "evaluation": sorted({*end_tokens(model), *stops.ids}),
+            "texts": list(stops.texts),
+        },
     }
 
 

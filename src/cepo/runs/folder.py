@@ -73,13 +73,13 @@ class RunFolder:
 
     def read_summary(self) -> dict[str, Any] | None:
         """What `summary.json` says; None: there is none. Raises RunFolderError where the file is damaged."""
-        try:
-            return json.loads(self.summary.read_text()) if self.summary.is_file() else None
-        except json.JSONDecodeError as error:
-            raise RunFolderError(
-                f"{self.summary} is not JSON ({error}): the run folder was damaged; remove the file, and the same "
-                "command makes it again"
-            ) from None
+        if not self.summary.is_file():
+            return None
+        again = "; remove the file, and the same command makes it again"
+        found = _json(self.summary, again)
+        if is_finished(found) and not {"steps", "train_seconds"} <= found.keys():
+            raise RunFolderError(f"{self.summary} does not say its steps: the run folder was damaged{again}")
+        return found
 
     def generations(self, when: str) -> Path:
         """Answers of the evaluation `before` or `after` training."""
@@ -88,10 +88,13 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """Raises RunFolderError where the file is damaged."""
         try:
-            return yaml.safe_load(self.config.read_text())
-        except yaml.YAMLError as error:
-            where = str(getattr(error, "problem_mark", "")).strip()
+            found = yaml.safe_load(self.config.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            where = str(getattr(error, "problem_mark", error)).strip()
             raise RunFolderError(f"{self.config} is not YAML ({where}): the run folder was damaged") from None
+        if not isinstance(found, dict):
+            raise RunFolderError(f"{self.config} does not hold a run's fields: the run folder was damaged")
+        return found
 
     def check_same_run(self, now: Identity, resolved: Mapping[str, object]) -> None:
         """Whether the checkpoints that would be resumed are this run's own. A folder without a config holds no run.
@@ -128,10 +131,17 @@ class RunFolder:
             write_atomically(self.path / path.name, path.read_text())
 
     def _read_identity(self) -> dict[str, object]:
-        try:
-            return json.loads(self.identity.read_text())
-        except json.JSONDecodeError as error:
-            raise RunFolderError(f"{self.identity} is not JSON ({error}): the run folder was damaged") from None
+        return _json(self.identity)
+
+
+def _json(file: Path, remedy: str = "") -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{file} is not JSON ({error}): the run folder was damaged{remedy}") from None
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{file} does not hold a record: the run folder was damaged{remedy}")
+    return found
 
 
 def is_finished(summary: Mapping[str, object] | None) -> bool:

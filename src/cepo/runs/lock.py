@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from cepo.errors import RunFolderError
 
-__all__ = ["RUN_LOCK", "locked", "run_lock"]
+__all__ = ["RUN_LOCK", "has_died", "locked", "run_lock"]
 
 RUN_LOCK = "run.lock"
 
@@ -31,6 +31,20 @@ def run_lock(folder: Path) -> Iterator[None]:
         return
     with locked(folder / RUN_LOCK, f"the run folder {folder}", "choose another --output_dir"):
         yield
+
+
+def has_died(folder: Path) -> bool:
+    """Whether the process that trained in a run folder was of this machine and is no more; without taking the lock."""
+    try:
+        about = json.loads((folder / RUN_LOCK).read_text())
+        if about["host"] != socket.gethostname():
+            return False
+        os.kill(int(about["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):  # no lock, or a process of somebody else's
+        return False
+    return False
 
 
 @contextmanager

@@ -42,9 +42,15 @@ class RunConfig:
     method_files: list[str] = field(
         default_factory=list, metadata={"help": "Python files that register methods of your own; run first."}
     )
-    model: str = field(default="tiny", metadata={"help": "`tiny`, `tiny-text`, a folder or a hub id."})
+    model: str = field(default="tiny", metadata={"help": "`tiny`, `tiny-text`, `tiny-figures`, a folder or a hub id."})
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa or flash_attention_2."})
-    dtype: str = field(default="auto", metadata={"help": "Weights' dtype: auto, float32 or bfloat16."})
+    dtype: str = field(
+        default="auto",
+        metadata={
+            "help": "Weights' dtype: float32, bfloat16, or auto: float32 where all weights are trained, else the "
+            "model's own."
+        },
+    )
     data: str = field(
         default="geometry", metadata={"help": "`geometry`, `chain`, a local file or folder, or a hub id."}
     )
@@ -52,7 +58,10 @@ class RunConfig:
     data_subset: str | None = field(default=None, metadata={"help": "Configuration of a hub data set with several."})
     data_limit: int | None = field(default=None, metadata={"help": "Rows to use; needed for `geometry` and `chain`."})
     data_columns: str | None = field(default=None, metadata={"help": "JSON: our column name -> the data's."})
-    drop_invalid: bool = field(default=False, metadata={"help": "Drop rows that cannot be graded, and say how many."})
+    drop_invalid: bool = field(
+        default=False,
+        metadata={"help": "Drop rows that cannot be graded or do not fit the model's length, and say how many."},
+    )
     eval_data: str | None = field(
         default=None, metadata={"help": "Data to evaluate on before and after; none: no evaluation."}
     )
@@ -72,6 +81,15 @@ class RunConfig:
     )
     lora_rank: int | None = field(default=None, metadata={"help": "LoRA rank; none: all weights are trained."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
+    freeze_vision: bool = field(
+        default=False, metadata={"help": "Leave the vision tower untrained; with LoRA, without adapters."}
+    )
+
+    @property
+    def weights_dtype(self) -> str:
+        """What the model is loaded as. Where all weights are trained `auto` is float32: bfloat16 keeps 8 bits of a
+        weight, and an update of a fine-tuning's size is mostly rounded away."""
+        return "float32" if self.dtype == "auto" and self.lora_rank is None else self.dtype
 
 
 def load_recipe(path: Path, files: Collection[str] = ()) -> dict[str, object]:

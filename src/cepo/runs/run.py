@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from datasets import Dataset
 from peft import LoraConfig
+from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cepo.data.rewards import get_reward
@@ -22,6 +23,7 @@ from cepo.errors import CepoError, ModelError, OutOfMemory, RunFolderError, Sett
 from cepo.evaluate import EvalReport
 from cepo.models.loading import load_model
 from cepo.models.processor import fix_template_arguments
+from cepo.models.vision import adapters_outside, freeze_vision
 from cepo.runs.callbacks import MetricsFile, Progress
 from cepo.runs.evaluation import AtStart, accuracy_curve, evaluate_run, first_prompts
 from cepo.runs.folder import RunFolder, is_finished, resolved_config, write_atomically
@@ -30,6 +32,7 @@ from cepo.runs.lock import run_lock
 from cepo.runs.out_of_memory import Sizes, advice, is_out_of_memory
 from cepo.runs.problems import load_held_out, load_training
 from cepo.runs.recipe import RunConfig
+from cepo.runs.subject import subject_of
 from cepo.runs.summary import RunSummary, asked, summarise
 from cepo.trainer.checkpoint import (
     COMPLETE,
@@ -42,6 +45,7 @@ from cepo.trainer.checkpoint import (
 )
 from cepo.trainer.checks import check_folder, check_vllm
 from cepo.trainer.config import CEPOConfig
+from cepo.trainer.fitting import check_held_out, without_long_rows
 from cepo.trainer.stopping import StopAtStep, Stopped, Stopping
 from cepo.trainer.trainer import CEPOTrainer
 
@@ -105,7 +109,8 @@ class _Work:
                 trainer.load_weights(self.folder.model)
                 trainer.state.global_step = trainer.state.max_steps = int(done["steps"])
             else:
-                self.say(f"training: {self.config.method}, {len(data)} problems, up to {self.config.max_steps} steps")
+                problems = len(cast(Dataset, trainer.train_dataset))
+                self.say(f"training: {self.config.method}, {problems} problems, up to {self.config.max_steps} steps")
                 with at_step.training(trainer):
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             seconds = time.monotonic() - started
@@ -229,11 +234,12 @@ def _build_trainer(
             "set it, or eval_strategy: no"
         )
     rewards = [get_reward(name) for name in run.rewards]
-    model, processor = load_model(run.model, run.dtype, run.attn_implementation, config.trust_remote_code)
+    model, processor = load_model(run.model, run.weights_dtype, run.attn_implementation, config.trust_remote_code)
     fix_template_arguments(processor, cast(dict[str, object], config.chat_template_kwargs or {}))
-    lora = None
-    if run.lora_rank is not None:
-        lora = LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear")
+    if run.freeze_vision:
+        freeze_vision(model)
+    subject = subject_of(run, config, data, processor, model.config)
+    data = without_long_rows(subject, data, run.data) if run.drop_invalid else data
     try:
         trainer = CEPOTrainer(
             model=model,
@@ -242,19 +248,27 @@ def _build_trainer(
             train_dataset=data,
             eval_dataset=held_out if during else None,
             processing_class=processor,
-            peft_config=lora,
+            peft_config=_lora(run, model),
             callbacks=[MetricsFile(folder.metrics), Progress()],
         )
     except CepoError:
         raise
     except ValueError as error:  # TRL's and transformers' word for settings that do not go together
         raise SettingError(str(error)) from error
+    check_held_out(subject, held_out)
     ends = model.generation_config
     if ends is not None and set(trainer.eos_token_ids) != {*_listed(ends.eos_token_id)}:
         ends.eos_token_id = list(trainer.eos_token_ids)  # the evaluation ends where training ends
     for theirs in (ProgressCallback, PrinterCallback):  # they print every metric of every step
         trainer.remove_callback(theirs)
     return trainer
+
+
+def _lora(run: RunConfig, model: PreTrainedModel) -> LoraConfig | None:
+    if run.lora_rank is None:
+        return None
+    outside = adapters_outside(model) if run.freeze_vision else None
+    return LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", exclude_modules=outside)
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -16,51 +15,23 @@ from typing import Any, cast
 from datasets import Dataset
 
 from cepo.answers import BOXED, Grading
-from cepo.credit.prompts import TeacherPrompts
-from cepo.credit.references import MAX_REFERENCE_CHARS, SOURCES, columns_of, told_by_data
-from cepo.credit.rules import Distillation, Method, get_method
+from cepo.credit.references import columns_of
+from cepo.credit.rules import Distillation, get_method
 from cepo.data.rewards import preflight_rewards
 from cepo.errors import DataError, PackageError, RewardError, RunFolderError, SettingError
-from cepo.glossary import DataRow, Group, ReferenceForm
 from cepo.trainer.config import CEPOConfig
-from cepo.trainer.lengths import longest_rows, prompt_text
+from cepo.trainer.fitting import check_lengths
+from cepo.trainer.lengths import image_column, prompt_text
 from cepo.trainer.prompt_host import unfilled_images
+from cepo.trainer.subject import Subject
 
 __all__ = [
-    "CHECKS", "Subject", "check_answers", "check_folder", "check_images_alike", "check_resampling", "check_router",
+    "CHECKS", "check_answers", "check_folder", "check_images_alike", "check_resampling", "check_router",
     "check_vllm", "preflight",
 ]  # fmt: skip
 
 SHOWN = 5
-LENGTH_SAMPLE = 64
 FREE_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is checked: the parts of a run, as the trainer or the doctor has them.
-
-    Attributes:
-        config, method: what is to be run.
-        dataset: the training data; a stream can only be looked at by consuming it, and is not checked.
-        prompts: how references are put to teachers.
-        prompt_ids: the ids that the prompt of a row will have, images expanded.
-        positions: how many tokens the model can hold.
-        image_token: the text of the model's image placeholder; None: a model without images.
-        reward_funcs, reward_names: what grades; functions that are called, in their order.
-        trainer_state: handed to reward functions, as TRL does.
-    """
-
-    config: CEPOConfig
-    method: Method
-    dataset: object
-    prompts: TeacherPrompts
-    prompt_ids: Callable[[DataRow], Sequence[int]]
-    positions: int
-    image_token: str | None = None
-    reward_funcs: Sequence[object] = ()
-    reward_names: Sequence[str] = ()
-    trainer_state: object = None
 
 
 def preflight(subject: Subject) -> None:
@@ -205,7 +176,7 @@ def check_images(dataset: Dataset, image_token: str | None) -> None:
     Prompts whose content is text are TRL's to fill. Only the prompts are read, and the images of those in parts
     are counted undecoded.
     """
-    column = next((name for name in ("images", "image") if name in dataset.column_names), None)
+    column = image_column(dataset)
     bad, in_parts = [], []
     for index, prompt in enumerate(dataset["prompt"]):
         if isinstance(prompt, str):
@@ -230,7 +201,7 @@ def check_images_alike(dataset: object) -> None:
     and a process whose rows have none would not take part."""
     if not isinstance(dataset, Dataset):
         return
-    column = next((name for name in ("images", "image") if name in dataset.column_names), None)
+    column = image_column(dataset)
     without = sum(not count for count in _image_counts(dataset, range(len(dataset)), column))
     if 0 < without < len(dataset):
         raise DataError(
@@ -258,60 +229,6 @@ def check_scored(rewards: Sequence[Sequence[float | None]], names: Sequence[str]
                 f"no reward function scores row {row} answered with its own gold answer: {', '.join(names)} "
                 "returned None or NaN; every rollout needs a reward"
             )
-
-
-def check_lengths(subject: Subject, dataset: Dataset) -> str:
-    """Prompt, longest reference and completion fit the model's positions.
-
-    All rows are ranked, by their text and by their images' pixels; the longest of both are made into prompts.
-    """
-    limit, completion = subject.positions, subject.config.max_completion_length or 0
-    columns = {subject.config.answer_column, subject.config.solution_column}
-    columns |= {column for name in subject.method.references for column in SOURCES[name].columns}
-    indices = longest_rows(dataset, subject.prompts.tokenizer, columns, LENGTH_SAMPLE)
-    count = len(indices)
-    lengths = {index: _longest_prompt(subject, dataset[index]) for index in indices}
-    room = limit - completion
-    over = [f"row {index}: {length}" for index, length in lengths.items() if length > room]
-    if over:
-        raise DataError(
-            f"{len(over)} of {count} rows looked at have prompts (references included) of more tokens than fit: "
-            f"{'; '.join(over[:SHOWN])}; the model has {limit} positions and max_completion_length={completion} leaves "
-            f"{room}. Shorten or drop them and what else is as long (the longest of all {len(dataset)} rows were "
-            "looked at), or lower max_completion_length."
-        )
-    longest = max(lengths.values())
-    return f"longest prompt {longest} + completion {completion} = {longest + completion} of {limit} positions"
-
-
-def _longest_prompt(subject: Subject, row: DataRow) -> int:
-    """Tokens of the row's longest prompt: the student's, or a teacher's with what it may be told."""
-    ids = subject.prompt_ids(row)
-    return max(len(ids), *(_prompt_length(subject, name, row, ids) for name in subject.method.references), 0)
-
-
-def _prompt_length(subject: Subject, name: str, row: DataRow, ids: Sequence[int]) -> int:
-    """Of one prompt: with what the data tells, else with the longest thing that a rollout may say."""
-    config, source = subject.config, SOURCES[name]
-    policy = config.credit.reference_policy(config.seed)
-    columns = {column: str(row[column]) for column in source.columns if row.get(column) is not None}
-    gold, solution = (_text_or_none(row.get(column)) for column in (config.answer_column, config.solution_column))
-    told = told_by_data(name, Group(gold, (), solution, columns), policy)
-
-    def length(text: str, form: ReferenceForm) -> int:
-        return len(subject.prompts.prompt_ids(row["prompt"], ids, text, form))
-
-    if told.texts:
-        return max(length(text, told.form) for text in told.texts)
-    if source.of_rollout is None:
-        return len(ids)
-    form = policy.reference_form if source.of_rollout == "policy" else source.of_rollout
-    rollout = config.max_completion_length or 0
-    return length("", form) + (rollout if form == "rationale" else min(rollout, MAX_REFERENCE_CHARS))
-
-
-def _text_or_none(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 CHECKS: dict[str, Callable[[Subject, Dataset], str]] = {

@@ -128,6 +128,7 @@ class CEPOConfig(GRPOConfig):
         self.grading = Grading(cast(Any, self.answer_format), cast(Any, self.grader), self.thinking_counts)
         super().__post_init__()
         _refuse_out_of_range(self)
+        _refuse_stop_strings(self)
         refuse_options(self, method)
         if isinstance(method, Distillation) or method.assign is not None:
             _refuse_missing_columns(self)
@@ -174,6 +175,16 @@ def _refuse_out_of_range(config: CEPOConfig) -> None:
         raise SettingError(f"temperature={config.temperature} must be above 0")
     if config.max_steps == 0 or config.max_steps < -1:
         raise SettingError(f"max_steps={config.max_steps} must be at least 1 (or -1: num_train_epochs decides)")
+
+
+def _refuse_stop_strings(config: CEPOConfig) -> None:
+    """Known now; transformers would say it at the first generation."""
+    given = cast(Any, config.generation_kwargs or {})
+    if not config.use_vllm and given.get("stop_strings"):
+        raise SettingError(
+            f"generation_kwargs: stop_strings={given['stop_strings']!r} needs use_vllm (there: stop): TRL gives "
+            "transformers no tokenizer to read them with; or name tokens, eos_token_id"
+        )
 
 
 def _refuse_missing_columns(config: CEPOConfig) -> None:

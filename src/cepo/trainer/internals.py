@@ -29,7 +29,7 @@ from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep
 
-__all__ = ["Generate", "HostTrainer", "Loss", "Rows"]
+__all__ = ["Generate", "HostTrainer", "Loss", "Rows", "tokens_of_images"]
 
 Generate = Callable[[Rows], RawBatch]
 """TRL's generation and grading of given rows: the generated batch."""
@@ -146,6 +146,16 @@ class HostTrainer(GRPOTrainer):
         """TRL's, with [] where a prompt has no image and another has: the processor takes no None among images."""
         prompt_ids, images, fields = super()._tokenize_prompts(prompts)
         return prompt_ids, images and [own or [] for own in images], fields
+
+    def _generate_single_turn(
+        self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: int, has_tool_images: bool = False
+    ) -> Any:
+        """TRL's, with None where a prompt has no image: vLLM in this process takes the first of each list."""
+        if self.use_vllm and images is not None:
+            images = [own or None for own in images]
+        return super()._generate_single_turn(
+            prompt_ids, images, multimodal_fields, num_generations, has_tool_images=has_tool_images
+        )
 
     # --- public names -----------------------------------------------------------------------------------------
 
@@ -335,3 +345,11 @@ class HostTrainer(GRPOTrainer):
             options = self.generation_kwargs
             options["suppress_tokens"] = sorted({*(options.get("suppress_tokens") or []), self.image_token_id})
             self.generation_config.suppress_tokens = options["suppress_tokens"]
+
+
+def tokens_of_images(processor: object, sizes: Sequence[tuple[int, int]]) -> Sequence[int] | None:
+    """Placeholder tokens that images of these heights and widths become; None: the processor cannot say."""
+    ask = getattr(processor, "_get_num_multimodal_tokens", None)
+    if ask is None or not sizes:
+        return None if sizes else []
+    return list(ask(image_sizes=[list(size) for size in sizes])["num_image_tokens"])

@@ -13,7 +13,7 @@ from cepo.glossary import DataRow, Prompt
 from cepo.scoring import Images
 from cepo.trainer.batch import images_of_prompt
 
-__all__ = ["PromptHost", "Rows", "as_parts", "prompt_with_images", "unfilled_images"]
+__all__ = ["PromptHost", "Rows", "as_parts", "prompt_with_images", "unfilled_images", "with_image_parts"]
 
 Rows: TypeAlias = list[dict[str, Any]]
 """Rows of the data set as TRL hands them over."""
@@ -79,3 +79,10 @@ def prompt_with_images(row: DataRow) -> Prompt:
         return prompt
     images = row.get("images") or ([row["image"]] if row.get("image") is not None else None)
     return prepare_multimodal_messages(prompt, images=images) if images else prompt
+
+
+def with_image_parts(prompt: Prompt, images: int) -> Prompt:
+    """A row's prompt as `prompt_with_images` makes it, with parts that hold no image: for its text alone."""
+    if isinstance(prompt, str) or not images:
+        return prompt
+    return prepare_multimodal_messages(cast(Any, prompt), images=[None] * images)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from torch import Tensor, nn
 
 from cepo.answers import grader_timeouts
@@ -34,11 +35,12 @@ from cepo.glossary import Completion
 from cepo.scoring.weights import Part
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
-from cepo.trainer.checks import Subject, preflight
+from cepo.trainer.checks import preflight
 from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
-from cepo.trainer.internals import Generate, HostTrainer, Loss
+from cepo.trainer.fitting import fitting_stream
+from cepo.trainer.internals import Generate, HostTrainer, Loss, tokens_of_images
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, is_due, null_level, null_references
@@ -50,6 +52,7 @@ from cepo.trainer.resample import Drawn, Graded, Resampler
 from cepo.trainer.scorer import Scorer
 from cepo.trainer.silence import Silence, check_told
 from cepo.trainer.starting import check_before_model, check_with_model, guarded_rewards, ready
+from cepo.trainer.subject import Subject
 
 __all__ = ["CEPOTrainer"]
 
@@ -98,7 +101,10 @@ class CEPOTrainer(HostTrainer):
         )
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
-        preflight(self._subject())
+        subject = self._subject()
+        preflight(subject)
+        if isinstance(self.train_dataset, IterableDataset):
+            self.train_dataset = fitting_stream(subject, self.train_dataset)
         self._token_scores.take()  # what the checks' own calls of reward functions left
         if self.asks_teacher:
             self.teacher.check(self.policy)
@@ -352,6 +358,7 @@ class CEPOTrainer(HostTrainer):
             prompt_ids=self.prompt_ids,
             positions=cast(Any, self.model).config.get_text_config().max_position_embeddings,
             image_token=self.image_token,
+            image_tokens=partial(tokens_of_images, self.processing_class),
             reward_funcs=list(self.reward_funcs),
             reward_names=list(self.reward_func_names),
             trainer_state=self.state,

@@ -10,7 +10,7 @@ from cepo.credit.references import MINUS_POLICIES, ReferencePolicy, choose_refer
 from cepo.data.datasets import DataSpec
 from cepo.evaluate import end_tokens
 from cepo.glossary import Group
-from cepo.lab.audit.evidence import Key, ScoreBook, evidence_of, references_in
+from cepo.lab.audit.evidence import Key, ScoreBook, evidence_of, keys_of, placed_of, references_in
 from cepo.lab.audit.problems import load_problems
 from cepo.lab.audit.sampling import encode
 from cepo.lab.audit.targets import sampled_target
@@ -83,8 +83,6 @@ def evidence(variant, target, problem, targets, book):
     place = targets.index(target)
     references = references_in(problem, targets, variant, seed=0)[place]
     assert references is not None
-    from cepo.lab.audit.evidence import keys_of
-
     book.want(keys_of(target, variant, references))
     book.fill()
     return evidence_of(target, variant, references, book)
@@ -126,6 +124,26 @@ def test_ways_of_asking_differ(model, processor, problem, targets, book):
         by_hand(model, processor, problem, target, r, "prefill", images=False) for r in ("81", place["minus"].texts[0])
     ]
     assert np.allclose(found, seen[0] - seen[1], atol=1e-5)
+
+
+def test_a_rule_that_places_credit_is_blamed_for_its_credit_not_its_evidence(problem, targets):
+    """The later token has more evidence, but the row was lost at the earlier one."""
+    variant, target = Variant("decisive", "own", Asking(form="rationale")), targets[1]
+    references = references_in(problem, targets, variant, seed=0)[1]
+    assert references is not None
+    student, plus, minus = (np.full(len(target.ids), -1.0, dtype=np.float32) for _ in range(3))
+    plus[3], plus[6] = -3.5, -5.0
+    told = (references["plus"].texts[0], references["minus"].texts[0])
+    by_text = dict(zip((None, *told), (student, plus, minus), strict=True))
+    book = {key: by_text[key.reference] for key in keys_of(target, variant, references)}
+    assert not variant.goes_by_evidence
+    assert np.argmin(evidence_of(target, variant, references, book)) == 6
+    placed = placed_of(target, variant, references, book)
+    fall = 1 - math.exp(-2.5)
+    assert placed[3] == pytest.approx(-fall, abs=1e-6)
+    assert placed[6] == pytest.approx(-(math.exp(-2.5) - math.exp(-6.5)), abs=1e-6)
+    assert placed[[0, 1, 2, 4, 5]] == pytest.approx(0.0, abs=1e-6)
+    assert Variant("cepo", "own").goes_by_evidence
 
 
 @pytest.mark.parametrize("minus", MINUS_POLICIES)

@@ -17,7 +17,7 @@ from torch import nn
 from cepo.credit.evidence import marginal_logp
 from cepo.credit.prompts import PromptStyle, TeacherPrompts
 from cepo.credit.references import References, choose_references, columns_of
-from cepo.credit.rules import STUDENT, Inputs, Knobs, Quantities
+from cepo.credit.rules import STUDENT, Credit, Inputs, Knobs, Quantities
 from cepo.errors import ModelError
 from cepo.glossary import Group
 from cepo.lab.audit.metrics import Floats
@@ -27,7 +27,7 @@ from cepo.lab.audit.targets import Target
 from cepo.lab.audit.variants import ASKING, Asking, Variant
 from cepo.scoring import ScoreRow, score
 
-__all__ = ["Key", "ScoreBook", "evidence_of", "keys_of", "references_in"]
+__all__ = ["Key", "ScoreBook", "evidence_of", "keys_of", "placed_of", "references_in"]
 
 ROWS_PER_CALL = 512
 """Rows of one call of `score`: bounds the memory, and paces the progress bar."""
@@ -73,6 +73,19 @@ def _keys_by_prompt(target: Target, variant: Variant, references: References) ->
 
 def evidence_of(target: Target, variant: Variant, references: References, book: ScoreBook) -> Floats:
     """Delta_t of a target's tokens, nats: what the variant's rule says, before clip and lambda."""
+    return _assigned(target, variant, references, book).evidence_BT[0].double().numpy()
+
+
+def placed_of(target: Target, variant: Variant, references: References, book: ScoreBook) -> Floats:
+    """What the variant's rule adds to a token, of a target of advantage 1 or -1, above the row's least token.
+
+    At lambda 1 and eps_w 0.5, with the sign of the advantage. An even hand places nothing: 0 everywhere.
+    """
+    credit_T = _assigned(target, variant, references, book).advantage_BT[0].abs().double().numpy()
+    return (1.0 if target.right else -1.0) * (credit_T - credit_T.min(initial=np.inf))
+
+
+def _assigned(target: Target, variant: Variant, references: References, book: ScoreBook) -> Credit:
     logps = {
         prompt: _marginal([torch.from_numpy(book[key])[None] for key in keys])
         for prompt, keys in _keys_by_prompt(target, variant, references).items()
@@ -81,8 +94,7 @@ def evidence_of(target: Target, variant: Variant, references: References, book: 
     sign = 1.0 if target.right else -1.0
     rule = variant.rule
     assert rule.assign is not None
-    inputs = Inputs(rule.name, torch.tensor([sign]), mask_BT, Knobs(1.0, 0.5), logps, _quantities(target))
-    return rule.assign(inputs).evidence_BT[0].double().numpy()
+    return rule.assign(Inputs(rule.name, torch.tensor([sign]), mask_BT, Knobs(1.0, 0.5), logps, _quantities(target)))
 
 
 def _marginal(logps: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -31,7 +31,7 @@ _WORDS = {
     "spearman_within": "rank correlation within rollouts",
     "coverage": "rollouts that get evidence",
 }
-_LED_BY = tuple(f"{name}{form}" for name in ("rlsd", PLAIN, "cepo-own") for form in ("", "/rationale"))
+_LED_BY = tuple(f"{name}{form}" for name in ("rlsd", PLAIN, "cepo-own", "decisive-own") for form in ("", "/rationale"))
 """Variants that the first lines are of: told answers, and told solutions."""
 _LABELLED = ("auroc", "contrast", "mass_right", "mass_wrong", "error_focus")
 

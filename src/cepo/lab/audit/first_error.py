@@ -1,6 +1,7 @@
 """Does the largest blame of a wrong rollout lie on its first wrong step, and where does the rest of it lie?
 
-Blame of a token is max(0, -Delta), praise max(0, Delta), nats, before clip and lambda. In a wrong rollout one step
+Blame of a token is max(0, -Delta), praise max(0, Delta), nats, before clip and lambda; of a rule that does not go by
+Delta alone (`decisive`), what it adds to the token above the row's least. In a wrong rollout one step
 went wrong first; what stands before it was right, what follows from it is its consequence, and the words around say
 nothing. In a right rollout the steps that decided are those at which wrong siblings first failed.
 
@@ -121,7 +122,7 @@ def record_first_errors(choices: Choices, book: ScoreBook, ledger: Ledger) -> No
     }
     targets = [*wrong, *failed]
     for variant in choices.by_variant:
-        _record(ledger, variant.name, choices.evidence(variant, targets, book), wrong, failed)
+        _record(ledger, variant.name, choices.blame(variant, targets, book), wrong, failed)
     even = [np.full(len(target.ids), 1.0 if target.right else -1.0) for target in targets]
     _record(ledger, GRPO, even, wrong, failed)
     logps = [book[Key(target, ASKING[0], None)].astype(np.float64) for target in targets]

@@ -11,7 +11,7 @@ import torch
 from cepo.credit.evidence import dead_zone
 from cepo.credit.references import References
 from cepo.lab.audit.collect import is_decided
-from cepo.lab.audit.evidence import Key, ScoreBook, evidence_of, keys_of, references_in
+from cepo.lab.audit.evidence import Key, ScoreBook, evidence_of, keys_of, placed_of, references_in
 from cepo.lab.audit.labelled import Tokens, gather_tokens, measure_tokens, profile
 from cepo.lab.audit.ledger import Ledger, Part
 from cepo.lab.audit.metrics import Floats, ratio
@@ -54,6 +54,13 @@ class Choices:
     def evidence(self, variant: Variant, targets: Sequence[Target], book: ScoreBook) -> list[Floats]:
         chosen = self.by_variant[variant]
         return [evidence_of(target, variant, chosen[target], book) for target in targets]
+
+    def blame(self, variant: Variant, targets: Sequence[Target], book: ScoreBook) -> list[Floats]:
+        """What blame and praise are read from: the evidence, or the credit of a rule that does not go by it alone."""
+        if variant.goes_by_evidence:
+            return self.evidence(variant, targets, book)
+        chosen = self.by_variant[variant]
+        return [placed_of(target, variant, chosen[target], book) for target in targets]
 
 
 def choose(

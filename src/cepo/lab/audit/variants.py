@@ -57,6 +57,11 @@ class Variant:
         return rule
 
     @property
+    def goes_by_evidence(self) -> bool:
+        """Whether a token's credit grows with its evidence, so that this says where credit lies."""
+        return self.method in ("rlsd", "cepo")
+
+    @property
     def name(self) -> str:
         """Unique: method, r- policy, and what differs from the plain way of asking."""
         first = self.method if self.minus is None else f"{self.method}-{self.minus}"
@@ -93,6 +98,7 @@ def grid(other_teacher: bool) -> tuple[Variant, ...]:
         rows += [
             Variant("cepo", m, asking) for m in MINUS_POLICIES if asking == ASKING[0] or m not in ("worst", "word_none")
         ]
+        rows.append(Variant("decisive", "own", asking))
     rows.append(Variant("cepo", "worst", allow_self=True))
     rows.append(Variant("cepo", "worst", Asking("prefill", sees_images=False), allow_self=True))
     if other_teacher:

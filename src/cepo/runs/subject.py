@@ -1,0 +1,35 @@
+"""A run as the trainer's checks want it, before there is a trainer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+from datasets import Dataset
+
+from cepo.credit.rules import get_method
+from cepo.data.rewards import bind_reward, get_reward
+from cepo.runs.recipe import RunConfig
+from cepo.trainer.config import CEPOConfig
+from cepo.trainer.internals import tokens_of_images
+from cepo.trainer.prompt_host import PromptHost
+from cepo.trainer.subject import Subject
+
+__all__ = ["subject_of"]
+
+
+def subject_of(run: RunConfig, config: CEPOConfig, data: Dataset, processor: Any, model_config: Any) -> Subject:
+    """Of a recipe, its data and its model's processor and config; the weights are not needed."""
+    host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
+    return Subject(
+        config=config,
+        method=get_method(config.method),
+        dataset=data,
+        prompts=config.credit.teacher_prompts(host.tokenizer, host.render),
+        prompt_ids=host.prompt_ids,
+        positions=model_config.get_text_config().max_position_embeddings,
+        image_token=getattr(processor, "image_token", None),
+        image_tokens=partial(tokens_of_images, processor),
+        reward_funcs=[bind_reward(get_reward(name), config.grading) for name in run.rewards],
+        reward_names=list(run.rewards),
+    )
