@@ -135,7 +135,7 @@ def peak_memory(shape: ModelShape, load: Load) -> Memory:
     phases = {
         "generation": gathered + _generation(shape, load),
         "scoring": gathered + _scoring(shape, load) if load.tokens_per_forward else 0,
-        "update": gathered + state + _update(shape, load),
+        "update": gathered + _update(shape, load, state),
     }
     return Memory(stays, phases)
 
@@ -173,16 +173,26 @@ def _passing(shape: ModelShape) -> int:
     return 3 * shape.hidden + max(3 * shape.intermediate, 3 * shape.queries)
 
 
-def _update(shape: ModelShape, load: Load) -> int:
-    """Saved activations of a micro-batch, and what the output layer's backward needs."""
-    tokens = load.micro_rows * load.length
-    saved = _saved(shape)
-    kept = shape.layers * shape.hidden + saved if load.has_checkpoints else shape.layers * saved
+def _update(shape: ModelShape, load: Load, gradients: int) -> int:
+    """A micro-batch's saved activations, which its backward gives up layer by layer, and gradients, which it makes so.
+
+    Most is alive at the backward's start, with the output layer's logits or what passes through the last layer (with
+    checkpoints after it has run again); or at its end. Gradients of earlier micro-batches are there all the time.
+    """
+    token = load.weight_bytes * load.micro_rows * load.length
+    layer, passing = token * _saved(shape), token * _passing(shape)
+    kept = shape.layers * (token * shape.hidden if load.has_checkpoints else layer)
+    again = layer if load.has_checkpoints else 0
+    earlier = gradients if load.rows > load.micro_rows else 0
+    return max(earlier + kept + max(_head(shape, load), again + passing), gradients + layer + passing)
+
+
+def _head(shape: ModelShape, load: Load) -> int:
+    """What the loss's output layer takes: logits of some tokens and columns, and its gradient in fp32."""
+    tokens = min(load.micro_rows * load.length, TILE[0])
     columns = TILE[1] if load.has_kernels else TILES_WITHOUT_KERNELS * min(TILE[1], shape.vocabulary)
-    head = load.weight_bytes * min(tokens, TILE[0]) * columns
-    head += 0 if load.lora_rank else FP32 * shape.hidden * shape.vocabulary
-    backward = load.weight_bytes * tokens * _passing(shape)
-    return load.weight_bytes * tokens * kept + max(head, backward)
+    gradient = 0 if load.lora_rank else FP32 * shape.hidden * shape.vocabulary
+    return load.weight_bytes * tokens * columns + gradient
 
 
 def _saved(shape: ModelShape) -> int:
