@@ -27,7 +27,7 @@ class FeedbackReward(float):
         made.feedback = feedback
         return made
 
-    def __getnewargs__(self) -> tuple[float, str]:
+    def __getnewargs__(self) -> tuple[float, str]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """For pickle: reward functions may run in processes of their own."""
         return float(self), self.feedback
 
