@@ -23,6 +23,8 @@ from tests.runs.small import write_model
 from tests.trainer.small_text import build
 from tests.trainer.test_other_teachers import credited
 
+pytestmark = pytest.mark.long
+
 
 class Server:
     """vLLM's answers to `/v1/completions` with `prompt_logprobs`. `faults`: what goes wrong with the next requests."""

@@ -19,6 +19,8 @@ from cepo.models.processor import load_processor
 from tests.runs.small import write_model
 from tests.trainer.small_text import build, problems
 
+pytestmark = pytest.mark.long
+
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": %d, "b": 3}}\n</tool_call><|im_end|>'
 
 
