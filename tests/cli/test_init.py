@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,35 @@ def diagnosed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def resolved(path: Path) -> Any:
     return resolve_recipe(load_recipe(path) | {"bf16": "false"})
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "sizes"),
+    [
+        ("chain:steps=4", "tiny-text", {"max_completion_length": 32, "learning_rate": 6e-4}),
+        ("figures", "tiny-figures", {"max_completion_length": 180, "freeze_vision": True}),
+    ],
+)
+def test_an_embedded_model_has_the_sizes_of_its_shipped_recipe(
+    data: str, model: str, sizes: dict[str, object], tmp_path: Path
+) -> None:
+    looked = look(data)
+    assert suggested_model(looked) == model
+    (tmp_path / "mine.yaml").write_text(recipe_text(looked, model, None, "mine", vllm=False))
+    written = load_recipe(tmp_path / "mine.yaml")
+    assert {name: written[name] for name in sizes} == sizes
+    assert resolved(tmp_path / "mine.yaml")[0].model == model
+
+
+def test_on_a_gpu_only_adapters_are_trained_beside_bfloat16(here: Path) -> None:
+    looked = look("sums.jsonl")
+    dtypes = {
+        name: re.search(r"^dtype: (\w+)$", recipe_text(looked, name, 80, "mine", vllm=False), re.MULTILINE)
+        for name in ("Qwen/Qwen3-4B", "tiny-text")
+    }
+    assert {name: found and found.group(1) for name, found in dtypes.items()} == {
+        "Qwen/Qwen3-4B": "bfloat16", "tiny-text": "float32",
+    }  # fmt: skip
 
 
 def test_flags_alone_write_a_recipe_with_a_reason_for_each_block(

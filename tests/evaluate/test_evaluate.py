@@ -222,7 +222,7 @@ def test_the_command_grades_saved_texts_again(tmp_path, capsys):
     assert load_generations(out) == GENERATIONS
     save_generations(GENERATIONS[1:], path)
     for arguments, words in (
-        ([], "give one MODEL, got 0"),
+        ([], "give one MODEL, for example: cepo eval tiny-text"),
         (["a", "b"], "give one MODEL, got 2"),
         (["tiny", "--regrade", str(out)], "--regrade needs no model, got 'tiny'"),
         (["--regrade", str(tmp_path / "no")], "there is no file"),

@@ -94,7 +94,7 @@ def test_what_the_writer_did_not_know_has_its_default_and_what_we_do_not_know_is
         ('"evidence":[', '"evidence":[null,', "evidence: expected a number, got None"),
         ('"logps":{"student":[', '"logps":{"student":1,"x":[', "logps: expected a list, got 1"),
         ('"told":{"plus":{', '"told":{"plus":3,"x":{', "told: expected an object, got 3"),
-        ('"form":"answer"', '"form":"ode"', "told: form: expected one of answer, rationale, got 'ode'"),
+        ('"form":"answer"', '"form":"ode"', "told: form: expected one of answer, rationale, feedback, got 'ode'"),
         ('"tokens":["x","=","3"]', '"tokens":["x"]', "entries for 1 tokens"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @pytest.fixture
-def only_swanlab_and_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def only_swanlab_and_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("swanlab", "trackio"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("")
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
+    yield
+    for name in ("swanlab", "trackio"):  # TRL would find the empty ones in later tests
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.usefixtures("only_swanlab_and_trackio")

@@ -49,7 +49,10 @@ METHODS = {
 }  # fmt: skip
 """Private methods that we override or call, with their parameters."""
 
-ATTRIBUTES = {"_tokenizer", "_metrics", "_logs", "_is_vlm", "_name", "_step", "_buffered_inputs"}
+ATTRIBUTES = {
+    "_tokenizer", "_metrics", "_logs", "_is_vlm", "_name", "_step", "_buffered_inputs", "_batch_environments",
+    "_multi_environment",
+}  # fmt: skip
 
 CALLED_IN = {
     "_generate_and_score_completions": GRPOTrainer._prepare_inputs,

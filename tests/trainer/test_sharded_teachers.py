@@ -30,11 +30,11 @@ class Told(CEPOTrainer):
     def make_batch(self, inputs: Any, generate: Any) -> Any:
         if not hasattr(self, "said"):
             self.said: list[dict[str, list[float]]] = []
-            self.others = {"frozen": Teacher("frozen"), "synced": Teacher("synced", sync_every=2)}
-            for teacher in self.others.values():
+            self.kept_here = {"frozen": Teacher("frozen"), "synced": Teacher("synced", sync_every=2)}
+            for teacher in self.kept_here.values():
                 teacher.start(self.policy)
-        self.others["synced"].before_step(self.policy, self.state.global_step + 1)
-        teachers = {"live": Teacher("live"), "ema": self.teacher, **self.others}
+        self.kept_here["synced"].before_step(self.policy, self.state.global_step + 1)
+        teachers = {"live": Teacher("live"), "ema": self.teacher, **self.kept_here}
         said = {}
         for name, teacher in teachers.items():
             with teacher.in_place(self.policy):

@@ -13,7 +13,7 @@ from trl.chat_template_utils import qwen3_chat_template
 from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.rules import get_method
 from cepo.credit.step import Asking, Row, plan_scoring
-from cepo.errors import DataError
+from cepo.errors import DataError, SettingError
 from cepo.glossary import Told
 from cepo.models.processor import load_processor
 from tests.runs.small import write_model
@@ -152,3 +152,11 @@ def test_a_tools_image_is_refused(small: Path) -> None:
     assert len(plan_scoring([row], {0: told}, rule, Asking(prompts, image_token_id=8))) == 2
     with pytest.raises(DataError, match="a tool answered with an image"):
         plan_scoring([row], {0: told}, rule, Asking(prompts, image_token_id=9))
+
+
+def test_environments_beside_a_teachers_own_template_are_refused(small: Path, tmp_path: Path) -> None:
+    """The teachers' prompt would be made anew, without what each rollout's environment said."""
+    with pytest.raises(SettingError, match="environment_factory says something of each rollout's own"):
+        trainer_of(
+            small, tmp_path, {"environment_factory": Sums}, teacher_chat_template_kwargs={"enable_thinking": True}
+        )

@@ -12,6 +12,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
+import cepo.trainer.grading as grading
 import cepo.trainer.scorer as scorer
 import cepo.trainer.trainer as module
 from cepo.answers import pool, verdict
@@ -213,12 +214,12 @@ def told_and_credited(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[di
     """One batch: what each row is told, which rows get credit, and the groups."""
     found: dict[str, Any] = {}
 
-    def keep(name: str) -> None:
-        real = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *given: found.setdefault(name, real(*given)))
+    def keep(where: Any, name: str) -> None:
+        real = getattr(where, name)
+        monkeypatch.setattr(where, name, lambda *given: found.setdefault(name, real(*given)))
 
-    for name in ("row_references", "credited_rows", "gather_groups"):
-        keep(name)
+    for where, name in ((module, "row_references"), (module, "credited_rows"), (grading, "gather_groups")):
+        keep(where, name)
     one_batch(trainer)
     return found["row_references"], [row.index for row in found["credited_rows"]], found["gather_groups"]
 

@@ -41,8 +41,8 @@ __all__ = [
     "column_source",
     "columns_of",
     "irrelevant_references",
-    "known_source",
     "register_source",
+    "resolve_source",
     "teacher_of",
     "told_by_data",
 ]
@@ -138,8 +138,11 @@ def teacher_of(prompt: str) -> str | None:
     return prompt.partition("@")[2] or None
 
 
-def known_source(prompt: str) -> bool:
-    """Whether there is such a prompt; one that names its teacher gets an entry of the same source in the registry."""
+def resolve_source(prompt: str) -> bool:
+    """Find where a prompt's references come from, and say whether there is such a prompt.
+
+    One that names its teacher ("plus@large") is entered in `SOURCES`, with the source of the same prompt without it.
+    """
     base, _, teacher = prompt.partition("@")
     if prompt not in SOURCES and teacher and base in SOURCES:
         SOURCES[prompt] = replace(SOURCES[base], name=prompt)

@@ -30,6 +30,7 @@ from cepo.runs.callbacks import AccuracyCurve
 from cepo.runs.evaluation_parts import PartsOfEvaluation
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.checkpoint import writing
+from cepo.trainer.for_generation import policy_for_generation
 from cepo.trainer.trainer import CEPOTrainer
 
 __all__ = ["AtStart", "accuracy_curve", "evaluate_run", "first_prompts"]
@@ -111,7 +112,7 @@ def _generate(
         done=done or {},
         keep=keep,
     )
-    with trainer.for_generation() as model:
+    with policy_for_generation(trainer) as model:
         return generate_answers(
             model,
             cast(Processor, trainer.processing_class),

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import yaml
 
+from cepo.chain import CHAIN
 from cepo.data.datasets import SPELLINGS, DataSpec, load_data
 from cepo.data.sources import GEOMETRY, is_procedural, open_source
 from cepo.errors import DataError
 from cepo.figures.problems import FIGURES
+from cepo.runs.recipe import load_recipe
 
 __all__ = ["Looked", "look", "recipe_text", "suggested_model"]
 
@@ -27,7 +29,15 @@ ALSO: dict[str, tuple[str, ...]] = {
 """Names that mean a column of ours beside those which are found by themselves."""
 
 HELD_OUT = ("test", "validation", "held_out")
-EMBEDDED = ("tiny", "tiny-text")
+EMBEDDED = {"tiny": "tiny", "tiny-text": "tiny_text", "tiny-figures": "tiny_figures"}
+"""Embedded models, and the shipped recipes whose sizes go with them."""
+_SUGGESTED = {GEOMETRY: "tiny", CHAIN: "tiny-text", FIGURES: "tiny-figures"}
+_OF_THE_HUB: dict[str, object] = {
+    "max_steps": 50, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 32, "num_generations": 8,
+    "max_completion_length": 2048, "temperature": 1.0, "learning_rate": 5e-6,
+    "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5,
+}  # fmt: skip
+"""Sizes for a hub's model of a few billion parameters with LoRA, on a GPU."""
 _PROCEDURAL_ROWS = 2000
 _VLLM_GIB = 40
 
@@ -125,8 +135,8 @@ def _has_splits(path: str) -> bool:
 
 def suggested_model(looked: Looked) -> str:
     """An embedded model where the data are made for one, else a small one of the hub."""
-    if is_procedural(looked.spec.path) and looked.spec.path != FIGURES:
-        return "tiny" if looked.spec.path == GEOMETRY else "tiny-text"
+    if is_procedural(looked.spec.path):
+        return _SUGGESTED[looked.spec.path.partition(":")[0]]
     return "Qwen/Qwen3-VL-2B-Instruct" if looked.has_images else "Qwen/Qwen3-4B-Instruct-2507"
 
 
@@ -170,7 +180,8 @@ def _weights(model: str, gpu_gib: int | None) -> dict[str, object]:
     lora = {} if model in EMBEDDED else {"lora_rank": 16, "lora_alpha": 32}
     if gpu_gib is None:
         return {"dtype": "float32", "bf16": False, "gradient_checkpointing": False, **lora}
-    return {"dtype": "bfloat16", "bf16": True, "gradient_checkpointing": True, **lora}
+    dtype = "bfloat16" if lora else "float32"  # all weights in bfloat16 round most updates away
+    return {"dtype": dtype, "bf16": True, "gradient_checkpointing": True, **lora}
 
 
 def _data(looked: Looked) -> dict[str, object]:
@@ -208,24 +219,29 @@ def _method(looked: Looked) -> tuple[str, dict[str, object]]:
 
 
 def _sizes(model: str, gpu_gib: int | None) -> list[tuple[str, dict[str, object]]]:
-    rate, warmup, steps, rows, accumulate, longest = {
-        "tiny-text": (6e-4, 5, 120, 32, 1, 32),
-        "tiny": (1e-4, 5, 50, 16, 8, 64),
-    }.get(model, (5e-6, 5, 50, 8, 1, 512) if gpu_gib is None else (5e-6, 5, 50, 8, 32, 2048))
+    if model in EMBEDDED:
+        known = load_recipe(Path(EMBEDDED[model]) / "base.yaml")
+    else:
+        known = _OF_THE_HUB | (
+            {"gradient_accumulation_steps": 1, "max_completion_length": 512} if gpu_gib is None else {}
+        )
+
+    def fields(*names: str) -> dict[str, object]:
+        return {name: known[name] for name in names if name in known}
+
     return [
         (
             "A step: rows x accumulation rollouts, in groups of num_generations of one problem. Out of memory: halve\n"
             "the rows and double the accumulation.",
-            {"max_steps": steps, "per_device_train_batch_size": rows, "gradient_accumulation_steps": accumulate,
-             "num_generations": 8},
+            fields("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "num_generations"),
         ),
         (
             "Tokens of a completion. Raise it where completions/clipped_ratio is above 0.1.",
-            {"max_completion_length": longest, "temperature": 1.0},
+            fields("max_completion_length", "temperature"),
         ),
         (
             "The first setting to tune, for each method by itself.",
-            {"learning_rate": rate, "lr_scheduler_type": "constant_with_warmup", "warmup_steps": warmup},
+            fields("learning_rate", "lr_scheduler_type", "warmup_steps", "freeze_vision"),
         ),
         ("Clip-higher and no KL term, as in the paper.", {"epsilon": 0.2, "epsilon_high": 0.28, "beta": 0.0}),
     ]  # fmt: skip

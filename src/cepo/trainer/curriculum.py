@@ -63,7 +63,8 @@ class Curriculum:
         """Place in the step's problems -> the problem in place of one that rests; fewer where not enough are awake."""
         resting = self.resting(step)
         places = [place for place, index in enumerate(planned) if index in resting]
-        free = [index for index in range(self.problems) if index not in resting and index not in set(planned)]
+        taken = resting.union(planned)
+        free = [index for index in range(self.problems) if index not in taken]
         drawn = Random(f"curriculum/{seed}/{step}").sample(free, min(len(free), len(places)))
         return dict(zip(places, drawn, strict=False))
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import PIL.Image
 from datasets import Dataset
 
-__all__ = ["Size", "image_column", "image_counts", "image_sizes"]
+__all__ = ["Size", "image_column", "image_counts", "sizes_of_images"]
 
 Size = tuple[int, int]
 """Height and width of an image."""
@@ -31,7 +31,7 @@ def image_counts(dataset: Dataset, indices: Sequence[int], column: str | None) -
     return [len(value) if value.is_valid else 0 for value in values]
 
 
-def image_sizes(dataset: Dataset, column: str | None) -> list[list[Size]]:
+def sizes_of_images(dataset: Dataset, column: str | None) -> list[list[Size]]:
     """Of each row's images, from their headers."""
     if column is None:
         return [[] for _ in range(len(dataset))]

@@ -5,21 +5,17 @@ What a new release changed is changed here and in `cepo.trainer.batch`; tests/tr
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
-from trl.models import unwrap_model_for_generation
 
 from cepo.errors import RunFolderError
 from cepo.glossary import Completion, DataRow, Prompt
@@ -27,7 +23,7 @@ from cepo.scoring import Images
 from cepo.trainer.batch import RawBatch, images_of_prompt
 from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
-from cepo.trainer.stopping import Boundary, StopAtStep
+from cepo.trainer.stopping import Boundary, StopAtStep, random_state
 from cepo.trainer.teacher_view import TeacherViews
 
 __all__ = ["Generate", "HostTrainer", "Loss", "Rows", "tokens_of_images"]
@@ -223,15 +219,8 @@ class HostTrainer(GRPOTrainer):
 
     def boundary(self) -> Boundary:
         """Of a step that has ended (a collective call)."""
-        state: dict[str, Any] = {
-            "python": random.getstate(),
-            "numpy": np.random.get_state(),  # noqa: NPY002 (transformers saves and loads this one)
-            "cpu": torch.random.get_rng_state(),
-        }
-        if torch.cuda.is_available():
-            cuda, many = torch.cuda.random, self.accelerator.num_processes > 1
-            state["cuda"] = cuda.get_rng_state_all() if many else cuda.get_rng_state()
-        everyone = gather_object([state]) if self.accelerator.num_processes > 1 else [state]
+        many = self.accelerator.num_processes > 1
+        everyone = gather_object([random_state(many)]) if many else [random_state(many)]
         return Boundary(self.state.global_step, everyone, self._step, self._buffered_inputs)
 
     @property
@@ -259,23 +248,6 @@ class HostTrainer(GRPOTrainer):
     def steps_per_batch(self) -> int:
         """Optimiser steps from one generation to the next, rounded up."""
         return -(-self._window_steps // self.args.gradient_accumulation_steps)
-
-    @contextmanager
-    def for_generation(self) -> Iterator[PreTrainedModel]:
-        """Within the block the policy as TRL generates with it (a collective call).
-
-        Its forwards are collective where weights are sharded: also under ZeRO-3, which gathers them whole for the
-        block, since its hook at a forward's start compares the processes.
-        """
-        settings = cast(Any, self.args)
-        gathered = unwrap_model_for_generation(
-            cast(Any, self.model_wrapped),
-            self.accelerator,
-            gather_deepspeed3_params=settings.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=settings.gradient_checkpointing_kwargs,
-        )
-        with gathered as model:
-            yield cast(PreTrainedModel, model)
 
     def save_whole(self, folder: Path) -> None:
         """Save the model, or its adapter, with whole weights (a collective call); transformers saves none where

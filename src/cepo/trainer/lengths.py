@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from cepo.credit.prompts import Render, plain_ids
 from cepo.errors import DataError
 from cepo.glossary import DataRow, Prompt
-from cepo.trainer.image_columns import Size, image_column, image_sizes
+from cepo.trainer.image_columns import Size, image_column, sizes_of_images
 from cepo.trainer.prompt_host import with_image_parts
 from cepo.trainer.subject import Subject
 from cepo.trainer.teacher_view import IMAGES, teacher_image_column, teacher_row
@@ -87,7 +87,7 @@ def batches(rows: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _lengths(subject: Subject, dataset: Dataset, reader: _Reader) -> list[int]:
-    sizes = image_sizes(dataset, reader.images)
+    sizes = sizes_of_images(dataset, reader.images)
     found = _from_sizes(subject, dataset, reader, sizes)
     if found is not None:
         tried = {

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
 from cepo.data.guards import RewardFunc, guard_reward
 from cepo.data.pictures import with_pictures
 from cepo.data.rewards import bind_reward
+from cepo.errors import SettingError
 from cepo.models.processor import load_processor
 from cepo.trainer.checks import check_folder, check_images_alike, check_resampling, check_router, check_vllm
 from cepo.trainer.config import CEPOConfig
+from cepo.trainer.internals import tokens_of_images
 from cepo.trainer.sampling import check_band, with_row_numbers
+from cepo.trainer.subject import Subject
+from cepo.trainer.teacher_view import COLUMNS
 
-__all__ = ["check_before_model", "check_with_model", "guarded_rewards", "ready"]
+if TYPE_CHECKING:
+    from cepo.trainer.trainer import CEPOTrainer
+
+__all__ = ["check_before_model", "check_with_model", "guarded_rewards", "ready", "subject_of"]
 
 Seen = Callable[[str, list[float | None]], None]
 
@@ -26,14 +34,21 @@ def check_before_model(args: CEPOConfig) -> None:
     check_vllm(args)
 
 
-def check_with_model(args: CEPOConfig, dataset: object, *, has_router_loss: bool, is_sharded: bool) -> None:
-    """What depends on the model and on how its weights lie. Raises CepoError."""
-    check_router(args, has_router_loss)
+def check_with_model(args: CEPOConfig, trainer: CEPOTrainer) -> None:
+    """What depends on the model, on how its weights lie, and on environments. Raises CepoError."""
+    dataset = trainer.train_dataset
+    check_router(args, trainer.aux_loss_enabled)
     if args.resample_dead_groups or args.curriculum_rest:
         check_resampling(args, dataset)
     check_band(args, dataset)
-    if is_sharded:
+    if trainer.weights_are_sharded:
         check_images_alike(dataset)
+    columns = getattr(dataset, "column_names", None) or ()
+    if trainer.environment_factories is not None and trainer.views.differ(columns):
+        raise SettingError(
+            "environment_factory says something of each rollout's own, which teachers with prompts, images or template "
+            f"arguments of their own would not read: drop {', '.join(COLUMNS)} and teacher_chat_template_kwargs"
+        )
 
 
 def guarded_rewards(reward_funcs: object, args: CEPOConfig, *seen: Seen) -> list[object]:
@@ -68,3 +83,22 @@ def ready(given: Mapping[str, Any], model: object, args: CEPOConfig) -> dict[str
             model, trust_remote_code=args.trust_remote_code, revision=revision
         )
     return arguments
+
+
+def subject_of(trainer: CEPOTrainer) -> Subject:
+    """What is checked of a trainer before anything is generated."""
+    return Subject(
+        config=trainer.args,
+        method=trainer.method,
+        dataset=trainer.train_dataset,
+        prompts=trainer.prompts,
+        render=trainer.render,
+        prompt_ids=trainer.prompt_ids,
+        views=trainer.views,
+        positions=cast(Any, trainer.model).config.get_text_config().max_position_embeddings,
+        image_token=trainer.image_token,
+        image_tokens=partial(tokens_of_images, trainer.processing_class),
+        reward_funcs=list(trainer.reward_funcs),
+        reward_names=list(trainer.reward_func_names),
+        trainer_state=trainer.state,
+    )

@@ -7,6 +7,7 @@ there, so that a resumed run repeats the step that was broken off and is equal t
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
@@ -37,6 +40,19 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number.name)
         self.signal = number
+
+
+def random_state(many: bool) -> dict[str, Any]:
+    """Of this process's random numbers, as transformers saves it; `many`: there are other processes."""
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),  # noqa: NPY002 (transformers saves and loads this one)
+        "cpu": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        cuda = torch.cuda.random
+        state["cuda"] = cuda.get_rng_state_all() if many else cuda.get_rng_state()
+    return state
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from datasets import IterableDataset
 from torch import Tensor, nn
 
 from cepo.answers import grader_timeouts
-from cepo.credit.groups import LocalGroups, Verdicts, gather_groups, grade_rollouts, problem_of, row_references
+from cepo.credit.groups import row_references
 from cepo.credit.references import columns_of
 from cepo.credit.rules import Distillation, Knobs, Rule, get_method
 from cepo.credit.step import (
@@ -29,10 +28,10 @@ from cepo.credit.step import (
     student_sequence,
 )
 from cepo.data.feedback import Feedback
-from cepo.data.rewards import completion_text, told_apart
+from cepo.data.rewards import told_apart
 from cepo.data.scores import TokenScores, scores_of
 from cepo.errors import SettingError
-from cepo.glossary import Completion, Group, Rollout
+from cepo.glossary import Completion
 from cepo.scoring.weights import Part, Teacher
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.batch import Batch, RawBatch
@@ -41,7 +40,8 @@ from cepo.trainer.completions import credit_columns
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
 from cepo.trainer.fitting import fitting_stream
-from cepo.trainer.internals import Generate, HostTrainer, Loss, tokens_of_images
+from cepo.trainer.grading import Grader
+from cepo.trainer.internals import Generate, HostTrainer, Loss
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, has_null, is_due, null_level, null_references
@@ -54,8 +54,7 @@ from cepo.trainer.resample import Drawn, Graded
 from cepo.trainer.sampling import Sampling
 from cepo.trainer.scorer import Scorer
 from cepo.trainer.silence import Silence, check_told
-from cepo.trainer.starting import check_before_model, check_with_model, guarded_rewards, ready
-from cepo.trainer.subject import Subject
+from cepo.trainer.starting import check_before_model, check_with_model, guarded_rewards, ready, subject_of
 from cepo.trainer.teacher_specs import DEFAULT
 
 __all__ = ["CEPOTrainer"]
@@ -102,22 +101,23 @@ class CEPOTrainer(HostTrainer):
         self._graded: Graded | None = None
         self._clock = PhaseClock()
         self._silence = Silence()
-        check_with_model(
-            args, self.train_dataset, has_router_loss=self.aux_loss_enabled, is_sharded=self.weights_are_sharded
-        )
+        check_with_model(args, self)
         specs = args.teacher_specs if self.asks_teacher else {}
         self.others = OtherTeachers.load(specs, self.scorer, self.tokenizer, args.trust_remote_code)
         self._distillation = self._distilling() if isinstance(self.method, Distillation) else None
         self._recorder = StepRecorder(args, self.tokenizer, self.image_token_id)
+        told = columns_of(self.method.references)
+        self._grader = Grader(args, told, self.reward_func_names, self.total_rewards)
         self._sampling = Sampling(
             args, self.train_dataset, self.accelerator, cast(int, self.tokenizer.pad_token_id), self.total_rewards,
-            self._verdicts, self.log_step,
+            self._grader.verdicts, self.log_step,
         )  # fmt: skip
-        subject = self._subject()
+        subject = subject_of(self)
         preflight(subject)
         if isinstance(self.train_dataset, IterableDataset):
             self.train_dataset = fitting_stream(subject, self.train_dataset)
-        self._token_scores.take(), self._feedback.take()  # what the checks' own calls of reward functions left
+        self._token_scores.take()  # what the checks' own calls of reward functions left
+        self._feedback.take()
         if self.asks_teacher:
             self.teacher.check(self.policy)
             self.add_callback(AlongTraining(self))
@@ -207,7 +207,7 @@ class CEPOTrainer(HostTrainer):
         if not knobs.strength and not self._recorder.wanted and self._distillation is None:
             self._log_columns(batch, None)
             return batch
-        groups = self._groups(drawn)
+        groups = self._grader.groups(drawn, self.accelerator.process_index)
         if self.method.references:
             self._silence.heard(batch, groups)
         policy = self.credit.reference_policy(self.args.seed)
@@ -228,30 +228,6 @@ class CEPOTrainer(HostTrainer):
             self._recorder.write(drawn.inputs, batch, step, traced)
         self._log_columns(batch, step)
         return batch.with_credit(step)
-
-    def _groups(self, drawn: Drawn) -> LocalGroups:
-        """Complete groups of the local rows, graded."""
-        local, problems = self._graded_rollouts(drawn)
-        local = [replace(rollout, feedback=drawn.graded.feedback.get(row)) for row, rollout in enumerate(local)]
-        return gather_groups(local, problems, self.args.group_size, self.accelerator.process_index, gather_object)
-
-    def _graded_rollouts(self, drawn: Drawn) -> tuple[list[Rollout], list[Group]]:
-        """The local rows with their verdicts, and what the data say of their problems."""
-        rewards = drawn.graded.rewards
-        told = columns_of(self.method.references)
-        names = self.args.answer_column, self.args.solution_column
-        problems = [problem_of(row, *names, told) for row in drawn.inputs]
-        verdicts = None
-        if self.args.wrong_reward is not None:
-            column = self.reward_func_names.index(self.args.wrong_reward)
-            verdicts = Verdicts(rewards[:, column].tolist(), self.args.wrong_below)
-        texts = [completion_text(completion) for completion in drawn.graded.completions]
-        golds = [problem.gold for problem in problems]
-        totals = self.total_rewards(rewards).tolist()
-        return grade_rollouts(texts, golds, totals, verdicts, self.args.grading), problems
-
-    def _verdicts(self, drawn: Drawn) -> list[bool | None]:
-        return [rollout.correct for rollout in self._graded_rollouts(drawn)[0]]
 
     def _credited(self, step: StepCredit, drawn: Drawn, traced: Sequence[int]) -> StepCredit:
         """The step with the credit of the rows that get one (a collective call)."""
@@ -362,21 +338,3 @@ class CEPOTrainer(HostTrainer):
             self.log_step(f"teacher/{name}_floor", floor)
         if self._distillation is not None:
             self._distillation.check(self.policy, rows)
-
-    def _subject(self) -> Subject:
-        """What is checked before anything is generated."""
-        return Subject(
-            config=self.args,
-            method=self.method,
-            dataset=self.train_dataset,
-            prompts=self.prompts,
-            render=self.render,
-            prompt_ids=self.prompt_ids,
-            views=self.views,
-            positions=cast(Any, self.model).config.get_text_config().max_position_embeddings,
-            image_token=self.image_token,
-            image_tokens=partial(tokens_of_images, self.processing_class),
-            reward_funcs=list(self.reward_funcs),
-            reward_names=list(self.reward_func_names),
-            trainer_state=self.state,
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from cepo.credit.references import SOURCES, known_source
+from cepo.credit.references import SOURCES, resolve_source
 from cepo.credit.rules.cepo import CEPO
 from cepo.credit.rules.cpo import CPO
 from cepo.credit.rules.decisive import DECISIVE
@@ -68,7 +68,7 @@ def register(method: Method) -> None:
         source = METHODS[method.name].source
         raise RuleError(f"there is a method {method.name!r} already ({source}); choose another name")
     for prompt in method.references:
-        if not known_source(prompt):
+        if not resolve_source(prompt):
             raise RuleError(
                 f"method {method.name!r} reads the prompt {prompt!r}, but there are {', '.join((STUDENT, *SOURCES))}; "
                 f"a prompt of your own is registered (register_source) before the rule{did_you_mean(prompt, SOURCES)}"
