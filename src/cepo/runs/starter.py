@@ -220,7 +220,8 @@ def _method(looked: Looked) -> tuple[str, dict[str, object]]:
 
 def _sizes(model: str, gpu_gib: int | None) -> list[tuple[str, dict[str, object]]]:
     if model in EMBEDDED:
-        known = load_recipe(Path(EMBEDDED[model]) / "base.yaml")
+        shipped = load_recipe(Path(EMBEDDED[model]) / "base.yaml")
+        known = {name: yaml.safe_load(str(value)) for name, value in shipped.items()}
     else:
         known = _OF_THE_HUB | (
             {"gradient_accumulation_steps": 1, "max_completion_length": 512} if gpu_gib is None else {}
