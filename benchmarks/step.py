@@ -42,7 +42,7 @@ BEDS: dict[str, dict[str, Any]] = {
 METHODS: dict[str, dict[str, Any]] = {
     "grpo": {"method": "grpo"},
     "cepo, answers": {"method": "cepo"},
-    "decisive, answers": {"method": "decisive"},
+    "decisive, answers": {"method": "decisive", "reference_form": "answer"},
     "decisive, solutions": {"method": "decisive", "reference_form": "rationale"},
 }
 """Name -> what differs from the recipe. Lambda is above 0 on all of these steps."""

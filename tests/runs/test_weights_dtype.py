@@ -50,6 +50,8 @@ def test_the_doctor_says_what_it_costs(half: Path, tmp_path: Path) -> None:
     config, model = CEPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False), AutoConfig.from_pretrained(half)
     found = weights(model, RunConfig(dtype="bfloat16"), config)
     assert (found.verdict, "rounded away" in found.seen) == ("warn", True)
+    assert found.seen.startswith("all are trained")
+    assert weights(model, RunConfig(freeze_vision=True), config).seen.startswith("all but the vision tower's are")
     assert found.remedy.startswith("dtype: float32 (0.0 GiB more than in bfloat16")
     assert weights(model, RunConfig(), config).seen.startswith("all are trained, in float32 (0.0 GiB more")
     assert weights(model, RunConfig(dtype="bfloat16", lora_rank=8), config).verdict == "ok"

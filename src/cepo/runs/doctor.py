@@ -189,11 +189,12 @@ def weights(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
     """Whether the dtype of trained weights can hold an update, and what float32 costs."""
     if run.lora_rank is not None:
         return Finding("weights", "ok", f"{run.weights_dtype}, LoRA of rank {run.lora_rank} is trained")
+    trained = "all but the vision tower's" if run.freeze_vision else "all"
     cost = f"{2 * 4 * parameters_of(model_config) / GIB:.1f} GiB more than in bfloat16, with AdamW's and the gradient"
     if run.weights_dtype == "float32":
-        return Finding("weights", "ok", f"all are trained, in float32 ({cost})")
+        return Finding("weights", "ok", f"{trained} are trained, in float32 ({cost})")
     seen = (
-        f"all are trained, in {run.weights_dtype}: updates below 1/512 of a weight are rounded away, at learning_rate="
+        f"{trained} are trained, in {run.weights_dtype}: updates below 1/512 of a weight are rounded away, at learning_rate="
         f"{config.learning_rate:g} most of them"
     )
     return Finding("weights", "warn", seen, f"dtype: float32 ({cost}), or LoRA (lora_rank)")
