@@ -194,8 +194,8 @@ def weights(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
     if run.weights_dtype == "float32":
         return Finding("weights", "ok", f"{trained} are trained, in float32 ({cost})")
     seen = (
-        f"{trained} are trained, in {run.weights_dtype}: updates below 1/512 of a weight are rounded away, at learning_rate="
-        f"{config.learning_rate:g} most of them"
+        f"{trained} are trained, in {run.weights_dtype}: updates below 1/512 of a weight are rounded away, at "
+        f"learning_rate={config.learning_rate:g} most of them"
     )
     return Finding("weights", "warn", seen, f"dtype: float32 ({cost}), or LoRA (lora_rank)")
 
