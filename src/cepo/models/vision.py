@@ -28,7 +28,7 @@ def adapters_outside(model: PreTrainedModel) -> str:
 def _tower(model: PreTrainedModel) -> tuple[str, nn.Module]:
     found = model.get_encoder("image")
     for name, module in model.named_modules():
-        if module is found and module is not model and module is not model.base_model:
+        if module is found and module is not model:  # where it has none, transformers hands back the model
             return name, module
     kind = type(model).__name__
     raise SettingError(f"freeze_vision: {kind} has no vision tower that transformers knows of; leave the field out")
