@@ -102,6 +102,21 @@ def test_a_whole_checkpoint_has_its_steps_records(
     assert marked == [{1}, {1, 2}]
 
 
+def test_the_last_step_is_recorded_when_train_returns(
+    make_text_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+
+    def slow(self: TraceWriter, records: Any, *given: Any) -> None:
+        time.sleep(1.0)
+        WRITE_STEP(self, records, *given)
+        done.append(records[0].step)
+
+    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", slow)
+    make_text_trainer(method="cepo", max_steps=1).train()
+    assert done == [1]
+
+
 def test_processes_agree_on_whether_a_run_records(
     make_text_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
