@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cepo.answers import extract_answer
 from cepo.figures.drawing import picture
+from cepo.figures.policy import Confusions
 from cepo.figures.problems import Figure, split_of
 from cepo.figures.wording import words
 from cepo.lab.figures_tower import pixels, targets_of
@@ -91,18 +94,43 @@ def test_the_probe_names_what_is_drawn() -> None:
     assert [index for index, char in enumerate(characters) if char] == [0, 13, 14, 15, 16, 32, 46, 47]
 
 
-def test_a_few_steps_leave_a_model(tmp_path: Path) -> None:
-    small = {
-        "probe_steps": 1, "drill_steps": 2, "probe_batch": 2, "pool": 50, "steps": 2, "batch": 4, "warm_up": 1,
-        "evaluate_every": 2, "evaluate_problems": 2, "width": 24, "layers": 1,
-    }  # fmt: skip
-    main([*(f"--{name}={value}" for name, value in small.items()), "--out", str(tmp_path)])
-    model, processor = load_model(str(tmp_path), "float32", None, trust_remote_code=False)
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_told_solutions_may_take_each_panel_for_anything(rows: Rows, share: float) -> None:
+    """With `any_share` also for what the policy never confuses; without it only where the policy does."""
+    rows.settings = replace(rows.settings, any_share=share)
+    sure = Figure.parse("120>line>part:30")
+    rows.policy = Confusions(share=0.0)
+    told = {rows._told(sure).values for _ in range(60)}
+    right = sure.work().values
+    assert told == {right} if not share else len(told) == 6  # three forms of a line, two of a part
+    assert right in told
+
+
+SMALL = {
+    "probe_steps": 1, "drill_steps": 2, "probe_batch": 2, "pool": 50, "steps": 2, "batch": 4, "warm_up": 1,
+    "evaluate_every": 2, "evaluate_problems": 2, "width": 24, "layers": 1,
+}  # fmt: skip
+
+
+def test_a_few_steps_leave_a_model_and_a_second_run_goes_on_from_it(tmp_path: Path) -> None:
+    words = [f"--{name}={value}" for name, value in SMALL.items()]
+    first, second = tmp_path / "first", tmp_path / "second"
+    main([*words, "--out", str(first)])
+    model, processor = load_model(str(first), "float32", None, trust_remote_code=False)
     assert type(model).__name__ == "Qwen3VLForConditionalGeneration"
     assert processor is not None
-    log = json.loads((tmp_path / "warm_start_log.json").read_text())
+    log = json.loads((first / "warm_start_log.json").read_text())
     assert log[0]["settings"]["seed"] == 0
     assert set(log[1]["accuracy"]) == {"characters", "drawings"}
     assert 0 <= log[2]["accuracy"] <= 1
     assert [entry["step"] for entry in log if "step" in entry] == [2]
     assert log[-1]["phase"] == "blank images"
+    main([*words, "--start", str(first), "--any_share", "1", "--out", str(second)])
+    again = json.loads((second / "warm_start_log.json").read_text())
+    assert again[: len(log)] == log
+    assert again[len(log)]["settings"]["start"] == str(first)
+    assert [entry["step"] for entry in again if "step" in entry] == [2, 2]
+    before, after = (load_file(folder / "model.safetensors") for folder in (first, second))
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed
+    assert not [name for name in changed if ".visual." in name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from accelerate.utils import gather_object
@@ -29,7 +29,7 @@ class Grader:
     """
 
     config: CEPOConfig
-    told: Collection[str]
+    told: Sequence[str]
     reward_names: Sequence[str]
     total: Callable[[Tensor], Tensor]
 
