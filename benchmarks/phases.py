@@ -16,6 +16,7 @@ import cepo.credit.step
 import cepo.scoring
 import cepo.scoring.forward
 import cepo.scoring.head
+import cepo.trainer.grading
 import cepo.trainer.recorder
 import cepo.trainer.trainer
 from cepo.trainer.internals import HostTrainer
@@ -30,7 +31,7 @@ POINTS: tuple[tuple[object, str, str], ...] = (
     (GRPO, "log", "logging"),
     (Trainer, "_maybe_log_save_evaluate", "logging"),
     (HostTrainer, "step_ended", "logging"),
-    (TRAINER.CEPOTrainer, "_groups", "gathering"),
+    (cepo.trainer.grading.Grader, "groups", "gathering"),
     (TRAINER, "row_references", "references"),
     (cepo.credit.prompts.TeacherPrompts, "place", "tokenising"),
     (cepo.credit.prompts.TeacherPrompts, "reference_ids", "tokenising"),
