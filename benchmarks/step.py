@@ -2,8 +2,8 @@
 
 Each method trains a few steps of a bed (fresh trainer, same seed), the methods in turn, several times over; the table
 has medians over steps by phase (benchmarks/phases.py). Credit's share is that of its phases over all the others in the
-same steps, so that no difference of two noisy runs is taken. `--peers` trains TRL's own GRPOTrainer and ours with
-method=grpo in turns: the same rollouts and parameters, so that step i of one is compared with step i of the other.
+same steps, so that no difference of two noisy runs is taken. Beside it TRL's own GRPOTrainer is trained, and ours with
+method=grpo, in turns: the same rollouts and parameters, so that step i of one is compared with step i of the other.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "decisive, solutions": {"method": "decisive", "reference_form": "rationale"},
 }
 """Name -> what differs from the recipe. Lambda is above 0 on all of these steps."""
+
+TRL = "TRL's"
+PEERS: dict[str, dict[str, Any]] = {
+    TRL: {"method": "grpo"},
+    "ours": {"method": "grpo"},
+    "ours, no records": {"method": "grpo", "trace_groups": 0},
+}
+"""Name -> what differs from the recipe: the same training three times."""
 
 
 class _EachStep(TrainerCallback):
@@ -121,16 +129,15 @@ def share_of(step: dict[str, float]) -> float:
 
 
 def peers(bed: str, steps: int, repetitions: int) -> dict[str, Any]:
-    """Ours with method=grpo over TRL's own, step by step: ratio with its 95% interval."""
-    ours: list[float] = []
-    theirs: list[float] = []
+    """Ours with method=grpo over TRL's own, step by step: ratios with their 95% intervals."""
+    taken: dict[str, list[float]] = {name: [] for name in PEERS}
     for repetition in range(repetitions):
-        for peer in (True, False) if repetition % 2 else (False, True):
+        for name in list(PEERS)[:: -1 if repetition % 2 else 1]:
             with tempfile.TemporaryDirectory() as folder:
-                trainer = make_trainer(BEDS[bed], METHODS["grpo"], folder, steps + 1, peer)
-                (theirs if peer else ours).extend(train(trainer, None))
-    ratio = paired_ratio(ours, theirs)
-    return {"ours": ours, "trl": theirs, "ratio": ratio.mean, "low": ratio.low, "high": ratio.high}
+                trainer = make_trainer(BEDS[bed], PEERS[name], folder, steps + 1, peer=name == TRL)
+                taken[name] += train(trainer, None)
+    ratios = {name: paired_ratio(taken[name], taken[TRL])._asdict() for name in PEERS if name != TRL}
+    return {"cpu_seconds": taken, "ratios": ratios}
 
 
 def table(found: dict[str, Any]) -> Iterator[str]:
@@ -159,16 +166,14 @@ def main() -> None:
     torch.set_num_threads(1)
     results: dict[str, Any] = {"made_by": provenance(1), "steps": options.steps, "repetitions": options.repetitions}
     for bed in options.beds:
-        methods = [name for name in options.methods if bed == "text" or "solutions" not in name]
-        found = profile(bed, methods, options.steps, options.repetitions)
+        found = profile(bed, options.methods, options.steps, options.repetitions)
         print(f"\n{bed} bed, medians of {options.repetitions * options.steps} steps")
         print("\n".join(table(found)), flush=True)
         results[bed] = {"profile": found}
         if not options.no_peers:
-            against = results[bed]["peers"] = peers(bed, options.steps, options.repetitions)
-            print(
-                f"ours with method=grpo / TRL's: {against['ratio']:.3f} [{against['low']:.3f}, {against['high']:.3f}]"
-            )
+            results[bed]["peers"] = peers(bed, options.steps, options.repetitions)
+            for name, ratio in results[bed]["peers"]["ratios"].items():
+                print(f"GRPO, {name} / TRL's: {ratio['mean']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]")
     if options.keep:
         print(write_results("step", results))
 
