@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+import cepo.evaluate
 import cepo.runs.run as run_module
 from cepo.cli import main
-from cepo.evaluate import NO_STOPS, Generation, Stops, encode_prompts, load_generations, stops_of
+from cepo.evaluate import NO_STOPS, Generation, Stops, encode_prompts, generate_answers, load_generations, stops_of
 from cepo.lab.suite.checkpoint import check_models, open_checkpoint
 from cepo.models.loading import load_checkpoint
 from tests.runs.conftest import Train
@@ -112,7 +113,7 @@ THINKING = "{%- if enable_thinking is defined and not enable_thinking %}{{- 'no 
 
 
 def test_the_evaluation_asks_what_training_asked(
-    recipe: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A chat template's argument and a system prompt: training, teachers, both evaluations, `cepo eval`, an export."""
     model, data = tmp_path / "model", tmp_path / "data.jsonl"
@@ -142,6 +143,19 @@ def test_the_evaluation_asks_what_training_asked(
     for given in (tmp_path / "run", tmp_path / "run" / "checkpoint-1", tmp_path / "merged"):
         processor: Any = load_checkpoint(given)[1]
         assert encode_prompts(processor, [row])["input_ids"][0].tolist() == wanted, given
+
+    asked: list[list[int]] = []
+
+    def generate(model: Any, processor: Any, problems: Any, **settings: Any) -> list[Generation]:
+        asked.append(encode_prompts(processor, problems)["input_ids"][0].tolist())
+        assert settings["max_new_tokens"] == 6
+        return generate_answers(model, processor, problems, **settings)
+
+    monkeypatch.setattr(cepo.evaluate, "generate_answers", generate)
+    assert main(["eval", str(model), "--like", str(tmp_path / "run")]) == 0  # the base model, asked as the run is
+    assert asked == [wanted]
+    assert main(["eval", str(model), "--like", str(model)]) == 2
+    assert "belongs to no run" in capsys.readouterr().err
 
 
 def test_the_evaluation_stops_where_training_stopped(recipe: Path, tmp_path: Path) -> None:

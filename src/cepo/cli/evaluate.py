@@ -35,6 +35,10 @@ def add(commands: Commands) -> None:
         default=None,
         help="`geometry`, `chain`, a local file or folder, or a hub id (default: the run's, or geometry)",
     )
+    parser.add_argument(
+        "--like", type=Path, default=None, metavar="RUN",
+        help="ask and grade as this run does (data, chat template's arguments, length, stops), whatever MODEL is",
+    )  # fmt: skip
     parser.add_argument("--split", default=None, help="default: the run's, or held_out")
     parser.add_argument("--category", default=None, help="column of the data to report by (default: `family`)")
     parser.add_argument("--limit", type=int, default=None, help="problems (default: 500 of geometry, else all)")
@@ -67,6 +71,7 @@ def _generate(options: argparse.Namespace) -> int:
     from cepo.data.datasets import load_data
     from cepo.evaluate import generate_answers, stops_of
     from cepo.models.loading import load_checkpoint
+    from cepo.models.processor import fix_template_arguments
     from cepo.models.where import settings_of
 
     if len(options.models) != 1:
@@ -74,10 +79,14 @@ def _generate(options: argparse.Namespace) -> int:
         raise SettingError(f"give one MODEL{got}, for example: {_EXAMPLE}")
     if options.out is not None:
         _check_out(options.out)
-    of_run = settings_of(Path(options.models[0]).expanduser())
-    graded = grading.grading_of(options, options.models[0])
+    source = Path(options.models[0] if options.like is None else options.like).expanduser()
+    of_run = settings_of(source)
+    if options.like is not None and not of_run:
+        raise SettingError(f"--like is a run folder, its model or one of its checkpoints; {source} belongs to no run")
+    graded = grading.grading_of(options, str(source))
     data = load_data(_data(options, of_run, graded))
     model, processor = load_checkpoint(options.models[0], trust_remote_code=bool(of_run.get("trust_remote_code")))
+    fix_template_arguments(processor, cast(dict[str, object], of_run.get("chat_template_kwargs") or {}))
     generations = generate_answers(
         model,
         processor,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from cepo.evaluate import load_generations
+from cepo.evaluate import Generation, encode_prompts, generate_answers, load_generations, stops_of
+from cepo.lab.compare import evaluation
 from cepo.lab.compare.evaluation import base_tasks, protocol, run_tasks, tasks, write_tasks
 from cepo.lab.compare.experiment import load_experiment
 from cepo.lab.compare.plan import Plan, make_plan
 from cepo.lab.compare.results import outcome, solutions_of
 from tests.lab.compare.conftest import Write
+from tests.runs.small import write_model
 from tests.trainer.conftest import embedded
 
 
@@ -81,6 +84,48 @@ def test_generations_are_made_once_and_a_bad_checkpoint_stops_nobody(
     assert set(outcome(generations, solutions, "other.jsonl").clusters) == set(
         outcome(generations, solutions, "other.jsonl").clusters.values()
     )
+
+
+THINKING = "{%- if enable_thinking is defined and not enable_thinking %}{{- 'no thoughts ' }}{%- endif %}"
+
+
+def test_the_untrained_model_is_asked_what_the_runs_ask(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The template saved with a run has `chat_template_kwargs`; the base model's own was asked without them."""
+    model = write_model(tmp_path / "model")
+    template = model / "chat_template.jinja"
+    template.write_text(template.read_text() + THINKING)
+    fields = {"model": str(model), "chat_template_kwargs": '{"enable_thinking": false}', "data": "chain"}
+    plan = make_plan(load_experiment(write(fields, evaluate={"data": "chain", "limit": 2})), tmp_path / "out")
+    (base,) = base_tasks(plan)
+    asked: list[str] = []
+
+    def generate(model: Any, processor: Any, problems: Any, **settings: Any) -> list[Generation]:
+        ids = encode_prompts(processor, [problems[0]])["input_ids"][0]
+        asked.append(processor.decode(ids))
+        return generate_answers(model, processor, problems, **settings)
+
+    monkeypatch.setattr(evaluation, "generate_answers", generate)
+    write_tasks([base], plan.out / "tasks.json")
+    assert run_tasks(plan.out / "tasks.json") == 0
+    (text,) = asked
+    assert text.endswith("no thoughts ")
+    assert base.protocol.key != replace(base.protocol, chat_template_kwargs={}).key
+
+
+def test_completions_end_where_trainings_do(plan: Plan) -> None:
+    (base,) = base_tasks(plan)
+    write_tasks([base], plan.out / "tasks.json")
+    assert run_tasks(plan.out / "tasks.json") == 0
+    texts = [one.text for one in load_generations(base.out)]
+    stop = texts[0][4:6]
+    other = replace(base.protocol, stops=stops_of({"stop": [stop]}))
+    stopped = replace(base, out=str(plan.out / "stopped.jsonl"), protocol=other)
+    write_tasks([stopped], plan.out / "tasks.json")
+    assert run_tasks(plan.out / "tasks.json") == 0
+    assert other.key != base.protocol.key
+    assert load_generations(stopped.out)[0].text == texts[0].partition(stop)[0]
 
 
 def test_a_lora_checkpoint_is_merged_into_the_base_model(plan: Plan) -> None:

@@ -11,16 +11,18 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from datasets import Dataset
 
 from cepo.answers import BOXED, Grading
 from cepo.data.datasets import DataSpec, load_data
-from cepo.evaluate import generate_answers, save_generations
+from cepo.evaluate import NO_STOPS, Stops, generate_answers, save_generations, stops_of
 from cepo.lab.compare.plan import Plan, Run
 from cepo.models.loading import load_checkpoint
+from cepo.models.processor import fix_template_arguments
 from cepo.runs.folder import write_atomically
 
 __all__ = ["Protocol", "Task", "base_tasks", "load_problems", "protocol", "run_tasks", "tasks", "write_tasks"]
@@ -50,13 +52,16 @@ class Protocol:
     columns: Mapping[str, str]
     drop_invalid: bool
     grading: Grading = BOXED
+    chat_template_kwargs: Mapping[str, object] = field(default_factory=dict)
+    stops: Stops = NO_STOPS
 
     @property
     def key(self) -> str:
-        """Names the folder of the generations; equal to what it was before there was a choice of grading."""
+        """Names the folder of the generations; equal to what it was before its last three fields were there."""
         record = asdict(self)
-        if self.grading == BOXED:
-            del record["grading"]
+        for name, usual in (("grading", BOXED), ("chat_template_kwargs", {}), ("stops", NO_STOPS)):
+            if getattr(self, name) == usual:
+                del record[name]
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.split}-{digest}"
 
@@ -105,6 +110,8 @@ def protocol(plan: Plan, run: Run, *, tuning: bool = False) -> Protocol:
         columns=json.loads(columns) if columns else {},
         drop_invalid=settings.drop_invalid,
         grading=config.grading,
+        chat_template_kwargs=cast(dict[str, object], config.chat_template_kwargs or {}),
+        stops=stops_of(config.generation_kwargs),
     )
 
 
@@ -157,7 +164,7 @@ def run_tasks(path: Path) -> int:
     problems: dict[str, Dataset] = {}
     for entry in json.loads(path.read_text()):
         settings = entry["protocol"]
-        settings["grading"] = Grading(**settings["grading"])
+        settings |= {"grading": Grading(**settings["grading"]), "stops": _stops(settings["stops"])}
         task = Task(**entry | {"protocol": Protocol(**settings)})
         if task.finished:
             continue
@@ -181,6 +188,7 @@ def _evaluate(task: Task, problems: Dataset) -> None:
         attention=settings.attention,
         trust_remote_code=settings.trust_remote_code,
     )
+    fix_template_arguments(processor, settings.chat_template_kwargs)  # a run's own template has them already
     generations = generate_answers(
         model,
         processor,
@@ -192,12 +200,17 @@ def _evaluate(task: Task, problems: Dataset) -> None:
         progress=False,
         autocast_bf16=settings.autocast_bf16,
         grading=settings.grading,
+        stops=settings.stops,
     )
     out = Path(task.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
     save_generations(generations, part)
     os.replace(part, out)
+
+
+def _stops(entry: Mapping[str, Any]) -> Stops:
+    return Stops(tuple(entry["texts"]), tuple(entry["ids"]), entry["are_kept"])
 
 
 if __name__ == "__main__":
