@@ -33,9 +33,13 @@ pytest: install
 test-models: install
 	$(BIN)/python benchmarks/architectures.py
 
-# More cases of what `make test` checks once.
-test-long: install
-	$(BIN)/python -m pytest -m long
+# More cases of what `make test` checks once. bitsandbytes lies apart: PEFT imports it wherever it is installed, for 2 s each time.
+test-long: install build/qlora
+	PYTHONPATH=$(CURDIR)/build/qlora $(BIN)/python -m pytest -m long
+
+build/qlora: constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt --upgrade --target $@ bitsandbytes
+	touch $@
 
 test-browser: install
 	$(BIN)/python -m pytest -m browser tests/reports tests/package/test_docs.py
@@ -61,6 +65,7 @@ docs: install
 	$(BIN)/python docs/make_configuration.py
 	$(BIN)/python docs/make_rules.py
 	$(BIN)/python docs/make_trl_options.py
+	$(BIN)/python docs/make_costs.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@! grep -rnoE '<(script|link|img)[^>]+(src|href)="?(https?:)?//[^"> ]+' site --include='*.html' || (echo "the site must open without a network" && false)
 	@echo "open site/index.html"

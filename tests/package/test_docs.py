@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("page", ["configuration", "rules"])
+@pytest.mark.parametrize("page", ["configuration", "costs", "rules"])
 def test_generated_pages_are_up_to_date(page: str) -> None:
     spec = importlib.util.spec_from_file_location(f"make_{page}", ROOT / "docs" / f"make_{page}.py")
     assert spec is not None

@@ -153,5 +153,5 @@ def test_what_the_doctor_passes_the_trainer_takes(tmp_path: Path) -> None:
 
 
 def test_every_check_of_the_trainer_is_the_doctors(tmp_path: Path) -> None:
-    assert {"answers", "teachers", "images", "strings", "rewards", "lengths"} == CHECKS.keys()
+    assert {"problems", "answers", "teachers", "images", "strings", "rewards", "lengths"} == CHECKS.keys()
     assert CHECKS.keys() <= findings(tmp_path).keys()

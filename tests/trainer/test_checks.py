@@ -222,6 +222,15 @@ def test_no_rows(make_trainer: MakeTrainer, dataset: Dataset) -> None:
         make_trainer(train_dataset=dataset.select([]))
 
 
+def test_fewer_problems_than_one_generation_takes(make_trainer: MakeTrainer, dataset: Dataset) -> None:
+    """TRL's sampler leaves them out: the run ended at step 0, and a callback was said to have ended it."""
+    few = dataset.select(range(3))
+    fields = {"per_device_train_batch_size": 4, "num_generations": 4, "gradient_accumulation_steps": 4}
+    with pytest.raises(DataError, match=r"^the training data has 3 problems, and one generation takes 4: .*=4\. Lower"):
+        make_trainer(train_dataset=few, **fields)
+    make_trainer(train_dataset=few, **fields | {"gradient_accumulation_steps": 3})
+
+
 # --- rewards ----------------------------------------------------------------------------------------------
 
 

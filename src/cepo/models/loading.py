@@ -23,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from cepo.errors import ModelError, SettingError
 from cepo.models.embedded import SHIPPED, resolve
+from cepo.models.packed import four_bits
 from cepo.models.processor import load_processor, set_chat_template
 from cepo.models.where import weights_of
 
@@ -66,11 +67,11 @@ def load_checkpoint(
 
 
 def load_model(
-    name: str, dtype: str, attention: str | None, trust_remote_code: bool
+    name: str, dtype: str, attention: str | None, trust_remote_code: bool, *, in_4bit: bool = False
 ) -> tuple[PreTrainedModel, Processor]:
     """A model as it is to be trained: a name in `SHIPPED` such as `tiny`, a folder or a hub id.
 
-    Raises ModelError as `load_checkpoint` does.
+    `in_4bit`: with packed weights, which cannot be trained themselves. Raises ModelError as `load_checkpoint` does.
     """
     if dtype not in DTYPES:
         raise SettingError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
@@ -78,10 +79,15 @@ def load_model(
     if Path(path) in SHIPPED.values():
         disable_progress_bar()  # loading and saving 10 MB at most: nothing to watch
     config, processor = load_config_and_processor(name, trust_remote_code)
+    packed = four_bits(dtype) if in_4bit else None
     kind = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
     with _named(name):
         model = kind.from_pretrained(
-            path, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
+            path,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            quantization_config=packed,
         )
     return model, processor
 

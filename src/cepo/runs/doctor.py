@@ -18,9 +18,10 @@ from transformers import GenerationConfig
 from cepo.data.datasets import load_data
 from cepo.errors import CepoError
 from cepo.models.embedded import resolve
-from cepo.models.loading import load_config_and_processor, load_model
+from cepo.models.loading import load_config_and_processor
 from cepo.runs.doctor_cost import memory_finding, parameters_of
 from cepo.runs.doctor_gpu import gpu_settings
+from cepo.runs.policy import load_policy
 from cepo.runs.problems import load_held_out, training_spec
 from cepo.runs.recipe import RunConfig
 from cepo.runs.subject import subject_of, views_of
@@ -188,7 +189,8 @@ def _told_alike(name: str, check: Callable[[], str]) -> Finding:
 def weights(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
     """Whether the dtype of trained weights can hold an update, and what float32 costs."""
     if run.lora_rank is not None:
-        return Finding("weights", "ok", f"{run.weights_dtype}, LoRA of rank {run.lora_rank} is trained")
+        kept = "4 bits" if run.load_in_4bit else run.weights_dtype
+        return Finding("weights", "ok", f"{kept}, LoRA of rank {run.lora_rank} is trained")
     trained = "all but the vision tower's" if run.freeze_vision else "all"
     cost = f"{2 * 4 * parameters_of(model_config) / GIB:.1f} GiB more than in bfloat16, with AdamW's and the gradient"
     if run.weights_dtype == "float32":
@@ -203,7 +205,7 @@ def weights(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
 def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
     """The probe of a run, on its model as it is loaded: without adapters and shards."""
     try:
-        model, processor = load_model(run.model, run.weights_dtype, run.attn_implementation, config.trust_remote_code)
+        model, processor = load_policy(run, config)
         model = model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")  # pyright: ignore[reportArgumentType]
         host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
         token = getattr(processor, "image_token_id", None)

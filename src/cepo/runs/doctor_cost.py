@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from cepo.models.packed import BYTES_OF_PACKED
 from cepo.runs.memory import GIB, Load, Memory, ModelShape, peak_memory, shape_of
 from cepo.runs.recipe import RunConfig
 from cepo.runs.step_time import H100, Work, step_time
@@ -51,6 +52,7 @@ def load_of(run: RunConfig, config: CEPOConfig) -> Load:
         completion=config.max_completion_length or 256,
         weight_bytes=4 if run.weights_dtype == "float32" else 2,
         lora_rank=run.lora_rank,
+        packed_bytes=BYTES_OF_PACKED if run.load_in_4bit else None,
         keeps_copy=config.credit.teacher().keeps_copy,
         tokens_per_forward=config.score_tokens_per_forward if config.method != "grpo" else 0,
         has_checkpoints=bool(config.gradient_checkpointing),

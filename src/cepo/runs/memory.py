@@ -74,6 +74,7 @@ class Load:
         prompt, completion: tokens, at most.
         weight_bytes: of a weight, a gradient and an activation: 4, or 2 in bf16.
         lora_rank: None: all weights are trained.
+        packed_bytes: of a layer's weight that is kept in 4 bits; None: they are like the others.
         keeps_copy: whether a teacher keeps a copy of what is trained.
         tokens_per_forward: `score_tokens_per_forward`; 0: nothing is scored.
         has_checkpoints: gradient checkpointing.
@@ -88,6 +89,7 @@ class Load:
     completion: int
     weight_bytes: int = 2
     lora_rank: int | None = None
+    packed_bytes: float | None = None
     keeps_copy: bool = False
     tokens_per_forward: int = 8192
     has_checkpoints: bool = False
@@ -125,9 +127,9 @@ def peak_memory(shape: ModelShape, load: Load) -> Memory:
     if load.lora_rank:
         trained, trained_bytes = shape.lora_parameters(load.lora_rank), FP32  # PEFT keeps adapters in fp32
     state = trained * trained_bytes // load.shards
+    adapters = trained * trained_bytes if load.lora_rank else 0
     stays = {
-        "weights": (shape.parameters * load.weight_bytes + (trained * trained_bytes if load.lora_rank else 0))
-        // load.shards,
+        "weights": (_weights(shape, load) + adapters) // load.shards,
         "optimizer": ADAM * state,
         "teacher's copy": state if load.keeps_copy else 0,
     }
@@ -138,6 +140,12 @@ def peak_memory(shape: ModelShape, load: Load) -> Memory:
         "update": gathered + _update(shape, load, state),
     }
     return Memory(stays, phases)
+
+
+def _weights(shape: ModelShape, load: Load) -> int:
+    """Of the model itself: embeddings, output layer, norms and what is not the language model's stay as they are."""
+    packed = 0 if load.packed_bytes is None else min(shape.layers * shape.layer_parameters, shape.parameters)
+    return round(packed * (load.packed_bytes or 0)) + (shape.parameters - packed) * load.weight_bytes
 
 
 def _gathered(shape: ModelShape, load: Load) -> int:

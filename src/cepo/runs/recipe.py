@@ -81,6 +81,14 @@ class RunConfig:
     )
     lora_rank: int | None = field(default=None, metadata={"help": "LoRA rank; none: all weights are trained."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Names of the layers that get adapters, such as q_proj; none: every linear layer."},
+    )
+    load_in_4bit: bool = field(
+        default=False,
+        metadata={"help": "Keep the weights in 4 bits beneath LoRA (QLoRA): needs lora_rank and bitsandbytes."},
+    )
     freeze_vision: bool = field(
         default=False, metadata={"help": "Leave the vision tower untrained; with LoRA, without adapters."}
     )
@@ -225,6 +233,8 @@ def resolve_recipe(values: Mapping[str, object]) -> tuple[RunConfig, CEPOConfig]
     here = {"use_cpu": not torch.accelerator.is_available()}
     try:
         run = build(RunConfig, values)
+        if run.load_in_4bit and run.lora_rank is None:
+            raise RecipeError("load_in_4bit: true keeps weights that cannot be trained: set lora_rank (16, say)")
         run_method_files(run.method_files)  # `method` may be one of theirs
         return run, build(CEPOConfig, here | dict(values))
     except (SettingError, RuleError) as error:

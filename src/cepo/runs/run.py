@@ -21,15 +21,15 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from cepo.data.rewards import get_reward
 from cepo.errors import CepoError, ModelError, OutOfMemory, RunFolderError, SettingError
 from cepo.evaluate import EvalReport
-from cepo.models.loading import load_model
 from cepo.models.processor import fix_template_arguments
-from cepo.models.vision import adapters_outside, freeze_vision
+from cepo.models.vision import adapters_outside
 from cepo.runs.callbacks import MetricsFile, Progress
 from cepo.runs.evaluation import AtStart, accuracy_curve, evaluate_run, first_prompts
 from cepo.runs.folder import RunFolder, is_finished, resolved_config, write_atomically
 from cepo.runs.identity import Identity, identify
 from cepo.runs.lock import run_lock
 from cepo.runs.out_of_memory import Sizes, advice, is_out_of_memory
+from cepo.runs.policy import load_policy
 from cepo.runs.problems import load_held_out, load_training
 from cepo.runs.recipe import RunConfig
 from cepo.runs.subject import subject_of
@@ -234,10 +234,8 @@ def _build_trainer(
             "set it, or eval_strategy: no"
         )
     rewards = [get_reward(name) for name in run.rewards]
-    model, processor = load_model(run.model, run.weights_dtype, run.attn_implementation, config.trust_remote_code)
+    model, processor = load_policy(run, config)
     fix_template_arguments(processor, cast(dict[str, object], config.chat_template_kwargs or {}))
-    if run.freeze_vision:
-        freeze_vision(model)
     subject = subject_of(run, config, data, processor, model.config)
     data = without_long_rows(subject, data, run.data) if run.drop_invalid else data
     try:
@@ -268,7 +266,8 @@ def _lora(run: RunConfig, model: PreTrainedModel) -> LoraConfig | None:
     if run.lora_rank is None:
         return None
     outside = adapters_outside(model) if run.freeze_vision else None
-    return LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", exclude_modules=outside)
+    targets = run.lora_target_modules or "all-linear"
+    return LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules=targets, exclude_modules=outside)
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:

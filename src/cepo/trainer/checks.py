@@ -47,9 +47,23 @@ def preflight(subject: Subject) -> None:
             check(subject, subject.dataset)
 
 
-def _check_answers(subject: Subject, dataset: Dataset) -> str:
+def _check_problems(subject: Subject, dataset: Dataset) -> str:
+    """A generation takes several problems at once; of fewer TRL makes none, and the training ends at step 0."""
     if len(dataset) == 0:
         raise DataError("the training data set is empty")
+    config = subject.config
+    wanted = cast(int, config.generation_batch_size) // config.group_size
+    if len(dataset) < wanted:
+        raise DataError(
+            f"the training data has {len(dataset)} problems, and one generation takes {wanted}: generation_batch_size="
+            f"{config.generation_batch_size} (per_device_train_batch_size={config.per_device_train_batch_size} x "
+            f"processes x steps_per_generation={config.steps_per_generation}) over num_generations="
+            f"{config.group_size}. Lower one of them, or give more problems"
+        )
+    return f"{len(dataset)}, {wanted} at once"
+
+
+def _check_answers(subject: Subject, dataset: Dataset) -> str:
     config = subject.config
     if not subject.method.references:
         return "not needed: no teacher is told anything"
@@ -235,6 +249,7 @@ def check_scored(rewards: Sequence[Sequence[float | None]], names: Sequence[str]
 
 
 CHECKS: dict[str, Callable[[Subject, Dataset], str]] = {
+    "problems": _check_problems,
     "answers": _check_answers,
     "teachers": _check_views,
     "images": _check_images,
