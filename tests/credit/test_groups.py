@@ -185,19 +185,21 @@ def split(processes: int, size: int = 3) -> list[LocalGroups]:
     problems = [Group(f"gold{row // size}", (), f"solution{row // size}", {"hint": str(row // size)})
                 for row in range(6)]  # fmt: skip
     each = 6 // processes
-    return [
-        gather_groups(
-            rollouts[p * each : (p + 1) * each], problems[p * each : (p + 1) * each], size, p, lambda _: rollouts
-        )
-        for p in range(processes)
-    ]
+    own = [slice(process * each, (process + 1) * each) for process in range(processes)]
+
+    def gather(local: list[Rollout]) -> list[Rollout]:
+        assert local in [rollouts[here] for here in own]
+        return rollouts
+
+    return [gather_groups(rollouts[here], problems[here], size, process, gather) for process, here in enumerate(own)]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 6])
 def test_groups_are_whole_on_any_number_of_processes(processes: int) -> None:
     """Of three processes the second one's rows lie in both groups."""
     (whole,) = split(1)
-    assert [rollout.text for rollout in whole.groups[1].rollouts] == ["t3", "t4", "t5"]
+    texts = {index: [rollout.text for rollout in found.rollouts] for index, found in whole.groups.items()}
+    assert texts == {0: ["t0", "t1", "t2"], 1: ["t3", "t4", "t5"]}
     for process, local in enumerate(split(processes)):
         each = 6 // processes
         assert local.first_row == process * each

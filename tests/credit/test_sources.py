@@ -80,6 +80,8 @@ def test_a_word_in_place_of_an_answer_is_of_another_row_where_the_rival_is() -> 
     alone = choice(wrong("2"), right(), minus="word_none")
     assert minus(alone).texts == ("None",)
     assert rival(alone).texts == ()
+    whole = choice(wrong("2"), right(), minus="word_none", form="rationale")
+    assert minus(whole) == Told(("None",), "group", "rationale")
 
 
 # --- which of several ---------------------------------------------------------------------------------------------
@@ -113,3 +115,20 @@ def test_solutions_feedback_and_nothing() -> None:
     said = wrong("2", said="twelve chars")
     assert feedback(choice(said, feedback_chars=12)) == Told(("twelve chars",), "feedback", "feedback")
     assert feedback(choice(said, feedback_chars=11)).texts == ("twelve char ...",)
+    with_peer = feedback(choice(said, right(text="so 1")))
+    assert with_peer == Told(("twelve chars\nThis solution is right:\nso 1",), "feedback", "feedback")
+    assert feedback(choice(wrong("2"), right(text="so 1"))) == Told(("so 1",), "sibling", "rationale")
+
+
+def test_where_a_text_came_from_is_said() -> None:
+    assert plus(choice(wrong("2"), gold="1")) == Told(("1",), "gold", "answer")
+    worked = Choice(Group("1", (wrong("2"),), "worked"), 0, ReferencePolicy(form="rationale"), Random(0))
+    assert plus(worked) == Told(("worked",), "gold", "rationale")
+    assert solution(worked) == Told(("worked",), "gold", "rationale")
+    assert solution(choice(wrong("2"), gold="1")) == Told(("1",), "gold", "answer")
+
+
+@pytest.mark.parametrize("form", ["answer", "rationale"])
+def test_where_there_is_none_the_fallback_is_said(form: str) -> None:
+    for source in (minus, rival):
+        assert source(choice(right(), form=form, fallback="grpo")) == Told((), "grpo", form)
