@@ -19,6 +19,7 @@ from cepo.credit.groups import (
     is_decided,
     is_open,
     pass_rate,
+    problem_of,
     row_references,
 )
 from cepo.credit.references import ReferencePolicy, choose_references
@@ -102,6 +103,14 @@ def test_a_reward_may_decide_what_is_right() -> None:
 def test_a_missing_text_is_not_silent() -> None:
     with pytest.raises(ValueError, match="zip"):
         grade_rollouts(["a", "b"], ["7"], [0.0, 0.0])
+
+
+def test_what_the_data_say_of_a_problem() -> None:
+    """As text; a column that is empty or not there says nothing, and only those that a prompt reads are taken."""
+    row = {"answer": 7, "solution": None, "hint": "halve it", "card": None, "other": "x"}
+    assert problem_of(row, "answer", "solution", ("hint", "card", "gone")) == Group("7", (), None, {"hint": "halve it"})
+    assert problem_of({"answer": "7", "solution": "worked"}, "answer", "solution") == Group("7", (), "worked")
+    assert problem_of({}, "answer", "solution") == Group(None, ())
 
 
 # --- which rows get credit --------------------------------------------------------------------------------
