@@ -115,6 +115,7 @@ def test_solutions_feedback_and_nothing() -> None:
     said = wrong("2", said="twelve chars")
     assert feedback(choice(said, feedback_chars=12)) == Told(("twelve chars",), "feedback", "feedback")
     assert feedback(choice(said, feedback_chars=11)).texts == ("twelve char ...",)
+    assert feedback(choice(said, feedback_chars=1)).texts == ("t ...",)
     with_peer = feedback(choice(said, right(text="so 1")))
     assert with_peer == Told(("twelve chars\nThis solution is right:\nso 1",), "feedback", "feedback")
     assert feedback(choice(wrong("2"), right(text="so 1"))) == Told(("so 1",), "sibling", "rationale")
