@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test pytest test-models test-long test-browser test-deepspeed test-wheel lint install bench chaos docs clean
+.PHONY: demo test pytest test-models test-long test-browser test-deepspeed test-wheel lint install bench chaos mutants docs clean
 
 install: $(VENV)/.installed
 
@@ -60,6 +60,12 @@ bench: install
 chaos: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos
 
+# What the tests of credit and scoring do not notice (docs/mutants.md); not a part of `make test`. Installs mutmut into
+# .venv. MUTANTS: its options, as in `make mutants MUTANTS='--sample 50 src/cepo/credit/sources.py'`.
+mutants: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants $(MUTANTS)
+
 docs: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/python docs/make_configuration.py
@@ -71,4 +77,4 @@ docs: install
 	@echo "open site/index.html"
 
 clean:
-	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs build dist mutants .pytest_cache .ruff_cache .hypothesis

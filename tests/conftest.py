@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests sta
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 from jaxtyping import install_import_hook
 
 install_import_hook(["cepo.credit", "cepo.scoring"], "beartype.beartype")
@@ -15,6 +15,8 @@ torch.set_num_threads(1)
 
 settings.register_profile("cepo", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("cepo")
+# Of `make mutants`: a draw that fails is enough, it need not be made small.
+settings.register_profile("mutants", settings.get_profile("cepo"), phases=(Phase.explicit, Phase.generate))
 
 
 @pytest.fixture

@@ -195,9 +195,20 @@ def test_a_step_puts_the_rules_credit_under_its_control() -> None:
     assert len(set(mass.weight_BT[0].tolist())) == 1
 
 
+@pytest.mark.parametrize("kind", ["permuted", "random"])
+def test_a_row_draws_by_its_place_in_the_whole_step(kind: str) -> None:
+    """Its step and its row in the global batch, so that it draws the same on any number of processes."""
+    plain, under = step_of(Control()), step_of(Control(kind, seed=1))
+    assert under.credit is not None
+    want = control_credit(under.control, plain.inputs, plain.credit, ["3/6", "3/7"], alone, CPU)
+    assert want is not None
+    assert torch.equal(under.credit.weight_BT, want.weight_BT)
+
+
 def test_records_name_the_control() -> None:
-    names = [step_of(control).name for control in (Control(), Control("mass"), Control("permuted", 0.5))]
-    assert names == ["cepo", "cepo+mass", "cepo+permuted(0.5)"]
+    controls = (Control(), Control("mass"), Control("permuted"), Control("permuted", 0.5), Control("random"))
+    names = [step_of(control).name for control in controls]
+    assert names == ["cepo", "cepo+mass", "cepo+permuted", "cepo+permuted(0.5)", "cepo+random"]
 
 
 # --- settings ------------------------------------------------------------------------------------------------

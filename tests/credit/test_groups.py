@@ -19,6 +19,7 @@ from cepo.credit.groups import (
     is_decided,
     is_open,
     pass_rate,
+    problem_of,
     row_references,
 )
 from cepo.credit.references import ReferencePolicy, choose_references
@@ -104,6 +105,14 @@ def test_a_missing_text_is_not_silent() -> None:
         grade_rollouts(["a", "b"], ["7"], [0.0, 0.0])
 
 
+def test_what_the_data_say_of_a_problem() -> None:
+    """As text; a column that is empty or not there says nothing, and only those that a prompt reads are taken."""
+    row = {"answer": 7, "solution": None, "hint": "halve it", "card": None, "other": "x"}
+    assert problem_of(row, "answer", "solution", ("hint", "card", "gone")) == Group("7", (), None, {"hint": "halve it"})
+    assert problem_of({"answer": "7", "solution": "worked"}, "answer", "solution") == Group("7", (), "worked")
+    assert problem_of({}, "answer", "solution") == Group(None, ())
+
+
 # --- which rows get credit --------------------------------------------------------------------------------
 
 TOLD = {"plus": Told(("7",), "gold"), "minus": Told(("8",), "group")}
@@ -185,19 +194,21 @@ def split(processes: int, size: int = 3) -> list[LocalGroups]:
     problems = [Group(f"gold{row // size}", (), f"solution{row // size}", {"hint": str(row // size)})
                 for row in range(6)]  # fmt: skip
     each = 6 // processes
-    return [
-        gather_groups(
-            rollouts[p * each : (p + 1) * each], problems[p * each : (p + 1) * each], size, p, lambda _: rollouts
-        )
-        for p in range(processes)
-    ]
+    own = [slice(process * each, (process + 1) * each) for process in range(processes)]
+
+    def gather(local: list[Rollout]) -> list[Rollout]:
+        assert local in [rollouts[here] for here in own]
+        return rollouts
+
+    return [gather_groups(rollouts[here], problems[here], size, process, gather) for process, here in enumerate(own)]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 6])
 def test_groups_are_whole_on_any_number_of_processes(processes: int) -> None:
     """Of three processes the second one's rows lie in both groups."""
     (whole,) = split(1)
-    assert [rollout.text for rollout in whole.groups[1].rollouts] == ["t3", "t4", "t5"]
+    texts = {index: [rollout.text for rollout in found.rollouts] for index, found in whole.groups.items()}
+    assert texts == {0: ["t0", "t1", "t2"], 1: ["t3", "t4", "t5"]}
     for process, local in enumerate(split(processes)):
         each = 6 // processes
         assert local.first_row == process * each

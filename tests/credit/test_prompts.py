@@ -59,6 +59,18 @@ def test_plain_string_prompts_and_content_parts() -> None:
     assert "(The answer" in TOKENIZER.decode(teacher().prompt_ids(parts, student_ids(parts), "70"))
 
 
+def test_the_reference_ends_the_last_turn_whatever_ends_that() -> None:
+    """An image, or nothing: the block stands behind it. Earlier turns are left as they are."""
+    picture = {"type": "image"}
+    for content in ([{"type": "text", "text": "Find x."}, picture], [picture], []):
+        prompt = [*PROMPT, {"role": "assistant", "content": "so"}, {"role": "user", "content": content}]
+        ids = student_ids(prompt)
+        told = TOKENIZER.decode(teacher().prompt_ids(prompt, ids, "70"))
+        closing = "<|im_end|>\n<|im_start|>assistant\n"
+        before = TOKENIZER.decode(ids).removesuffix(closing)
+        assert told == before + TOKENIZER.decode(teacher().reference_ids("70")) + closing
+
+
 def test_a_string_that_is_a_whole_conversation_is_told_in_its_user_turn() -> None:
     whole = render(PROMPT)
     assert teacher().prompt_ids(whole, student_ids(whole), "70") == teacher().prompt_ids(PROMPT, student_ids(), "70")

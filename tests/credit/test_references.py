@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,11 +13,15 @@ from hypothesis import strategies as st
 from cepo.credit.references import (
     MINUS_POLICIES,
     SOURCES,
+    Choice,
     ReferencePolicy,
     ReferenceSource,
     choose_references,
     column_source,
+    columns_of,
     register_source,
+    resolve_source,
+    teacher_of,
     told_by_data,
 )
 from cepo.errors import RuleError
@@ -183,10 +188,17 @@ def test_distillations_are_told_solutions_and_peers() -> None:
 
 def test_a_data_column_is_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cepo.credit.references.SOURCES", dict(SOURCES))
-    register_source(column_source("skill", "skill_card", "rationale"))
+    skill = column_source("skill", "skill_card", "rationale")
+    register_source(skill)
+    assert columns_of(("skill", "plus", "skill", "minus")) == ("skill_card",)
+    assert (skill.columns, skill.row_free) == (("skill_card",), True), "the data do not depend on the row"
     group = replace(MIXED, columns={"skill_card": "angles add up"})
     told = choose_references(group, ("skill", "minus"), ReferencePolicy(), step=1, index=0)
     assert told[0]["skill"] == Told(("angles add up",), "skill_card", "rationale")
+    short = column_source("hint", "skill_card").choose(Choice(group, 0, ReferencePolicy(), Random(0)))
+    assert short == Told(("angles add up",), "skill_card", "answer")
+    before = told_by_data("skill", replace(group, rollouts=()), ReferencePolicy())
+    assert before == told[0]["skill"], "known before there are rollouts"
     bare = choose_references(MIXED, ("skill", "minus"), ReferencePolicy(), step=1, index=0)
     assert all(one.source == "none" for row in bare for one in row.values())
 
@@ -205,7 +217,7 @@ def test_what_the_data_tell_before_there_are_rollouts() -> None:
 
 
 def test_the_old_word_for_the_released_fault_answers_with_the_new_one() -> None:
-    with pytest.raises(ValueError, match="word_none"):
+    with pytest.raises(ValueError, match="'none' is now called 'word_none'"):
         ReferencePolicy(minus="none")
 
 
@@ -215,6 +227,30 @@ def test_draws_depend_on_step_row_and_seed_only() -> None:
     assert choose(group, step=3) != choose(group, step=4)
     assert choose(group, index=0) != choose(group, index=1)
     assert choose(group, seed=0) != choose(group, seed=1)
+
+
+def test_r_minus_is_drawn_as_in_the_first_release() -> None:
+    """Its runs are repeated to the bit: by seed, step, group and row, without the prompt's name."""
+    group = Group("1", tuple(rollout(str(answer), answer == 1) for answer in range(1, 12)))
+    wrong = [str(answer) for answer in range(2, 12)]
+    for row, told in enumerate(choose(group, minus="sampled", seed=5, step=3, index=7)):
+        others = [answer for answer in wrong if answer != str(row + 1)]
+        assert told.minus == (Random(f"5/3/7/{row}").choice(others),)
+
+
+def test_a_prompt_draws_alike_whoever_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cepo.credit.references.SOURCES", dict(SOURCES))
+    assert resolve_source("rival@large")
+    assert resolve_source("minus@large")
+    assert [teacher_of(prompt) for prompt in ("minus@large", "minus")] == ["large", None]
+    assert not resolve_source("nobody@large")
+    group = Group("1", tuple(rollout(str(answer), answer == 1) for answer in range(1, 12)))
+    policy = ReferencePolicy(minus="sampled")
+    prompts = ("rival", "rival@large", "minus", "minus@large")
+    chosen = choose_references(group, prompts, policy, step=1, index=0)
+    for name in ("rival", "minus"):
+        assert all(told[name] == told[f"{name}@large"] for told in chosen)
+    assert any(told["rival"] != told["minus"] for told in chosen), "each prompt has draws of its own"
 
 
 @given(

@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from cepo.credit.rules import METHODS, Credit, Inputs, Knobs, Rule, get_method, read_options, register, weighed
+from cepo.credit.rules.cpo import CPOOptions
+from cepo.credit.rules.distilled_rl import DistilledRLOptions
+from cepo.credit.rules.focused import FocusedOptions
+from cepo.credit.rules.prob_mask import ProbMaskOptions
+from cepo.credit.rules.rlcsd import RLCSDOptions
 from cepo.credit.rules.scaled import SCALED, ScaledOptions
+from cepo.credit.rules.scores import ScoresOptions
+from cepo.credit.rules.values import ValuesOptions
 from cepo.credit.settings import CreditSettings
 from cepo.errors import RuleError, SettingError
 from cepo.trainer.config import CEPOConfig
@@ -141,6 +148,38 @@ def test_a_rules_defaults_stand_below_the_preset_and_what_is_given() -> None:
     assert CreditSettings.resolve("default", "scaled", {}).strength(100) == 1.0
     assert CreditSettings.resolve("paper", "scaled", {"credit_strength": 0.5}).strength(100) == 0.5
     assert CreditSettings.resolve("default", "cepo", {}).strength(100) == 0.0
+
+
+INFINITE = float("inf")
+BAD = [
+    (CPOOptions, {"bound": 0.0}), (CPOOptions, {"bound": INFINITE}),
+    (DistilledRLOptions, {"ratio": 0.9}), (DistilledRLOptions, {"ratio": INFINITE}),
+    (FocusedOptions, {"cap": 0.9}), (FocusedOptions, {"cap": INFINITE}),
+    (FocusedOptions, {"least": 0.0}), (FocusedOptions, {"least": INFINITE}),
+    (ProbMaskOptions, {"sure": 0.0}), (ProbMaskOptions, {"sure": 1.1}),
+    (RLCSDOptions, {"tau": 0.0}), (RLCSDOptions, {"tau": INFINITE}),
+    (RLCSDOptions, {"beta": -0.1}), (RLCSDOptions, {"delta": -0.1}), (RLCSDOptions, {"eta": -0.1}),
+    (ScaledOptions, {"praise": -0.1}), (ScaledOptions, {"blame": INFINITE}),
+    (ScoresOptions, {"scale": -0.1}), (ScoresOptions, {"scale": INFINITE}), (ScoresOptions, {"form": "share"}),
+    (ValuesOptions, {"form": "sum"}),
+]  # fmt: skip
+GOOD = [
+    (CPOOptions, {"bound": 0.1}), (DistilledRLOptions, {"ratio": 1.0}), (FocusedOptions, {"cap": 1.0, "least": 0.1}),
+    (ProbMaskOptions, {"sure": 1.0}), (ProbMaskOptions, {"sure": 0.1}), (RLCSDOptions, {"tau": 0.01}),
+    (RLCSDOptions, {"beta": 0.0, "delta": 0.0, "eta": 0.0}), (ScaledOptions, {"praise": 0.0, "blame": 0.0}),
+    (ScoresOptions, {"scale": 0.0}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "given"), BAD)
+def test_a_rules_option_beyond_its_range_is_named(kind: type, given: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match="|".join(map(str, given))):
+        kind(**given)
+
+
+@pytest.mark.parametrize(("kind", "given"), GOOD)
+def test_the_ends_of_an_options_range(kind: type, given: dict[str, Any]) -> None:
+    kind(**given)
 
 
 def test_every_default_is_one_of_the_settings() -> None:

@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
+from cepo.credit.references import ReferencePolicy
 from cepo.credit.settings import CreditSettings
+from cepo.models.embedded import EMBEDDED
+from cepo.models.processor import load_processor
 from cepo.trainer.config import CEPOConfig
+
+TOKENIZER: Any = load_processor(str(EMBEDDED)).tokenizer  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def resolve(preset: str, method: str, **explicit: Any) -> CreditSettings:
@@ -94,11 +99,62 @@ def test_a_constant_schedule_never_decays() -> None:
         ("teacher_weights", "older"),
         ("teacher_sync_every", 0),
         ("teacher_ema_rate", 0.0),
+        ("feedback_max_chars", 0),
+        ("credit_precision", "fp8"),
+        ("evidence_dead_zone", "loud"),
+        ("evidence_dead_zone", "-0.5"),
+        ("evidence_dead_zone", "inf"),
+        ("distill_beta", -0.5),
+        ("distill_beta", 1.5),
+        ("distill_top_k", -1),
+        ("distill_ratio_clip", -0.5),
     ],
 )
 def test_a_wrong_value_is_named(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=str(value).replace(".", r"\.")):
         resolve("default", "cepo", **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("credit_strength", 1.0),
+        ("credit_decay_steps", 1),
+        ("credit_clip", 0.0),
+        ("reference_count", 1),
+        ("feedback_max_chars", 1),
+        ("teacher_sync_every", 1),
+        ("teacher_ema_rate", 1.0),
+        ("distill_beta", 0.0),
+        ("distill_beta", 1.0),
+    ],
+)
+def test_the_ends_of_a_range_are_in_it(field: str, value: Any) -> None:
+    assert getattr(resolve("default", "cepo", **{field: value}), field) == value
+
+
+def test_the_dead_zone_in_its_three_words() -> None:
+    off, auto, nats = (resolve("default", "cepo", evidence_dead_zone=said) for said in ("off", "auto", "0.25"))
+    assert [settings.dead_zone(0.125) for settings in (off, auto, nats)] == [0.0, 0.125, 0.25]
+    assert auto.dead_zone(None) == 0.0, "nothing was measured"
+    assert auto.knobs(1, 0.125).dead_zone == 0.125
+    assert resolve("default", "cepo", evidence_dead_zone="0").dead_zone(0.125) == 0.0
+
+
+def test_every_setting_reaches_the_part_that_reads_it() -> None:
+    said: dict[str, Any] = {
+        "reference_minus": "marginal", "reference_form": "rationale", "reference_fallback": "grpo",
+        "reference_allow_self": True, "reference_count": 3, "feedback_max_chars": 9, "teacher_weights": "synced",
+        "teacher_sync_every": 7, "teacher_ema_rate": 0.5, "prompt_style": "prefill",
+        "reference_template": "<{reference}>",
+    }  # fmt: skip
+    settings = resolve("default", "cepo", **said)
+    assert settings.reference_policy(5) == ReferencePolicy("marginal", "rationale", "grpo", True, 3, 9, 5)
+    teacher = settings.teacher()
+    assert (teacher.weights, teacher.sync_every, teacher.ema_rate) == ("synced", 7, 0.5)
+    prompts = settings.teacher_prompts(TOKENIZER, str)
+    assert (prompts.tokenizer, prompts.render, prompts.style) == (TOKENIZER, str, "prefill")
+    assert prompts.template == "<{reference}>"
 
 
 def test_an_unknown_preset_lists_the_known() -> None:

@@ -305,7 +305,8 @@ def test_a_rule_is_handed_the_numbers_of_its_own_rows(seen: list[Inputs]) -> Non
     advantage_B = torch.tensor([1.0, 0.0, -1.0, 0.0, 0.5, 0.0])
     mask_BT = torch.arange(WIDTH) < torch.tensor([4, 1, 2, 1, 3, 1])[:, None]
     entropy = {index: torch.full((WIDTH,), index + 0.5) for index in (0, 2, 4)}
-    spy = spying(seen, "entropy", "pass_rate", "deviation", "reward", "verdict", "scores", prompts=("student",))
+    reads = ("entropy", "pass_rate", "deviation", "group_size", "reward", "verdict", "scores")
+    spy = spying(seen, *reads, prompts=("student",))
     found = assign_credit(step(spy), rows, logps, advantage_B, mask_BT, entropy)
     (inputs,) = seen
     assert list(found.rows) == [2, 0]
@@ -316,6 +317,7 @@ def test_a_rule_is_handed_the_numbers_of_its_own_rows(seen: list[Inputs]) -> Non
     assert inputs.logp("student")[:, 0].tolist() == [-2.0, 0.0]
     assert inputs.entropy_BT[:, 0].tolist() == [2.5, 0.5]
     assert inputs.scores_BT.tolist() == [[9.0, 8.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
+    assert inputs.group_size_B.tolist() == [3.0, 3.0]
     assert inputs.reward_B.tolist() == [0.0, 1.0]
     assert inputs.verdict_B.tolist() == [False, True]
     assert inputs.pass_rate_B.tolist() == pytest.approx([1 / 3, 1 / 3])
@@ -341,7 +343,7 @@ def test_a_rule_is_handed_nothing_that_it_did_not_declare(seen: list[Inputs]) ->
     for prompt in ("minus", "student"):
         with pytest.raises(RuleError, match=f"reads the prompt '{prompt}', but declares"):
             inputs.logp(prompt)
-    for name in ("entropy_BT", "pass_rate_B", "deviation_B", "reward_B", "verdict_B", "scores_BT"):
+    for name in ("entropy_BT", "pass_rate_B", "deviation_B", "group_size_B", "reward_B", "verdict_B", "scores_BT"):
         with pytest.raises(RuleError, match="does not declare it"):
             getattr(inputs, name)
     assert set(found.logps[0]) == {"plus", "minus", "student"}, "records keep what was scored"

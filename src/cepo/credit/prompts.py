@@ -51,9 +51,8 @@ class _PlainText:
 
     @cached_property
     def _added(self) -> re.Pattern[str] | None:
-        contents = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.content}
-        names = sorted(contents, key=len, reverse=True)
-        return re.compile("|".join(re.escape(name) for name in names)) if names else None
+        names = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.content}
+        return re.compile("|".join(map(re.escape, names))) if names else None
 
     @cached_property
     def _control_ids(self) -> frozenset[int]:

@@ -1,0 +1,40 @@
+"""A step of credit where its tensors are not on the CPU: whatever it makes is made where the mask is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cepo.credit.control import Control
+from cepo.credit.references import References
+from cepo.credit.rules import Credit, Inputs, Rule, credit_from
+from cepo.credit.rules.rule import QUANTITIES
+from cepo.credit.step import assign_credit, logps_by_prompt, plan_scoring
+from cepo.glossary import Told
+from tests.credit.test_step import MINUS, PLUS, WIDTH, asking, row, step
+from tests.elsewhere import DEVICE, elsewhere
+
+SEVERAL = Told(("8", "9"), "group")
+
+
+def assign_all(inputs: Inputs) -> Credit:
+    """Reads all that there is."""
+    read = [getattr(inputs, f"{name}_{'BT' if name in ('entropy', 'scores') else 'B'}") for name in QUANTITIES]
+    assert {value.device for value in read} == {DEVICE}
+    return credit_from(inputs, inputs.logp("plus") - inputs.logp("minus"))
+
+
+@pytest.mark.parametrize("kind", ["off", "permuted", "mass"])  # `random` moves in a way that the stand-in cannot follow
+def test_a_step_stays_where_the_mask_is(kind: str) -> None:
+    rule = Rule("all", "a test", ("plus", "minus"), assign_all, frozenset(QUANTITIES))
+    rows = [row(0, scores=[0.5] * WIDTH), row(1, advantage=-1.0, scores=[1.0, 2.0])]
+    told: dict[int, References] = {index: {"plus": PLUS, "minus": MINUS if index else SEVERAL} for index in (0, 1)}
+    requests = plan_scoring(rows, told, rule, asking())
+    with elsewhere():
+        logp_NT = torch.linspace(-3.0, -0.1, len(requests) * WIDTH).view(len(requests), WIDTH).to(DEVICE)
+        logps = logps_by_prompt(requests, logp_NT, told)
+        entropy = {index: torch.ones(WIDTH, device=DEVICE) for index in (0, 1)}
+        advantage_B, mask_BT = torch.tensor([1.0, -1.0], device=DEVICE), torch.ones(2, WIDTH, device=DEVICE)
+        credit = assign_credit(step(rule, control=Control(kind)), rows, logps, advantage_B, mask_BT, entropy).credit
+        assert credit is not None
+        assert {part.device for part in (credit.evidence_BT, credit.weight_BT, credit.advantage_BT)} == {DEVICE}
