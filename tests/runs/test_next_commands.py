@@ -17,9 +17,11 @@ import yaml
 import cepo.evaluate
 import cepo.runs.run as run_module
 from cepo.cli import main
+from cepo.cli.train import baseline_command
 from cepo.evaluate import NO_STOPS, Generation, Stops, encode_prompts, generate_answers, load_generations, stops_of
 from cepo.lab.suite.checkpoint import check_models, open_checkpoint
 from cepo.models.loading import load_checkpoint
+from cepo.runs.recipe import load_recipe, parse_overrides
 from tests.runs.conftest import Train
 from tests.runs.small import write_recipe
 
@@ -77,6 +79,21 @@ def test_the_next_command_works(
     out = capsys.readouterr().out
     command = shlex.split(out[out.index("Next: cepo ") + len("Next: cepo ") :].splitlines()[0])
     assert main([*command, "--limit", "1"]) == 0
+
+
+def test_the_baseline_that_is_named_is_the_recipes_own(tmp_path: Path) -> None:
+    """It was the vision demo's whatever had been trained."""
+    asked = {"max_steps": "7", "seed": "2", "credit_clip": "0.2", "output_dir": "x", "rewards": ["parity"]}
+    (line,) = baseline_command(Path("tiny_text/cepo.yaml"), "cepo", asked)
+    _, _, _, neighbour, *words = shlex.split(line)
+    assert parse_overrides(words) == {"max_steps": "7", "seed": "2", "rewards": ["parity"]}
+    assert load_recipe(Path(neighbour)) == load_recipe(Path("tiny_text/base.yaml")) | {
+        "method": "grpo",
+        "output_dir": "runs/tiny-text-grpo",
+    }
+    assert baseline_command(Path("tiny_text/grpo.yaml"), "grpo", {}) == []
+    (tmp_path / "own.yaml").write_text("method: cepo\n")
+    assert baseline_command(tmp_path / "own.yaml", "cepo", {}) == []
 
 
 def test_a_closed_pipe_ends_quietly() -> None:

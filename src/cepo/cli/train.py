@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
     if summary.state == "stopped":
         return STOPPED
     print_summary(summary, config.run_folder)
-    print(f"\nNext: {next_command(run, config.run_folder)}\n      cepo train --config recipes/tiny/grpo.yaml")
+    baseline = baseline_command(options.config, config.method, parse_overrides(options.fields))
+    print("\nNext: " + "\n      ".join([next_command(run, config.run_folder), *baseline]))
     return 0
 
 
@@ -60,6 +61,18 @@ def next_command(run: RunConfig, folder: Path) -> str:
     if run.eval_data is None and run.data != "geometry":
         data = ["--data", run.data, "--split", run.data_split]
     return shlex.join(["cepo", "eval", str(folder), *data, "--samples", "4"])
+
+
+def baseline_command(recipe: Path, method: str, overrides: Mapping[str, object]) -> list[str]:
+    """How GRPO is trained under the same budget: the recipe's neighbour with the same words, where there is one."""
+    from cepo.runs.recipe import CREDIT_FIELDS, find_recipe
+
+    neighbour = recipe.with_name("grpo.yaml")
+    if method == "grpo" or not find_recipe(recipe).with_name("grpo.yaml").is_file():
+        return []
+    kept = {name: value for name, value in overrides.items() if name not in CREDIT_FIELDS - {"seed"}}
+    words = [word for name, value in kept.items() for word in (f"--{name}", str(value))]
+    return [shlex.join(["cepo", "train", "--config", str(neighbour), *words])]
 
 
 def print_summary(summary: RunSummary, folder: Path) -> None:
