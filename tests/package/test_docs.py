@@ -52,6 +52,7 @@ def test_examples_are_embedded_whole() -> None:
 
 ORIGINALS = {
     "bed.png": "experiments/results/bed/accuracy.png",
+    "figures.png": "experiments/results/figures/accuracy.png",
     "accuracy.png": "experiments/results/geometry/accuracy.png",
     "distribution.png": "experiments/results/geometry/distribution.png",
     "evidence.png": "experiments/results/geometry/evidence.png",
