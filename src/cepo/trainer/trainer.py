@@ -41,7 +41,7 @@ from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
 from cepo.trainer.fitting import fitting_stream
 from cepo.trainer.grading import Grader
-from cepo.trainer.internals import Generate, HostTrainer, Loss
+from cepo.trainer.internals import Generate, HostTrainer, Loss, check_kernels
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, has_null, is_due, null_level, null_references
@@ -78,6 +78,7 @@ class CEPOTrainer(HostTrainer):
         if not isinstance(args, CEPOConfig):
             raise SettingError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
         check_before_model(args)
+        check_kernels(args.device)
         self._token_scores, self._feedback = TokenScores(), Feedback()
         rewards = guarded_rewards(reward_funcs, args, self._token_scores.add, self._feedback.add)
         super().__init__(model, cast(Any, rewards), args, **ready(self.named(others, kwargs), model, args))
