@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test pytest test-models test-long test-browser test-deepspeed test-wheel lint install bench chaos mutants docs clean
+TRL ?= 1.15.0
+
+.PHONY: demo test pytest test-trl test-models test-long test-browser test-deepspeed test-wheel lint install bench chaos mutants docs clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +30,13 @@ test: install
 
 pytest: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The trainer's tests against another TRL, in an environment of its own: make test-trl TRL=1.15.0
+test-trl:
+	test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
+	sed 's/^trl==.*/trl==$(TRL)/' constraints.txt > .venv-trl/constraints.txt
+	.venv-trl/bin/pip install --quiet --no-compile --disable-pip-version-check -c .venv-trl/constraints.txt -e '.[dev]'
+	.venv-trl/bin/python -m pytest -n 2 --dist loadfile tests/trainer
 
 # Every architecture of the installed transformers, small, through the probe; writes docs/architectures.md.
 test-models: install
@@ -77,4 +86,4 @@ docs: install
 	@echo "open site/index.html"
 
 clean:
-	rm -rf $(VENV) runs build dist mutants .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-trl runs build dist mutants .pytest_cache .ruff_cache .hypothesis

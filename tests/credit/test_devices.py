@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from cepo.credit.control import Control
+from cepo.credit.control import CONTROLS, Control
 from cepo.credit.references import References
 from cepo.credit.rules import Credit, Inputs, Rule, credit_from
 from cepo.credit.rules.rule import QUANTITIES
 from cepo.credit.step import assign_credit, logps_by_prompt, plan_scoring
 from cepo.glossary import Told
-from tests.credit.test_step import MINUS, PLUS, WIDTH, asking, row, step
-from tests.elsewhere import DEVICE, elsewhere
+from tests.credit.rule_cases import NAMES, rule_of
+from tests.credit.test_step import GROUPS, MINUS, PLUS, WIDTH, asking, row, step
+from tests.elsewhere import DEVICE, Elsewhere, elsewhere
 
 SEVERAL = Told(("8", "9"), "group")
 
@@ -24,7 +26,7 @@ def assign_all(inputs: Inputs) -> Credit:
     return credit_from(inputs, inputs.logp("plus") - inputs.logp("minus"))
 
 
-@pytest.mark.parametrize("kind", ["off", "permuted", "mass"])  # `random` moves in a way that the stand-in cannot follow
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_a_step_stays_where_the_mask_is(kind: str) -> None:
     rule = Rule("all", "a test", ("plus", "minus"), assign_all, frozenset(QUANTITIES))
     rows = [row(0, scores=[0.5] * WIDTH), row(1, advantage=-1.0, scores=[1.0, 2.0])]
@@ -38,3 +40,35 @@ def test_a_step_stays_where_the_mask_is(kind: str) -> None:
         credit = assign_credit(step(rule, control=Control(kind)), rows, logps, advantage_B, mask_BT, entropy).credit
         assert credit is not None
         assert {part.device for part in (credit.evidence_BT, credit.weight_BT, credit.advantage_BT)} == {DEVICE}
+
+
+ROWS = [row(index, group, advantage, scores=[0.5, -0.5, 1.0]) for index, group, advantage in
+        ((0, 4, 1.0), (1, 4, -1.0), (2, 4, -0.5), (4, 5, 0.5))]  # fmt: skip
+
+
+def drawn(count: int, seed: int) -> Tensor:
+    return Elsewhere(-torch.rand(count, WIDTH, generator=torch.Generator().manual_seed(seed)))
+
+
+def credited(rule: Rule) -> Tensor:
+    """Advantages of the rows, one of which has a log-prob that is not finite."""
+    logps = {one.index: {prompt: drawn(1, 7 * one.index + len(prompt))[0] for prompt in rule.prompts} for one in ROWS}
+    if rule.prompts:
+        logps[4][rule.prompts[0]] = Elsewhere(torch.full((WIDTH,), torch.nan))
+    mask = torch.ones(len(GROUPS.places), WIDTH, dtype=torch.long)
+    mask[1, 2:] = 0
+    found = assign_credit(
+        step(rule), ROWS, logps, Elsewhere(torch.tensor([1.0, -1.0, -0.5, 0, 0.5, 0])),
+        Elsewhere(mask), {one.index: drawn(1, one.index)[0].abs() for one in ROWS},
+    )  # fmt: skip
+    assert found.credit is not None
+    assert found.nonfinite == int(bool(rule.prompts))
+    for name in ("evidence_BT", "weight_BT", "advantage_BT"):
+        assert getattr(found.credit, name).device == DEVICE
+    return found.credit.advantage_BT
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rule_makes_its_tensors_where_its_rows_are(name: str) -> None:
+    with elsewhere():
+        credited(rule_of(name))

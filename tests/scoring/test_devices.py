@@ -33,6 +33,12 @@ def test_the_second_device_is_one() -> None:
         assert (there + here.to(DEVICE)).cpu().device.type == "cpu"
         assert isinstance(torch.tensor([1, 2], device=DEVICE), Elsewhere)
         assert torch.tensor([1, 2], device=DEVICE)[torch.tensor([True, False])].tolist() == [1]
+        table = torch.tensor([[1, 2], [3, 4], [5, 6]], device=DEVICE)
+        assert table[[2, 0]].tolist() == [[5, 6], [1, 2]]
+        table[[1]] = table[[0]]
+        assert table[[0, 1], [1, 0]].tolist() == [2, 1]
+        with pytest.raises(RuntimeError, match="same device"):
+            table[[1]] = torch.zeros(1, 2)
 
 
 @pytest.mark.parametrize("quantity", ["logp", "entropy"])

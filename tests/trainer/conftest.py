@@ -18,6 +18,9 @@ from cepo.data.rows import problem_row
 from cepo.geometry import generate
 from cepo.models.embedded import EMBEDDED, EMBEDDED_TEXT
 from cepo.models.processor import load_processor
+from tests import trl_kernels
+
+trl_kernels.install()
 
 SETTINGS: dict[str, Any] = {
     "use_cpu": True,

@@ -17,8 +17,9 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 import cepo
+from cepo.errors import SettingError
 from cepo.trainer.batch import KINDS
-from cepo.trainer.internals import HostTrainer
+from cepo.trainer.internals import HostTrainer, check_kernels
 from cepo.trainer.prompt_host import PromptHost
 from tests.trainer.conftest import MakeTrainer, embedded
 
@@ -304,3 +305,11 @@ def test_vllm_is_handed_no_empty_list_of_images(monkeypatch: pytest.MonkeyPatch)
         trainer._generate_single_turn([[1], [2]], [["picture"], []], {}, 2)
         trainer._generate_single_turn([[1], [2]], None, {}, 2)
     assert handed == [[["picture"], None], None, [["picture"], []], None]
+
+
+def test_a_trl_without_a_loss_for_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TRL 1.15 has no log-probs on a CPU; without this sentence the first loss ended in an AttributeError of None."""
+    monkeypatch.setattr("trl.trainer.utils._ChunkedLogProbFunction", None, raising=False)
+    with pytest.raises(SettingError, match=r"computes its loss on GPUs alone, and there is none: pip install 'trl>=1"):
+        check_kernels(torch.device("cpu"))
+    check_kernels(torch.device("cuda"))

@@ -6,13 +6,14 @@ TRL's trainer, verl's and the audit ask here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from statistics import stdev
 
 from cepo.answers import BOXED, Grading
 from cepo.credit.references import ReferencePolicy, References, choose_references
 from cepo.credit.rules import Rule
+from cepo.errors import DataError
 from cepo.glossary import DataRow, Group, Rollout
 
 __all__ = [
@@ -118,6 +119,9 @@ def gather_groups(
         local: graded rollouts of the local rows.
         problems: what the data say of each local row's problem: a group without rollouts.
         gather: everyone's rollouts, in the order of processes (a collective call).
+
+    Raises:
+        DataError: rows of one group of which the data say unlike things: one's references would be told to all.
     """
     everyone = gather(list(local))
     first = process_index * len(local)
@@ -127,8 +131,24 @@ def gather_groups(
         if index not in groups:
             members = tuple(everyone[index * group_size : (index + 1) * group_size])
             groups[index] = Group(problem.gold, members, problem.solution, problem.columns)
+        elif (own := replace(groups[index], rollouts=())) != problem:
+            raise DataError(
+                f"the rows of a group are of one problem, but row {row} has {_unlike(problem, own)} other than the "
+                "first row of its group: problems must come num_generations rows each, and a rollout_func may not "
+                "change what the data say"
+            )
     places = {row: divmod(first + row, group_size) for row in range(len(problems))}
     return LocalGroups(groups, places, first)
+
+
+def _unlike(problem: Group, first: Group) -> str:
+    """What of two rows differs, in words."""
+    if problem.gold != first.gold:
+        return f"an answer ({problem.gold!r}, {first.gold!r})"
+    names = [
+        name for name in {**problem.columns, **first.columns} if problem.columns.get(name) != first.columns.get(name)
+    ]
+    return f"a column {names[0]!r}" if names else "a solution"
 
 
 def row_references(

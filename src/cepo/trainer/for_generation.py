@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, cast
 
 from transformers import PreTrainedModel
@@ -22,11 +23,9 @@ def policy_for_generation(trainer: HostTrainer) -> Iterator[PreTrainedModel]:
     since its hook at a forward's start compares the processes.
     """
     settings = cast(Any, trainer.args)
-    gathered = unwrap_model_for_generation(
-        cast(Any, trainer.model_wrapped),
-        trainer.accelerator,
-        gather_deepspeed3_params=settings.ds3_gather_for_generation,
-        gradient_checkpointing_kwargs=settings.gradient_checkpointing_kwargs,
-    )
+    options: dict[str, Any] = {"gather_deepspeed3_params": settings.ds3_gather_for_generation}
+    if "gradient_checkpointing_kwargs" in signature(unwrap_model_for_generation).parameters:  # TRL 1.16
+        options["gradient_checkpointing_kwargs"] = settings.gradient_checkpointing_kwargs
+    gathered = unwrap_model_for_generation(cast(Any, trainer.model_wrapped), trainer.accelerator, **options)
     with gathered as model:
         yield cast(PreTrainedModel, model)

@@ -6,6 +6,7 @@ What a new release changed is changed here and in `cepo.trainer.batch`; tests/tr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
+from trl.trainer import utils as trl_utils
 
-from cepo.errors import RunFolderError
+from cepo.errors import RunFolderError, SettingError
 from cepo.glossary import Completion, DataRow, Prompt
 from cepo.scoring import Images
 from cepo.trainer.batch import RawBatch, images_of_prompt
@@ -26,7 +28,7 @@ from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep, random_state
 from cepo.trainer.teacher_view import TeacherViews
 
-__all__ = ["Generate", "HostTrainer", "Loss", "Rows", "tokens_of_images"]
+__all__ = ["Generate", "HostTrainer", "Loss", "Rows", "check_kernels", "tokens_of_images"]
 
 Generate = Callable[[Rows], RawBatch]
 """TRL's generation and grading of given rows: the generated batch."""
@@ -330,6 +332,14 @@ class HostTrainer(GRPOTrainer):
             options = self.generation_kwargs
             options["suppress_tokens"] = sorted({*(options.get("suppress_tokens") or []), self.image_token_id})
             self.generation_config.suppress_tokens = options["suppress_tokens"]
+
+
+def check_kernels(device: torch.device) -> None:
+    """Raise SettingError where the installed TRL cannot compute its loss: that of 1.15 needs Triton."""
+    if device.type == "cpu" and getattr(trl_utils, "_ChunkedLogProbFunction", True) is None:
+        raise SettingError(
+            f"TRL {version('trl')} computes its loss on GPUs alone, and there is none: pip install 'trl>=1.16,<1.17'"
+        )
 
 
 def tokens_of_images(processor: object, sizes: Sequence[tuple[int, int]]) -> Sequence[int] | None:

@@ -7,7 +7,7 @@ the student's own arguments of the chat template.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -19,11 +19,13 @@ from cepo.glossary import DataRow, Prompt
 from cepo.trainer.image_columns import image_column, image_counts
 from cepo.trainer.prompt_host import PromptHost, Rows, prompt_text, unfilled_images
 
-__all__ = ["COLUMNS", "IMAGES", "PROMPT", "TeacherViews", "check_columns", "teacher_image_column", "teacher_row"]
+__all__ = ["COLUMNS", "IMAGES", "PROMPT", "TeacherViews", "check_columns", "refuse_rewritten", "teacher_image_column",
+           "teacher_row"]  # fmt: skip
 
 PROMPT, IMAGES = "teacher_prompt", "teacher_images"
 COLUMNS = (PROMPT, IMAGES)
 SHOWN = 5
+_READ = ("prompt", *COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,17 @@ class TeacherViews:
         return self.other_template or any(name in columns for name in COLUMNS)
 
     def shown(self, rows: Sequence[Row], inputs: Rows) -> list[Row]:
-        """The rows with what their teachers are shown; rows of one group are of one problem, which is made once."""
-        views: dict[int, View | None] = {}
+        """The rows with what their teachers are shown; what rows of one group have alike is made once. A `rollout_func`
+        may give each row of a group a teacher's prompt of its own."""
+        made: dict[int, list[tuple[DataRow, View | None]]] = {}
+        shown = []
         for row in rows:
-            if row.group not in views:
-                views[row.group] = self(inputs[row.index])
-        return [replace(row, view=views[row.group]) for row in rows]
+            own, views = inputs[row.index], made.setdefault(row.group, [])
+            alike = [view for other, view in views if all(other.get(name) == own.get(name) for name in _READ)]
+            if not alike:
+                views.append((own, self(own)))
+            shown.append(replace(row, view=alike[0] if alike else views[-1][1]))
+        return shown
 
     def fault(self, student: Prompt, teacher: Prompt, images: int) -> str | None:
         """What is wrong with a teacher's prompt of so many images, beside the student's of the same row."""
@@ -84,6 +91,23 @@ class TeacherViews:
         special = {token.content for token in decoder if token.special} | {self.image_token or ""}
         strange = sorted(token for token in special - {""} if token in words and token not in own)
         return f"its text holds {strange[0]!r}, a control token, and the student's does not" if strange else None
+
+
+def refuse_rewritten(rows: Sequence[Row], inputs: Rows, prompt_ids: Callable[[DataRow], Sequence[int]]) -> None:
+    """Refuse rows whose student read another prompt than the data set's, which the teacher's is made from.
+
+    `prompt_ids`: of the data set's prompt as the student has it.
+
+    Raises:
+        DataError: with the row.
+    """
+    for row in rows:
+        given = inputs[row.index]
+        if row.view is not None and given.get(PROMPT) is None and [*prompt_ids(given)] != [*row.prompt_ids]:
+            raise DataError(
+                f"rollout_func gave row {row.index} another prompt than the data set's, from which its teacher's would "
+                f"be made: return {PROMPT!r} beside prompt_ids, or drop teacher_chat_template_kwargs"
+            )
 
 
 def teacher_row(row: DataRow) -> DataRow:

@@ -41,7 +41,7 @@ from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
 from cepo.trainer.fitting import fitting_stream
 from cepo.trainer.grading import Grader
-from cepo.trainer.internals import Generate, HostTrainer, Loss
+from cepo.trainer.internals import Generate, HostTrainer, Loss, check_kernels
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, has_null, is_due, null_level, null_references
@@ -56,6 +56,7 @@ from cepo.trainer.scorer import Scorer
 from cepo.trainer.silence import Silence, check_told
 from cepo.trainer.starting import check_before_model, check_with_model, guarded_rewards, ready, subject_of
 from cepo.trainer.teacher_specs import DEFAULT
+from cepo.trainer.teacher_view import refuse_rewritten
 
 __all__ = ["CEPOTrainer"]
 
@@ -77,6 +78,7 @@ class CEPOTrainer(HostTrainer):
         if not isinstance(args, CEPOConfig):
             raise SettingError(f"args must be a CEPOConfig, got {type(args).__name__}; it takes every GRPOConfig field")
         check_before_model(args)
+        check_kernels(args.device)
         self._token_scores, self._feedback = TokenScores(), Feedback()
         rewards = guarded_rewards(reward_funcs, args, self._token_scores.add, self._feedback.add)
         super().__init__(model, cast(Any, rewards), args, **ready(self.named(others, kwargs), model, args))
@@ -213,7 +215,7 @@ class CEPOTrainer(HostTrainer):
         policy = self.credit.reference_policy(self.args.seed)
         references = row_references(groups, self.method.references, policy, number)
         if self._distillation is not None:
-            rows = self.views.shown(batch.rows([row["prompt"] for row in drawn.inputs], groups), drawn.inputs)
+            rows = self._shown(batch.rows([row["prompt"] for row in drawn.inputs], groups), drawn)
             batch = self._distillation.with_teachers(rows, batch, references)
             taught = cast(Tensor, self.accelerator.gather(batch.taught))
             self.log_step("distill/rows_taught", taught.mean().item())
@@ -229,11 +231,18 @@ class CEPOTrainer(HostTrainer):
         self._log_columns(batch, step)
         return batch.with_credit(step)
 
+    def _shown(self, rows: Sequence[Row], drawn: Drawn) -> list[Row]:
+        """The rows with what their teachers are shown."""
+        shown = self.views.shown(rows, drawn.inputs)
+        if self.rollout_func is not None:
+            refuse_rewritten(shown, drawn.inputs, self.prompt_ids)
+        return shown
+
     def _credited(self, step: StepCredit, drawn: Drawn, traced: Sequence[int]) -> StepCredit:
         """The step with the credit of the rows that get one (a collective call)."""
         rule, batch = cast(Rule, step.method), drawn.batch
         rows = batch.rows([row["prompt"] for row in drawn.inputs], step.groups, self._scores(rule, drawn))
-        chosen = self.views.shown(credited_rows(rule, rows, step.groups, step.references), drawn.inputs)
+        chosen = self._shown(credited_rows(rule, rows, step.groups, step.references), drawn)
         logps, level = self._score(step, rule, chosen, batch.width, traced)
         entropy = {}
         if "entropy" in rule.reads:
