@@ -16,6 +16,8 @@ from cepo.credit.step import Asking, Row, plan_scoring
 from cepo.errors import DataError, SettingError
 from cepo.glossary import Told
 from cepo.models.processor import load_processor
+from cepo.reports.traces import read_traces
+from cepo.reports.turns import turns_of
 from tests.runs.small import write_model
 from tests.trainer.small_text import build, problems
 
@@ -138,6 +140,13 @@ def test_it_trains_also_where_a_tool_raises(small: Path, tmp_path: Path) -> None
     options, rows = {"tools": [add]}, problems(2)
     trainer = trainer_of(small, tmp_path, options, data=rows, per_device_train_batch_size=8, trace_groups=1)
     trainer.train()
+    first = next(iter(read_traces(tmp_path / "run" / "traces")))
+    assert [turn.number for turn in turns_of(first)] == [1, 2]
+    call, answer = ("".join(first.tokens[turn.start : turn.end]) for turn in turns_of(first))
+    assert '"name": "add"' in call
+    assert "boxed" in answer
+    ((start, end),) = first.said_by_tools
+    assert "tool_response" in "".join(first.tokens[start:end])
     log = trainer.state.log_history[0]
     assert log["tools/failure_frequency"] == 0.5
     assert log["tools/call_frequency"] == 1.0

@@ -18,6 +18,7 @@ from cepo.errors import SettingError
 from cepo.reports.records import CreditRecord, encode
 from cepo.reports.run_data import BIN, WIDEST, RunData, load_run
 from cepo.reports.story import headline, picked, progress
+from cepo.reports.turns import turns_of
 from cepo.reports.unusual import PAGE, Unusual, unusual
 
 __all__ = ["build_page", "embed", "pack", "write_report"]
@@ -121,6 +122,7 @@ def _remark(remark: Unusual) -> dict[str, object]:
 def _shown(record: CreditRecord, packed: bool) -> dict[str, object]:
     content = encode(record, DECIMALS)
     del content["token_ids"]
+    content["turns"] = [{"start": turn.start, "words": turn.words} for turn in turns_of(record)]
     if packed:
         streams = {"advantage": record.advantage, "evidence": record.evidence, "weight": record.weight}
         content |= {name: pack(values) for name, values in streams.items() if isinstance(values, list)}

@@ -45,6 +45,7 @@ class CreditRecord:
             the rollout was not scored has no entry.
         evidence: Delta_t, in nats; None: the method has none, or no credit was due.
         weight: w_t after clipping; None as for evidence.
+        said_by_tools: [start, end) of each stretch of tokens that is a tool's or an environment's, not the model's.
         strength, clip, dead_zone: lambda at this step, eps_w, and the nats that were taken off |Delta_t|.
     """
 
@@ -67,6 +68,7 @@ class CreditRecord:
     logps: dict[str, list[float]] = field(default_factory=dict)
     evidence: list[float] | None = None
     weight: list[float] | None = None
+    said_by_tools: list[list[int]] = field(default_factory=list)
     strength: float = 0.0
     clip: float = 0.0
     dead_zone: float = 0.0
@@ -149,6 +151,7 @@ def decode(content: Mapping[str, object], schema: int = SCHEMA) -> CreditRecord:
         logps=get("logps", _dict_of(_numbers), {}),
         evidence=get("evidence", _optional(_numbers), None),
         weight=get("weight", _optional(_numbers), None),
+        said_by_tools=get("said_by_tools", _list_of(_list_of(_integer)), []),
         strength=get("strength", _number, 0.0),
         clip=get("clip", _number, 0.0),
         dead_zone=get("dead_zone", _number, 0.0),

@@ -15,6 +15,7 @@ from cepo.errors import RecordError
 from cepo.glossary import Told
 from cepo.reports.records import CreditRecord
 from cepo.reports.traces import read_traces
+from cepo.reports.turns import turns_of
 
 __all__ = ["By", "find_record", "printable", "show_record"]
 
@@ -75,6 +76,8 @@ def show_record(record: CreditRecord, by: By, console: Console) -> None:
         for token, value in zip(record.tokens, values, strict=True):
             line.append(printable(token), style=_style((value - neutral) / largest))
     console.print(line, "")
+    for turn in turns_of(record):
+        console.print(Text(turn.words))
     if _credit(record):
         console.print(_strongest(record))
 

@@ -18,6 +18,7 @@ from cepo.credit.groups import LocalGroups, is_decided
 from cepo.credit.step import StepCredit
 from cepo.glossary import DataRow
 from cepo.reports.traces import CreditRecord, TraceWriter
+from cepo.reports.turns import stretches
 from cepo.trainer.background import Background
 from cepo.trainer.batch import Batch
 from cepo.trainer.config import CEPOConfig
@@ -105,12 +106,15 @@ class StepRecorder:
         advantages = batch.advantages.tolist()
         prompts, read = batch.prompts(traced), {}
         records = []
-        for row, prompt_ids, ids in zip(traced, prompts, batch.completions(traced), strict=True):
+        told = batch.completions(traced), batch.said_by_tools(traced)
+        for row, prompt_ids, ids, theirs in zip(traced, prompts, *told, strict=True):
             key = tuple(prompt_ids)  # the rows of a group have one prompt
             if key not in read:
                 shown = [token for token in prompt_ids if token != self.image_token_id]
                 read[key] = str(self.tokenizer.decode(shown))
-            streams = _streams(step, row, places.get(row), len(ids), advantages[row])
+            streams = _streams(step, row, places.get(row), len(ids), advantages[row]) | {
+                "said_by_tools": stretches(theirs)
+            }
             records.append(self._record(inputs[row], row, read[key], ids, step, advantages[row], streams))
         return records
 
