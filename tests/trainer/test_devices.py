@@ -18,6 +18,7 @@ from datasets import Dataset
 from torch import Tensor
 from trl import GRPOTrainer
 
+from cepo.reports.traces import read_traces
 from cepo.scoring import ScoreRow
 from cepo.scoring.weights import Teacher
 from cepo.trainer.batch import KINDS, Batch, Kind
@@ -86,6 +87,7 @@ def test_a_step_of_credit(method: str, fields: dict[str, Any], make_text_trainer
         assert batch.advantages.shape == drawn.batch.completion_ids.shape
         assert is_there(without_dead_rows(batch, trainer.accelerator))
     trainer._recorder.flush()
+    assert any(record.logps for record in read_traces(trainer.args.run_folder / "traces")), "records end in a warning"
     assert trainer._metrics["train"]["credit/rows_scored"][0] > 0
 
 
