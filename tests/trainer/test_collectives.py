@@ -49,7 +49,11 @@ EVALUATE = "runs/test_many_processes.py::test_two_processes_evaluate_as_one"
 LISTED: dict[str, tuple[list[str], str, str]] = {
     "trainer/internals.py:HostTrainer._complete": (["wait_for_everyone"], "not where one saves alone", STOP),
     "trainer/internals.py:HostTrainer.boundary": (["gather_object"], "a step's end, with several processes", STOP),
-    "trainer/for_generation.py:policy_for_generation": (["unwrap_model_for_generation"], "an evaluation", EVALUATE),
+    "trainer/for_generation.py:policy_for_generation": (
+        ["unwrap_model_for_generation"] * 2,  # the first asks for its signature alone
+        "an evaluation",
+        EVALUATE,
+    ),
     "trainer/internals.py:HostTrainer.log_table": (["gather_object"], "a setting: log_completions", TABLE),
     "trainer/internals.py:HostTrainer.save_whole": (["get_state_dict"], "FSDP, once the training has ended", EVALUATE),
     "trainer/stopping.py:StopAtStep.step_ended": (["gather_object"], "a step's end, with several processes", STOP),
