@@ -140,7 +140,7 @@ def test_it_trains_with(fields: dict[str, Any], make_text_trainer: MakeTrainer) 
     assert any("credit/evidence_abs_mean_pos" in entry or "credit/evidence_abs_mean_neg" in entry for entry in history)
 
 
-@pytest.mark.parametrize("weights", ["live", "ema"])
+@pytest.mark.parametrize("weights", [pytest.param("live", marks=pytest.mark.long), "ema"])
 def test_resume_equals_uninterrupted(weights: str, make_text_trainer: MakeTrainer, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "teacher_weights": weights}
     whole = make_text_trainer(output_dir=str(tmp_path / "whole"), **fields)

@@ -63,6 +63,7 @@ def audited(problems: int = 6, **changes: object):
     return run_audit(quick(AuditSettings(**settings)), data, embedded(), None, processor, lambda _: None)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.long
 def test_equal_arguments_give_equal_tables() -> None:
     first = audited()
     assert as_csv(first.ledger) == as_csv(audited().ledger)
