@@ -56,7 +56,7 @@ def train(out: Path, words: list[str]) -> int:
 def evidence(out: Path, words: list[str]) -> int:
     """One problem's prompt, and the same with a reference's words: the difference of a completion's log-probs."""
     from cepo.data.datasets import load_data
-    from cepo.models.loading import load_model
+    from cepo.runs.policy import load_policy
     from cepo.runs.problems import training_spec
     from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
     from cepo.scoring import PRECISIONS, score
@@ -67,7 +67,7 @@ def evidence(out: Path, words: list[str]) -> int:
 
     _, recipe, *fields = words
     run, config = resolve_recipe({**load_recipe(Path(recipe)), **parse_overrides(fields)})
-    model, processor = load_model(run.model, run.weights_dtype, run.attn_implementation, config.trust_remote_code)
+    model, processor = load_policy(run, config)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()  # pyright: ignore[reportArgumentType]
     host, token = PromptHost(processor, {}), getattr(processor, "image_token_id", None)
     bare, told = probe_rows(load_data(training_spec(run, config)), host.encoded, host.tokenizer, token)[:2]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
@@ -41,25 +41,20 @@ register(replace(get_method("cepo"), name="cepo-small"))
 """A file of one's own: a reward that a random model earns half of the time, so that something is learnt."""
 
 
-def write_model(folder: Path, positions: int = 256) -> Path:
-    """Random weights, the embedded model's tokenizer."""
+def write_model(folder: Path, positions: int = 256, experts: int = 0) -> Path:
+    """Random weights, the embedded model's tokenizer; with `experts` a mixture of them, as Qwen3-30B-A3B is."""
     tokenizer = load_processor(str(EMBEDDED)).tokenizer  # pyright: ignore[reportAttributeAccessIssue]
     torch.manual_seed(0)
-    model = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=16,
-            max_position_embeddings=positions,
-            tie_word_embeddings=True,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": positions,
+        "tie_word_embeddings": True, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    of_experts: dict[str, Any] = {"num_experts": experts, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    if experts:
+        model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes, **of_experts))
+    else:
+        model = Qwen3ForCausalLM(Qwen3Config(**sizes))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

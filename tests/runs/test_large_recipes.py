@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from cepo.cli import main
 from cepo.errors import SettingError
 from cepo.models import packed
-from cepo.models.embedded import EMBEDDED
-from cepo.models.processor import load_processor
 from cepo.runs import run as run_module
 from cepo.runs.cost_table import KNOWN
 from cepo.runs.doctor_cost import load_of
@@ -33,28 +31,7 @@ TOY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def write_moe(folder: Path) -> Path:
-    """Of the architecture of Qwen3-30B-A3B."""
-    tokenizer = load_processor(str(EMBEDDED)).tokenizer  # pyright: ignore[reportAttributeAccessIssue]
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 16, "num_experts": 4, "head_dim": 16}
-    config = Qwen3MoeConfig(
-        vocab_size=len(tokenizer),
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        num_experts_per_tok=2,
-        max_position_embeddings=256,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **sizes,
-    )
-    Qwen3MoeForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-MODELS = {"vision": lambda folder: "tiny", "text": write_model, "experts": write_moe}
+MODELS = {"vision": lambda folder: "tiny", "text": write_model, "experts": partial(write_model, experts=4)}
 RUNS = [
     ("geometry3k_8b/cepo.yaml", "vision", "Qwen3VLForConditionalGeneration"),
     ("dapo_math_long/rlsd.yaml", "text", "Qwen3ForCausalLM"),

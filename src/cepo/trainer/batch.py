@@ -127,13 +127,6 @@ class Batch:
         mask = self.raw["completion_mask"]
         return mask * self.raw["tool_mask"] if "tool_mask" in self.raw else mask
 
-    def said_by_tools(self, rows: Sequence[int]) -> list[list[bool]]:
-        """Of each row which tokens of its completion are a tool's or an environment's; [] where there are none."""
-        if "tool_mask" not in self.raw:
-            return [[] for _ in rows]
-        is_theirs_BT = self.raw["completion_mask"].bool() & ~self.raw["tool_mask"].bool()
-        return is_theirs_BT[list(rows)].tolist()
-
     @property
     def old_logps(self) -> Tensor | None:
         """Log-probs of the policy that generated, (B, T), nats; None where the update is on policy."""

@@ -106,15 +106,14 @@ class StepRecorder:
         advantages = batch.advantages.tolist()
         prompts, read = batch.prompts(traced), {}
         records = []
-        told = batch.completions(traced), batch.said_by_tools(traced)
-        for row, prompt_ids, ids, theirs in zip(traced, prompts, *told, strict=True):
+        counted = batch.loss_mask[list(traced)].bool().tolist()
+        for row, prompt_ids, ids, is_own in zip(traced, prompts, batch.completions(traced), counted, strict=True):
             key = tuple(prompt_ids)  # the rows of a group have one prompt
             if key not in read:
                 shown = [token for token in prompt_ids if token != self.image_token_id]
                 read[key] = str(self.tokenizer.decode(shown))
-            streams = _streams(step, row, places.get(row), len(ids), advantages[row]) | {
-                "said_by_tools": stretches(theirs)
-            }
+            streams = _streams(step, row, places.get(row), len(ids), advantages[row])
+            streams["said_by_tools"] = stretches([not own for own in is_own[: len(ids)]])
             records.append(self._record(inputs[row], row, read[key], ids, step, advantages[row], streams))
         return records
 

@@ -130,11 +130,10 @@ function drawTokens(r, on, full, by) {
   r.tokens.forEach((token, t) => {
     const turn = r.turns.find((one) => one.start === t), isTool = r.said_by_tools.some(([start, end]) => t >= start && t < end);
     if (turn) box.append(make("span", "turn", turn.words));
-    const node = make("span", "t", visible(token)), share = values ? Math.max(-1, Math.min(1, (values[t] - neutral(r, by)) / full)) : 0;
+    const node = make("span", isTool ? "t said" : "t", visible(token)), share = values && !isTool ? Math.max(-1, Math.min(1, (values[t] - neutral(r, by)) / full)) : 0;
     if (Math.abs(share) > 0.02) { node.style.background = `rgba(var(--${share > 0 ? "high" : "low"}),${(0.12 + 0.5 * Math.abs(share)).toFixed(2)})`; node.classList.add(share > 0 ? "hi" : "lo"); }
     if (values) node.dataset.value = values[t].toFixed(3);
     if (t === r.first_wrong) { node.classList.add("first"); node.append(make("i", "", "\u25c2 first wrong")); }
-    if (isTool) { node.classList.add("said"); node.style.background = ""; node.classList.remove("hi", "lo"); }
     node.tabIndex = on ? 0 : -1;
     node.dataset.t = t;
     node.addEventListener("pointerenter", () => hover(r, t));
