@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from cepo.runs import doctor
 from cepo.runs.doctor import weights
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.config import CEPOConfig
@@ -46,7 +47,7 @@ def test_adapters_leave_the_models_own(half: Path) -> None:
     assert RunConfig(model=str(half), dtype="bfloat16").weights_dtype == "bfloat16"
 
 
-def test_the_doctor_says_what_it_costs(half: Path, tmp_path: Path) -> None:
+def test_the_doctor_says_what_it_costs(half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, model = CEPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False), AutoConfig.from_pretrained(half)
     found = weights(model, RunConfig(dtype="bfloat16"), config)
     assert (found.verdict, "rounded away" in found.seen) == ("warn", True)
@@ -55,3 +56,9 @@ def test_the_doctor_says_what_it_costs(half: Path, tmp_path: Path) -> None:
     assert found.remedy.startswith("dtype: float32 (0.0 GiB more than in bfloat16")
     assert weights(model, RunConfig(), config).seen.startswith("all are trained, in float32 (0.0 GiB more")
     assert weights(model, RunConfig(dtype="bfloat16", lora_rank=8), config).verdict == "ok"
+    packed = RunConfig(load_in_4bit=True, lora_rank=8)
+    for is_there, verdict, words in ((None, "fail", "bitsandbytes is not installed"), (object(), "ok", "4 bits, LoRA")):
+        monkeypatch.setattr(doctor, "find_spec", lambda name, found=is_there: found)
+        found = weights(model, packed, config)
+        assert found.verdict == verdict
+        assert words in found.seen

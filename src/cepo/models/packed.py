@@ -9,7 +9,9 @@ from transformers import BitsAndBytesConfig
 
 from cepo.errors import SettingError
 
-__all__ = ["BYTES_OF_PACKED", "four_bits"]
+__all__ = ["BYTES_OF_PACKED", "FOUR_BITS_NEED", "four_bits"]
+
+FOUR_BITS_NEED = "pip install 'cepo[qlora]'"
 
 BYTES_OF_PACKED = 0.516
 """Of a weight: 4 bits, and its share of the blocks' scales, which are quantised too (section 3 of the paper)."""
@@ -24,7 +26,7 @@ def four_bits(dtype: str) -> BitsAndBytesConfig:
         SettingError: bitsandbytes is not installed.
     """
     if find_spec("bitsandbytes") is None:
-        raise SettingError("load_in_4bit: true needs bitsandbytes: pip install 'cepo[qlora]'")
+        raise SettingError(f"load_in_4bit: true needs bitsandbytes: {FOUR_BITS_NEED}")
     compute = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
     return BitsAndBytesConfig(
         load_in_4bit=True,

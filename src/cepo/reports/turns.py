@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from cepo.reports.records import CreditRecord
 
@@ -49,10 +49,9 @@ def _turn(record: CreditRecord, number: int, start: int, end: int) -> Turn:
 
 def stretches(is_theirs_T: Sequence[bool]) -> list[list[int]]:
     """[start, end) of each run of True: `said_by_tools` of a record."""
-    found: list[list[int]] = []
-    for place, is_theirs in enumerate(is_theirs_T):
-        if is_theirs and found and found[-1][1] == place:
-            found[-1][1] = place + 1
-        elif is_theirs:
-            found.append([place, place + 1])
+    found, start = [], 0
+    for is_theirs, run in groupby(is_theirs_T):
+        end = start + len(list(run))
+        found += [[start, end]] if is_theirs else []
+        start = end
     return found

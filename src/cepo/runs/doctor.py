@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from cepo.data.datasets import load_data
 from cepo.errors import CepoError
 from cepo.models.embedded import resolve
 from cepo.models.loading import load_config_and_processor
+from cepo.models.packed import FOUR_BITS_NEED
 from cepo.runs.doctor_cost import memory_finding, parameters_of
 from cepo.runs.doctor_gpu import gpu_settings
 from cepo.runs.policy import load_policy
@@ -188,6 +190,8 @@ def _told_alike(name: str, check: Callable[[], str]) -> Finding:
 
 def weights(model_config: Any, run: RunConfig, config: CEPOConfig) -> Finding:
     """Whether the dtype of trained weights can hold an update, and what float32 costs."""
+    if run.load_in_4bit and find_spec("bitsandbytes") is None:
+        return Finding("weights", "fail", "load_in_4bit: true, but bitsandbytes is not installed", FOUR_BITS_NEED)
     if run.lora_rank is not None:
         kept = "4 bits" if run.load_in_4bit else run.weights_dtype
         return Finding("weights", "ok", f"{kept}, LoRA of rank {run.lora_rank} is trained")

@@ -97,6 +97,7 @@ def test_the_untrained_model_is_asked_what_the_runs_ask(
     template = model / "chat_template.jinja"
     template.write_text(template.read_text() + THINKING)
     fields = {"model": str(model), "chat_template_kwargs": '{"enable_thinking": false}', "data": "chain"}
+    fields["generation_kwargs"] = '{"eos_token_id": 7}'
     plan = make_plan(load_experiment(write(fields, evaluate={"data": "chain", "limit": 2})), tmp_path / "out")
     (base,) = base_tasks(plan)
     asked: list[str] = []
@@ -111,6 +112,7 @@ def test_the_untrained_model_is_asked_what_the_runs_ask(
     assert run_tasks(plan.out / "tasks.json") == 0
     (text,) = asked
     assert text.endswith("no thoughts ")
+    assert base.protocol.stops.ids == (7,)
     assert base.protocol.key != replace(base.protocol, chat_template_kwargs={}).key
 
 
