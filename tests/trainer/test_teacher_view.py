@@ -84,6 +84,22 @@ def test_a_text_stands_for_the_words_of_the_last_turn(make: Any) -> None:
     assert "Read twice." not in shown["training"]
 
 
+def test_training_teachers_and_evaluation_show_images_at_one_size(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+    told: Any = first_prompts(trainer)["image_tokens"]
+    assert told["training"] == told["evaluation"] > 0
+    assert set(told["teachers"].values()) == {told["training"]}
+    images: Any = trainer.processing_class
+    size = images.image_processor.size
+    images.image_processor.size = type(size)(**{**dict(size), "shortest_edge": 1024, "longest_edge": 4096})
+    try:
+        smaller: Any = first_prompts(trainer)["image_tokens"]
+    finally:
+        images.image_processor.size = size
+    assert 0 < smaller["training"] < told["training"]
+    assert smaller["training"] == smaller["evaluation"] == smaller["teachers"]["plus"]
+
+
 def test_distillations_read_it_too(make: Any) -> None:
     for method in ("opsd", "sdpo"):
         trainer = make(method=method, data=with_column(problems(), teacher_prompt=lambda row: "Twice: " + words(row)))

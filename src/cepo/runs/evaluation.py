@@ -153,28 +153,39 @@ def _of_main(trainer: CEPOTrainer, find: Callable[[], Found]) -> Found:
 def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
     """The first training problem's prompt as training, each teacher (told a placeholder) and an evaluation ask it.
 
-    Images stand as their placeholder, once. `ends`: the tokens and texts that end a completion.
+    Images are left out of the texts. `image_tokens`: what they come to at the size at which each shows them;
+    `ends`: the tokens and texts that end a completion.
     """
     row = cast(Dataset, trainer.train_dataset)[0]
     prompt = row["prompt"]
     processor = cast(Processor, trainer.processing_class)
     student = trainer.prompt_ids(row)
-    shown = [token for token in student if token != trainer.image_token_id]
     tokenizer = trainer.tokenizer
     evaluated = encode_prompts(processor, [row])["input_ids"][0].tolist() if isinstance(prompt, list) else student
     view = trainer.views(row) if trainer.told else None
     base, ids = (view.prompt, view.prompt_ids) if view else (prompt, student)
-    seen = [token for token in ids if token != trainer.image_token_id]
+
+    def text(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode([token for token in ids if token != trainer.image_token_id]))
+
+    def images(ids: Sequence[int]) -> int:
+        return sum(token == trainer.image_token_id for token in ids)
+
     told = {
-        name: trainer.prompts.prompt_ids(base, seen, None if name.startswith("bare") else "[reference]", "answer")
+        name: trainer.prompts.prompt_ids(base, ids, None if name.startswith("bare") else "[reference]", "answer")
         for name in trainer.told
     }
     model = cast(PreTrainedModel, trainer.accelerator.unwrap_model(trainer.model))
     stops = stops_of(trainer.args.generation_kwargs)
     return {
-        "training": str(tokenizer.decode(shown)),
-        "teachers": {name: str(tokenizer.decode(ids)) for name, ids in told.items()},
-        "evaluation": str(tokenizer.decode([token for token in evaluated if token != trainer.image_token_id])),
+        "training": text(student),
+        "teachers": {name: text(ids) for name, ids in told.items()},
+        "evaluation": text(evaluated),
+        "image_tokens": {
+            "training": images(student),
+            "teachers": {name: images(ids) for name, ids in told.items()},
+            "evaluation": images(evaluated),
+        },
         "ends": {
             "training": sorted({*trainer.eos_token_ids, *stops.ids}),
             "evaluation": sorted({*end_tokens(model), *stops.ids}),
