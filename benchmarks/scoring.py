@@ -65,11 +65,17 @@ def vision_model(layers: int = LAYERS) -> Any:
 
 
 def make_rows(
-    vision: bool, groups: int, size: int, prompt: tuple[int, int], completion: tuple[int, int]
+    vision: bool,
+    groups: int,
+    size: int,
+    prompt: tuple[int, int],
+    completion: tuple[int, int],
+    told: int = 14,
+    wrongs: int = 3,
 ) -> list[ScoreRow]:
-    """Two contexts of every rollout: prompt, a reference of 14 tokens, 5 tokens that close the turn, completion.
+    """Two contexts of every rollout: prompt, a reference of `told` tokens, 5 tokens that close the turn, completion.
 
-    r+ is the group's; r- is one of three wrong answers.
+    r+ is the group's; r- is one of so many wrong ones, 0: each rollout's own.
     """
     rng = Random(0)
     ids = lambda count: [rng.randrange(10, VOCAB) for _ in range(count)]
@@ -79,11 +85,11 @@ def make_rows(
         if vision:
             shared[2:2] = [7, *[IMAGE_TOKEN] * 100, 8]
             images = Images(torch.randn(400, 3 * 2 * 16 * 16), torch.tensor([[1, 20, 20]]))
-        right, wrong = ids(14), [ids(14) for _ in range(3)]
+        right, wrong = ids(told), [ids(told) for _ in range(wrongs)]
         for _ in range(size):
             answer = ids(rng.randint(*completion))
-            for told in (right, rng.choice(wrong)):
-                rows.append(ScoreRow([*shared, *told, 9, 9, 9, 9, 9], answer, images, group))
+            for reference in (right, rng.choice(wrong) if wrong else ids(told)):
+                rows.append(ScoreRow([*shared, *reference, 9, 9, 9, 9, 9], answer, images, group))
     return rows
 
 
@@ -246,6 +252,12 @@ def growth() -> dict[str, Any]:
         "rollouts of a group": [(g, make_rows(False, 1, g, (400, 400), (150, 150))) for g in (4, 8, 16, 32)],
         "prompt tokens": [(n, make_rows(False, 1, 8, (n, n), (150, 150))) for n in (200, 400, 800, 1600)],
         "completion tokens": [(n, make_rows(False, 1, 8, (400, 400), (n, n))) for n in (75, 150, 300, 600)],
+        "tokens of r+ and r-, one r-": [
+            (n, make_rows(False, 1, 8, (400, 400), (300, 300), n, 1)) for n in (15, 150, 300, 600, 1000)
+        ],
+        "tokens of r+ and r-, each its own r-": [
+            (n, make_rows(False, 1, 8, (400, 400), (300, 300), n, 0)) for n in (15, 150, 300, 600, 1000)
+        ],
     }
     found = {}
     for axis, points in axes.items():
@@ -263,7 +275,7 @@ def plot_growth(found: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 3, figsize=(10, 3.2), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, 5, figsize=(15, 3.2), sharey=True, layout="constrained")
     for axis, (name, values) in zip(axes, found["axes"].items(), strict=True):
         x, y = zip(*values["points"], strict=True)
         axis.loglog(x, y, "o-", color="#0072B2")

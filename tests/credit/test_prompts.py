@@ -46,6 +46,20 @@ def test_without_a_reference_the_teacher_is_the_student() -> None:
     assert teacher().prompt_ids(PROMPT, student_ids(), None) == student_ids()
 
 
+def test_of_a_long_solution_the_start_is_told() -> None:
+    text = "angles of a triangle sum to 180 so x is 180 minus 40 minus 70 " * 2
+    ids = plain_ids(TOKENIZER, text)
+    for most in (8, 9, 21, len(ids) - 1):
+        prompts = teacher(most=most)
+        told = prompts.reference_ids(TOKENIZER.decode(ids[:most]), "rationale")
+        assert prompts.reference_ids(text, "rationale") == told
+        assert prompts.shown(len(ids), "rationale") == most
+        assert len(prompts.reference_ids(text, "feedback")) < len(teacher().reference_ids(text, "feedback"))
+    for whole in (teacher(most=len(ids)), teacher()):
+        assert whole.reference_ids(text, "rationale") == teacher().reference_ids(text, "rationale")
+    assert teacher(most=8).reference_ids(text) == teacher().reference_ids(text), "an answer stays whole"
+
+
 def test_prefill_opens_the_assistant_s_turn() -> None:
     ids = teacher(style="prefill").prompt_ids(PROMPT, student_ids(), "70")
     assert ids[: len(student_ids())] == student_ids()

@@ -100,6 +100,8 @@ def test_a_constant_schedule_never_decays() -> None:
         ("teacher_sync_every", 0),
         ("teacher_ema_rate", 0.0),
         ("feedback_max_chars", 0),
+        ("reference_max_tokens", 7),
+        ("reference_max_tokens", -1),
         ("credit_precision", "fp8"),
         ("evidence_dead_zone", "loud"),
         ("evidence_dead_zone", "-0.5"),
@@ -123,6 +125,8 @@ def test_a_wrong_value_is_named(field: str, value: Any) -> None:
         ("credit_clip", 0.0),
         ("reference_count", 1),
         ("feedback_max_chars", 1),
+        ("reference_max_tokens", 0),
+        ("reference_max_tokens", 8),
         ("teacher_sync_every", 1),
         ("teacher_ema_rate", 1.0),
         ("distill_beta", 0.0),
@@ -146,7 +150,7 @@ def test_every_setting_reaches_the_part_that_reads_it() -> None:
         "reference_minus": "marginal", "reference_form": "rationale", "reference_fallback": "grpo",
         "reference_allow_self": True, "reference_count": 3, "feedback_max_chars": 9, "teacher_weights": "synced",
         "teacher_sync_every": 7, "teacher_ema_rate": 0.5, "prompt_style": "prefill",
-        "reference_template": "<{reference}>",
+        "reference_template": "<{reference}>", "reference_max_tokens": 11,
     }  # fmt: skip
     settings = resolve("default", "cepo", **said)
     assert settings.reference_policy(5) == ReferencePolicy("marginal", "rationale", "grpo", True, 3, 9, 5)
@@ -155,6 +159,7 @@ def test_every_setting_reaches_the_part_that_reads_it() -> None:
     prompts = settings.teacher_prompts(TOKENIZER, str)
     assert (prompts.tokenizer, prompts.render, prompts.style) == (TOKENIZER, str, "prefill")
     assert prompts.template == "<{reference}>"
+    assert prompts.most == 11
 
 
 def test_an_unknown_preset_lists_the_known() -> None:

@@ -138,6 +138,18 @@ def test_feedback_is_counted(processor: Any, tmp_path: Any) -> None:
     assert check_lengths(subject, data_of(row())).startswith(f"longest prompt {longest} + ")
 
 
+def test_a_bound_on_references_makes_long_solutions_fit(processor: Any, tmp_path: Any) -> None:
+    data = Dataset.from_list([row() | {"solution": "so " * 400}])
+    fields: Any = {"method": "decisive", "solution_column": "solution"}
+    whole, bounded = (subject_for(processor, tmp_path, **fields, reference_max_tokens=most) for most in (0, 32))
+    student = prompt_lengths(whole, data)[0]
+    block = len(whole.prompts.reference_ids("", "rationale"))
+    told = len(whole.prompts.reference_ids("so " * 400, "rationale")) - block
+    assert told > 400
+    assert check_lengths(whole, data).startswith(f"longest prompt {student + block + told} + ")
+    assert check_lengths(bounded, data).startswith(f"longest prompt {student + block + 32} + ")
+
+
 def test_what_a_template_refuses_is_named_with_its_row(processor: Any, tmp_path: Any) -> None:
     subject = subject_for(processor, tmp_path)
     strict = "{%- if messages|length > 1 %}{{ raise_exception('one turn only') }}{%- endif %}"

@@ -43,6 +43,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--continuations", type=int, default=None, help="K of each Monte-Carlo value")
     parser.add_argument("--sensitivity-problems", type=int, default=None, help="problems with groups of 32")
     parser.add_argument("--max-new-tokens", type=int, default=None)
+    parser.add_argument("--reference-max-tokens", type=int, default=None, help="of a told solution (default: all)")
     parser.add_argument("--clip", type=float, default=None, help="eps_w of the weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a few problems: to see it run, not to read the numbers")
@@ -67,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         "continuations": options.continuations,
         "sensitivity_problems": options.sensitivity_problems,
         "max_new_tokens": options.max_new_tokens,
+        "reference_max_tokens": options.reference_max_tokens,
         "clip": options.clip,
     }
     settings = AuditSettings(

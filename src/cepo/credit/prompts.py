@@ -19,7 +19,8 @@ from cepo.errors import DataError, SettingError
 from cepo.glossary import Prompt, ReferenceForm
 
 __all__ = [
-    "ANSWER_TEMPLATE", "FEEDBACK_TEMPLATE", "RATIONALE_TEMPLATE", "Place", "PromptStyle", "TeacherPrompts", "plain_ids",
+    "ANSWER_TEMPLATE", "FEEDBACK_TEMPLATE", "RATIONALE_TEMPLATE", "Place", "PromptStyle", "TeacherPrompts",
+    "check_shown", "plain_ids",
 ]  # fmt: skip
 
 PromptStyle = Literal["user", "prefill"]
@@ -38,6 +39,8 @@ _USER_TEMPLATES: dict[ReferenceForm, str] = {
 # Cannot come from a data set by accident, has no white space that a chat template might strip, and is in the
 # private use area: no tokenizer holds it as a special token.
 _SLOT = "\ue000cepo-slot\ue001"
+
+_LEAST_SHOWN = 8
 
 Render = Callable[[Prompt], str]
 """Renders a prompt (messages or a string) to the text that was tokenised, generation prompt included."""
@@ -70,6 +73,12 @@ class _PlainText:
         if control := sorted(self._control_ids.intersection(ids)):
             raise DataError(f"the reference {text!r} tokenises to control tokens {control}; remove them from it")
         return ids
+
+
+def check_shown(most: int) -> None:
+    """Raise SettingError on a number of tokens that cannot bound a solution."""
+    if most and most < _LEAST_SHOWN:
+        raise SettingError(f"reference_max_tokens must be 0 (all) or at least {_LEAST_SHOWN}, got {most}")
 
 
 def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -105,12 +114,14 @@ class TeacherPrompts:
         render: how a prompt became text, the chat template and its arguments included.
         style: `user` or `prefill`.
         template: text around `{reference}`, for references of any form; None: the style's and the form's own.
+        most: tokens of a solution or of feedback that are shown, from its start; 0: all. Answers stay whole.
     """
 
     tokenizer: PreTrainedTokenizerBase
     render: Render
     style: str = "user"
     template: str | None = None
+    most: int = 0
 
     def __post_init__(self) -> None:
         if self.style not in ("user", "prefill"):
@@ -137,9 +148,14 @@ class TeacherPrompts:
         return around
 
     def reference_ids(self, reference: str, form: ReferenceForm = "answer") -> list[int]:
-        """The block for one reference: template ids around the reference's own."""
+        """The block for one reference: template ids around the reference's own, of which `most` stay."""
         before, after = self._around[form]
-        return [*before, *self._plain.ids(reference), *after]
+        ids = self._plain.ids(reference)
+        return [*before, *ids[: self.shown(len(ids), form)], *after]
+
+    def shown(self, length: int, form: ReferenceForm) -> int:
+        """How many tokens of a reference of so many a teacher reads."""
+        return length if form == "answer" or not self.most else min(length, self.most)
 
     def prompt_ids(
         self, prompt: Prompt, student_ids: Sequence[int], reference: str | None, form: ReferenceForm = "answer"

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cepo.credit.control import Control
 from cepo.credit.evidence import clip_bounds
-from cepo.credit.prompts import Render, TeacherPrompts
+from cepo.credit.prompts import Render, TeacherPrompts, check_shown
 from cepo.credit.references import ReferencePolicy
 from cepo.credit.rules import Knobs, Method, Rule, get_method, read_options
 from cepo.credit.schedule import constant, linear_decay
@@ -38,7 +38,7 @@ class CreditSettings:
         reference_minus, reference_form, reference_fallback, reference_allow_self, reference_count,
             feedback_max_chars: see
             `cepo.credit.references.ReferencePolicy`. Why `own` is the default: docs/decisions/0003.
-        prompt_style: `user` or `prefill`; reference_template: text around `{reference}`, None: the style's own.
+        prompt_style, reference_template, reference_max_tokens: see `cepo.credit.prompts.TeacherPrompts`.
         teacher_weights, teacher_sync_every, teacher_ema_rate: see `cepo.scoring.weights.Teacher`.
         teacher_sees_images: False takes the images out of the teachers' prompts, as the authors' release does;
             it is there so that what this costs can be measured.
@@ -59,6 +59,7 @@ class CreditSettings:
     credit_mix: float = 1.0
     reference_minus: str = "own"
     reference_form: str = "answer"
+    reference_max_tokens: int = 0
     reference_fallback: str = "rlsd"
     reference_allow_self: bool = False
     reference_count: int = 4
@@ -98,6 +99,7 @@ class CreditSettings:
             )
         if self.prompt_style not in ("user", "prefill"):
             raise SettingError(f"unknown prompt_style {self.prompt_style!r}; choose 'user' or 'prefill'")
+        check_shown(self.reference_max_tokens)
 
     def strength(self, step: int) -> float:
         """lambda at an optimiser step, from 1: a function of the step alone, so that a resumed run has it."""
@@ -132,7 +134,7 @@ class CreditSettings:
 
     def teacher_prompts(self, tokenizer: PreTrainedTokenizerBase, render: Render) -> TeacherPrompts:
         """How references are put to teachers."""
-        return TeacherPrompts(tokenizer, render, self.prompt_style, self.reference_template)
+        return TeacherPrompts(tokenizer, render, self.prompt_style, self.reference_template, self.reference_max_tokens)
 
     def knobs(self, step: int, null_p90: float | None = None) -> Knobs:
         """A rule's settings at an optimiser step; `null_p90`: this step's null level, nats, where it was measured."""

@@ -55,6 +55,9 @@ class CEPOConfig(GRPOConfig):
     credit_mix: float | None = _credit("Share of a row's tokens that change places under `permuted`.")
     reference_minus: str | None = _credit("own, sampled, worst, common, marginal, or word_none (the released fault).")
     reference_form: str | None = _credit("answer or rationale.")
+    reference_max_tokens: int | None = _credit(
+        "Tokens of a told solution or feedback that are shown, from its start; 0: all."
+    )
     reference_fallback: str | None = _credit("Without an admissible r-: rlsd or grpo.")
     reference_allow_self: bool | None = _credit("Whether a wrong row may be told its own answer.")
     reference_count: int | None = _credit("K of the marginal policy.")

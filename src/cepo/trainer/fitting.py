@@ -153,7 +153,7 @@ def _told(subject: Subject, rows: Iterable[DataRow]) -> Iterator[int]:
         known = dict(zip(texts, text_lengths(texts, prompts.tokenizer), strict=True))
         for blocks in wanted:
             sizes = [
-                around[form] + more
+                around[form] + prompts.shown(more, form)
                 for told, form, most in blocks
                 for more in ([known[text] for text in told if text] if told else [most])
             ]

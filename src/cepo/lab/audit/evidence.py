@@ -114,6 +114,7 @@ class ScoreBook:
         prompts: of the problems, by index.
         models: the policy, and the other teacher if there is one.
         temperature: of the policy's log-probs.
+        most: tokens of a told solution, 0: all.
     """
 
     def __init__(
@@ -124,13 +125,14 @@ class ScoreBook:
         models: tuple[nn.Module, nn.Module | None],
         image_token_id: int | None,
         temperature: float,
+        most: int = 0,
     ) -> None:
         self._problems = problems
         self._models = models
         self._image_token_id = image_token_id
         self._temperature = temperature
         self._prompts: Mapping[PromptStyle, TeacherPrompts] = {
-            style: TeacherPrompts(tokenizer, render, style) for style in get_args(PromptStyle)
+            style: TeacherPrompts(tokenizer, render, style, most=most) for style in get_args(PromptStyle)
         }
         self._wanted: dict[Key, None] = {}
         self._logps: dict[Key, np.ndarray] = {}

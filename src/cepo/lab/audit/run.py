@@ -101,6 +101,7 @@ class _Audit:
             (model, teacher),
             image_token_id,
             settings.temperature,
+            settings.reference_max_tokens,
         )
         self.ledger = Ledger(resamples(len(problems), settings.replicates, settings.seed))
         self.meter = Meter(self.book, self.ledger, settings.clip)

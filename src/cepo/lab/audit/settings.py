@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from cepo.answers import BOXED, Grading
 from cepo.credit.evidence import clip_bounds
+from cepo.credit.prompts import check_shown
 from cepo.errors import SettingError
 
 __all__ = ["PARTS", "AuditPart", "AuditSettings", "quick"]
@@ -29,6 +30,7 @@ class AuditSettings:
         null_rollouts: so many rollouts get null contrasts, one of each problem in turn.
         sensitivity_problems: of so many decided problems 32 rollouts are sampled.
         temperature: of sampling and of the log-probs. max_new_tokens: of a completion.
+        reference_max_tokens: of a told solution, see `cepo.credit.prompts.TeacherPrompts`.
         clip: eps_w, for saturation, clipped mass and weights.
         replicates: of the bootstrap.
         methods: names or first parts of names of variants; None: all.
@@ -46,6 +48,7 @@ class AuditSettings:
     sensitivity_problems: int = 40
     temperature: float = 1.0
     max_new_tokens: int = 96
+    reference_max_tokens: int = 0
     clip: float = 0.5
     replicates: int = 500
     seed: int = 0
@@ -69,6 +72,7 @@ class AuditSettings:
             raise SettingError(f"temperature must be above 0 (an audit samples), got {self.temperature}")
         if clip_bounds(self.clip)[1] == 0.0:
             raise SettingError("clip (eps_w) must be above 0: at 0 every weight is 1 and there is no credit to audit")
+        check_shown(self.reference_max_tokens)
         if unknown := [part for part in self.parts if part not in PARTS]:
             raise SettingError(f"unknown parts {unknown}; choose from {', '.join(PARTS)}")
 
