@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ from typing import Any
 
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 from cepo.cli import main
 from tests.chaos.events import POINTS, SIGNALS, at_point, clock_jump, damage_a_file, full_disk, old_times
@@ -108,6 +110,7 @@ def fork(words: list[str], rank: int, world: int, port: int, before: Callable[[]
         faulthandler.register(signal.SIGUSR1, all_threads=True)
         atexit._clear()
         AcceleratorState._reset_state(True)
+        tqdm.set_lock(threading.RLock())  # forks share tqdm's own, which a killed one may hold for ever
         if world > 1:
             distributed = {"WORLD_SIZE": world, "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world,
                            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}  # fmt: skip
