@@ -14,15 +14,16 @@ from typing import Any, Literal, cast
 import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
 from trl.trainer import utils as trl_utils
 
 from cepo.errors import RunFolderError, SettingError
 from cepo.glossary import Completion, DataRow, Prompt
-from cepo.scoring import Images
-from cepo.trainer.batch import RawBatch, images_of_prompt
+from cepo.scoring import RowImages
+from cepo.trainer.batch import RawBatch
+from cepo.trainer.batch_images import images_of_prompt
 from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep, random_state
@@ -185,9 +186,9 @@ class HostTrainer(GRPOTrainer):
 
     @property
     def image_token_id(self) -> int | None:
-        """The placeholder's id; None: a model without images."""
-        processor = self.processing_class
-        return cast(Any, processor).image_token_id if isinstance(processor, ProcessorMixin) else None
+        """The id of the tokens that the model puts images in place of, which the processor's own need not be (Gemma 3's
+        marks where an image begins); None: a model without images."""
+        return cast(Any, self.policy).config.image_token_id if self._is_vlm else None
 
     @property
     def image_token(self) -> str | None:
@@ -302,7 +303,7 @@ class HostTrainer(GRPOTrainer):
             self._batch_environments = [row.get("environment") if self._multi_environment else None]
         return self._tokenize_prompts([prompt])
 
-    def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
+    def encoded(self, row: DataRow) -> tuple[Sequence[int], RowImages | None]:
         """The same ids, and the row's images as the model takes them."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
@@ -327,7 +328,8 @@ class HostTrainer(GRPOTrainer):
             return
         if self.use_vllm:
             options: dict[str, Any] = self.vllm_generation.generation_kwargs
-            options["bad_words"] = [*(options.get("bad_words") or []), self.image_token]
+            placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+            options["bad_words"] = [*(options.get("bad_words") or []), placeholder]
         else:
             options = self.generation_kwargs
             options["suppress_tokens"] = sorted({*(options.get("suppress_tokens") or []), self.image_token_id})

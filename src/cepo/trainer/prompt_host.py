@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 
 from cepo.glossary import DataRow, Prompt
-from cepo.scoring import Images
-from cepo.trainer.batch import images_of_prompt
+from cepo.scoring import RowImages
+from cepo.trainer.batch_images import images_of_prompt
 
 __all__ = ["PromptHost", "Rows", "as_parts", "prompt_text", "prompt_with_images", "unfilled_images", "with_image_parts"]
 
@@ -48,7 +48,7 @@ class PromptHost:
         """The ids that the prompt of a data set's row will have, images expanded."""
         return self.encoded(row)[0]
 
-    def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
+    def encoded(self, row: DataRow) -> tuple[Sequence[int], RowImages | None]:
         """The same ids, and the row's images as the model takes them."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
