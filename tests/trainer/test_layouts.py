@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from trl.data_utils import prepare_multimodal_messages
+from trl.trainer import utils as trl_utils
 
 from cepo import CEPOConfig, CEPOTrainer
 from cepo.credit.prompts import TeacherPrompts
@@ -42,9 +43,9 @@ def toy(request: pytest.FixtureRequest) -> Toy:
 def plain(toy: Toy, row: dict[str, Any], ids: list[int], completion: list[int]) -> Tensor:
     """Log-probs of a completion behind a prompt's ids, from the model's own forward on what its processor gives of the
     row, (T,): each tensor as long as the prompt is made longer with zeros."""
-    prompt = prepare_multimodal_messages(row["prompt"], images=row["images"])
+    prompt, images = prepare_multimodal_messages(row["prompt"], images=row["images"]), [row["images"]]
     text = toy.processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-    inputs = toy.processor(text=[text], images=[row["images"]], return_tensors="pt")
+    inputs = toy.processor(text=[text], images=images if row["images"] else None, return_tensors="pt")
     student, whole = inputs.pop("input_ids"), torch.tensor([[*ids, *completion]])
     inputs.pop("attention_mask")
     for name, value in inputs.items():
@@ -126,9 +127,7 @@ def trl_logps(trainer: Any, batch: dict[str, Any], chunk: int | None = None) -> 
         )[0]
 
 
-def test_a_step_scores_the_student_that_trl_trains(
-    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_scores_the_student_that_trl_trains(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make(toy, tmp_path, method="rlsd")
     inputs, batch, step = first_step(trainer, monkeypatch)
     assert len(step.rows) == 8
@@ -154,3 +153,60 @@ def test_a_run_trains(toy: Toy, method: str, tmp_path: Path) -> None:
     assert moved
     assert all(value.isfinite().all() for value in toy.model.parameters())
     assert (tmp_path / "run" / "traces" / "credit.jsonl").exists() or method == "opsd"
+
+
+# --- what becomes of a batch ------------------------------------------------------------------------------
+
+
+def generated(trainer: Any) -> tuple[list[Any], dict[str, Any]]:
+    inputs = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    torch.manual_seed(1)
+    return inputs, trainer._generate_and_score_completions(inputs)
+
+
+def own_logps(trainer: Any, row: dict[str, Any], batch: Batch, place: int) -> Tensor:
+    """A row's log-probs by a plain forward of what the processor makes of it alone."""
+    toy = Toy(trainer.model.eval(), trainer.processing_class)
+    return plain(toy, row, [*batch.prompts([place])[0]], batch.completions([place])[0])
+
+
+MIXED = [[picture(0)], [], [picture(2, 30, 20)], []]
+
+
+@pytest.mark.parametrize("pictures", [PICTURES, MIXED], ids=["several", "mixed"])
+def test_parts_of_a_batch_have_their_own_images(toy: Toy, pictures: Any, tmp_path: Path) -> None:
+    """TRL shuffles and splits it; we take rows from it, and put others in their place."""
+    trainer = make(toy, tmp_path, rows_of(*pictures), method="grpo")
+    inputs, raw = generated(trainer)
+    raw["advantages"] = torch.arange(8.0)
+    whole = Batch(raw)
+    expected = [own_logps(trainer, inputs[row], whole, row) for row in range(8)]
+
+    def check(part: dict[str, Any], rows: list[int]) -> None:
+        found = trl_logps(trainer, dict(part))
+        scored = score(
+            trainer.model, _rows(Batch(part)), width=found.shape[1], precision="float32",
+            image_token_id=trainer.image_token_id,
+        )  # fmt: skip
+        for place, row in enumerate(rows):
+            for own in (found, scored):
+                assert (own[place, : len(expected[row])] - expected[row]).abs().max() < 1e-5
+
+    shuffled = trl_utils.shuffle_sequence_dict(trl_utils.split_pixel_values_by_grid(dict(raw)))
+    for part in map(trl_utils.unsplit_pixel_values_by_grid, trl_utils.split_tensor_dict(shuffled, 4)):
+        check(part, [int(value) for value in part["advantages"]])
+    check(dict(whole.taking([6, 1, 4]).raw), [6, 1, 4])
+    fresh = whole.taking([0, 2, 4])
+    check(dict(whole.replacing({3: 1, 7: 2}, fresh, 0).raw), [0, 1, 2, 2, 4, 5, 6, 4])
+    texts = [row for row in range(8) if not inputs[row]["images"]]
+    if texts:
+        check(dict(whole.taking(texts).replacing({0: 2}, fresh, 0).raw), [4, *texts[1:]])
+
+
+def _rows(batch: Batch) -> list[ScoreRow]:
+    return [
+        ScoreRow(prompt, completion, images)
+        for prompt, completion, images in zip(batch.prompts(), batch.completions(), batch.images(), strict=True)
+    ]

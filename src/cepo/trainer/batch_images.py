@@ -18,7 +18,10 @@ from torch.nn import functional as F
 from cepo.errors import ModelError
 from cepo.scoring import Images, OtherImages, RowImages
 
-__all__ = ["fields_of", "image_inputs", "images_of_prompt", "images_of_rows", "is_one_per_row", "joined", "same_images"]
+__all__ = [
+    "fields_of", "image_inputs", "image_tensors", "images_of_prompt", "images_of_rows", "is_one_per_row", "joined",
+    "same_images", "with_images_of_rows",
+]  # fmt: skip
 
 FIELDS = ("pixel_values", "pixel_attention_mask", "spatial_shapes", "image_sizes", "image_position_ids")
 """What TRL hands on to the model in layouts other than Qwen-VL's."""
@@ -99,9 +102,14 @@ def images_of_prompt(fields: Mapping[str, Any]) -> RowImages | None:
             f"this model's processor gives {', '.join(unknown)} with its images, which TRL does not hand on to the "
             "model: it cannot be trained with images, by method='grpo' neither; take the images out of the data"
         )
-    own = {name: _tensor(fields[name]) for name in FIELDS if name in fields}
+    own = image_tensors(fields)
     types = {name: _trimmed(_tensor(fields[name]).flatten()) for name in TOKEN_TYPES if name in fields}
     return OtherImages(own, types)
+
+
+def image_tensors(fields: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What a processor gives of the images of a prompt, or of several."""
+    return {name: _tensor(fields[name]) for name in FIELDS if name in fields}
 
 
 def _tensor(value: Any) -> Tensor:
@@ -124,6 +132,13 @@ def image_inputs(raw: Mapping[str, Any]) -> dict[str, Tensor]:
         return {}
     names = (*FIELDS, *TOKEN_TYPES, "image_grid_thw")
     return {name: raw[name] for name in names if raw.get(name) is not None}
+
+
+def with_images_of_rows(inputs: Mapping[str, Any], image_token_id: int | None) -> Mapping[str, Any]:
+    """Inputs of a forward, without what goes with images where no row has one; Qwen-VL's layout as it is."""
+    if "pixel_values" not in inputs or "image_grid_thw" in inputs or (inputs["input_ids"] == image_token_id).any():
+        return inputs
+    return {name: value for name, value in inputs.items() if name not in (*FIELDS, *TOKEN_TYPES)}
 
 
 def joined(images: Sequence[RowImages | None]) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from cepo.errors import RunFolderError, SettingError
 from cepo.glossary import Completion, DataRow, Prompt
 from cepo.scoring import RowImages
 from cepo.trainer.batch import RawBatch
-from cepo.trainer.batch_images import images_of_prompt
+from cepo.trainer.batch_images import image_tensors, images_of_prompt, with_images_of_rows
 from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep, random_state
@@ -156,6 +156,15 @@ class HostTrainer(GRPOTrainer):
         return super()._generate_single_turn(
             prompt_ids, images, multimodal_fields, num_generations, has_tool_images=has_tool_images
         )
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """TRL's; a forward of rows none of which has an image is given no images, where TRL gives none of a tensor that
+        has some: outside of Qwen-VL's layout models fail on that."""
+
+        def forward(**inputs: Any) -> Any:
+            return model(**with_images_of_rows(inputs, self.image_token_id))
+
+        return super()._get_per_token_logps_and_entropies(cast(Any, forward), *args, **kwargs)
 
     # --- public names -----------------------------------------------------------------------------------------
 
@@ -295,21 +304,34 @@ class HostTrainer(GRPOTrainer):
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.tokenizer(prompt)["input_ids"]  # pyright: ignore[reportReturnType]
-        return self._tokenized(row, prompt)[0][0]
+        return self._tokenized([row], [prompt])[0][0]
 
-    def _tokenized(self, row: DataRow, prompt: Prompt) -> Any:
-        """One row's prompt as TRL makes it, with the tools of the environment that the row names."""
+    def _tokenized(self, rows: Sequence[DataRow], prompts: list[Prompt]) -> Any:
+        """Rows' prompts as TRL makes them, with the tools of the environments that the rows name."""
         if self.environment_factories is not None:
-            self._batch_environments = [row.get("environment") if self._multi_environment else None]
-        return self._tokenize_prompts([prompt])
+            self._batch_environments = [row.get("environment") if self._multi_environment else None for row in rows]
+        return self._tokenize_prompts(prompts)
 
     def encoded(self, row: DataRow) -> tuple[Sequence[int], RowImages | None]:
         """The same ids, and the row's images as the model takes them."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.prompt_ids(row), None
-        prompt_ids, _, fields = self._tokenized(row, prompt)
+        prompt_ids, _, fields = self._tokenized([row], [prompt])
         return prompt_ids[0], images_of_prompt(fields)
+
+    def made_together(self, rows: Rows) -> list[Tensor]:
+        """The images of prompts of these rows, as one generation is given them.
+
+        Raises whatever the processor or torch does where they do not fit into one batch.
+        """
+        _, _, fields = self._tokenized(rows, [prompt_with_images(row) for row in rows])
+        return list(image_tensors(fields).values())
+
+    @property
+    def rewrites_prompts(self) -> bool:
+        """Whether rollouts may have other prompts or images than the rows of the data set."""
+        return self.rollout_func is not None or bool(self.tools) or self.environment_factories is not None
 
     def teacher_views(self, template: Mapping[str, Any]) -> TeacherViews:
         """What teachers are shown, `template` being their own arguments of the chat template."""
