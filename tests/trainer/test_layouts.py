@@ -14,13 +14,16 @@ from trl.data_utils import prepare_multimodal_messages
 from trl.trainer import utils as trl_utils
 
 from cepo import CEPOConfig, CEPOTrainer
+from cepo.credit.divergence import full_vocabulary, generalised_jsd
 from cepo.credit.prompts import TeacherPrompts
 from cepo.credit.step import StepCredit
 from cepo.data.pictures import with_pictures
+from cepo.errors import DataError, ModelError
 from cepo.scoring import OtherImages, ScoreRow, score
 from cepo.scoring.probe import probe
 from cepo.trainer import trainer as hook
 from cepo.trainer.batch import Batch
+from cepo.trainer.image_checks import FirstImages, check_other_layout
 from cepo.trainer.prompt_host import PromptHost
 from tests.layouts import LAYOUTS, Toy, picture, rows_of
 from tests.trainer.small_text import every_other
@@ -40,9 +43,17 @@ def toy(request: pytest.FixtureRequest) -> Toy:
     return LAYOUTS[request.param]()
 
 
-def plain(toy: Toy, row: dict[str, Any], ids: list[int], completion: list[int]) -> Tensor:
-    """Log-probs of a completion behind a prompt's ids, from the model's own forward on what its processor gives of the
-    row, (T,): each tensor as long as the prompt is made longer with zeros."""
+def on(*names: str) -> pytest.MarkDecorator:
+    """These layouts, and the others in `make test-long`."""
+    long = pytest.mark.long
+    return pytest.mark.parametrize(
+        "toy", [name if name in names else pytest.param(name, marks=long) for name in LAYOUTS], indirect=True
+    )
+
+
+def plain_logits(toy: Toy, row: dict[str, Any], ids: list[int], completion: list[int]) -> Tensor:
+    """Logits of a completion behind a prompt's ids, from the model's own forward on what its processor gives of the
+    row, (T, V): each tensor as long as the prompt is made longer with zeros."""
     prompt, images = prepare_multimodal_messages(row["prompt"], images=row["images"]), [row["images"]]
     text = toy.processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     inputs = toy.processor(text=[text], images=images if row["images"] else None, return_tensors="pt")
@@ -52,9 +63,13 @@ def plain(toy: Toy, row: dict[str, Any], ids: list[int], completion: list[int]) 
         if value.shape == student.shape:
             inputs[name] = torch.nn.functional.pad(value, (0, whole.shape[1] - student.shape[1]))
     with torch.no_grad():
-        logits = toy.model(input_ids=whole, attention_mask=torch.ones_like(whole), **inputs).logits
-    logp = logits[0, len(ids) - 1 : -1].log_softmax(dim=-1)
-    return logp.gather(1, whole[0, len(ids) :, None])[:, 0]
+        return toy.model(input_ids=whole, attention_mask=torch.ones_like(whole), **inputs).logits[0, len(ids) - 1 : -1]
+
+
+def plain(toy: Toy, row: dict[str, Any], ids: list[int], completion: list[int]) -> Tensor:
+    """Log-probs of the same, (T,)."""
+    logp_TV = plain_logits(toy, row, ids, completion).log_softmax(dim=-1)
+    return logp_TV.gather(1, torch.tensor(completion)[:, None])[:, 0]
 
 
 def told(toy: Toy, rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], ScoreRow]]:
@@ -73,32 +88,25 @@ def told(toy: Toy, rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Sco
     return made
 
 
-def largest_error(toy: Toy, rows: list[dict[str, Any]], **options: Any) -> float:
-    """Between what is scored and the plain forward, nats."""
-    made = told(toy, rows)
-    found = score(
-        toy.model, [row for _, row in made], width=6, precision="float32",
-        image_token_id=toy.model.config.image_token_id, **options,
-    )  # fmt: skip
-    own = [plain(toy, row, [*one.prompt_ids], [*one.completion_ids]) for row, one in made]
-    return max((f[: len(o)] - o).abs().max().item() for f, o in zip(found, own, strict=True))
-
-
+@on("llava", "llava_next", "gemma3", "idefics3", "internvl")
 def test_evidence_is_the_plain_forwards(toy: Toy) -> None:
-    rows = rows_of(*PICTURES)
+    token = toy.model.config.image_token_id
+    made = told(toy, rows_of(*PICTURES[1:3]))
+    own = [plain(toy, row, [*one.prompt_ids], [*one.completion_ids]) for row, one in made]
+    rows = [row for _, row in made]
     for share in (True, False):
-        assert largest_error(toy, rows, share=share) < 1e-5
-    probed = [row for _, row in told(toy, rows[1:3])]
-    found = probe(toy.model, probed, image_token_id=toy.model.config.image_token_id)
+        found = score(toy.model, rows, width=6, precision="float32", image_token_id=token, share=share)
+        assert max((f[: len(o)] - o).abs().max().item() for f, o in zip(found, own, strict=True)) < 1e-5
+    found = probe(toy.model, rows, image_token_id=token)
     assert found.difference < 1e-5
     assert not found.why_whole
 
 
-def make(toy: Toy, folder: Path, rows: Any = None, **fields: Any) -> Any:
+def make(toy: Toy, folder: Path, rows: Any = None, rewards: Any = every_other, **fields: Any) -> Any:
     torch.manual_seed(0)
     data = with_pictures(Dataset.from_list(rows_of(*PICTURES) if rows is None else rows))
     return CEPOTrainer(
-        toy.model, [every_other], CEPOConfig(**{"output_dir": str(folder / "run"), **SETTINGS, **fields}),
+        toy.model, [rewards], CEPOConfig(**{"output_dir": str(folder / "run"), **SETTINGS, **fields}),
         train_dataset=data, processing_class=toy.processor,
     )  # fmt: skip
 
@@ -127,6 +135,7 @@ def trl_logps(trainer: Any, batch: dict[str, Any], chunk: int | None = None) -> 
         )[0]
 
 
+@on("llava", "llava_next", "gemma3", "idefics3", "internvl")
 def test_a_step_scores_the_student_that_trl_trains(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make(toy, tmp_path, method="rlsd")
     inputs, batch, step = first_step(trainer, monkeypatch)
@@ -143,16 +152,25 @@ def test_a_step_scores_the_student_that_trl_trains(toy: Toy, tmp_path: Path, mon
         assert (logps["plus"][: len(own_T)] - own_T).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("method", ["cepo", "opsd"])
-def test_a_run_trains(toy: Toy, method: str, tmp_path: Path) -> None:
-    trainer = make(toy, tmp_path, method=method, max_steps=2, per_device_train_batch_size=4, steps_per_generation=2,
-                   null_control_every=1)  # fmt: skip
-    before = {name: value.clone() for name, value in toy.model.named_parameters()}
-    trainer.train()
-    moved = [name for name, value in toy.model.named_parameters() if not torch.equal(value, before[name])]
-    assert moved
-    assert all(value.isfinite().all() for value in toy.model.parameters())
-    assert (tmp_path / "run" / "traces" / "credit.jsonl").exists() or method == "opsd"
+@on("llava_next")
+def test_a_run_of_credit_beside_one_without(toy: Toy, tmp_path: Path) -> None:
+    """The credit of strength 0 is TRL's own update, bit for bit; another is not, and neither is a distillation."""
+    start, found = {name: value.clone() for name, value in toy.model.state_dict().items()}, {}
+    fields = {"max_steps": 2, "per_device_train_batch_size": 4, "steps_per_generation": 2}
+    for name, own in {
+        "grpo": {},
+        "none": {"credit_strength": 0.0},
+        "cepo": {},
+        "opsd": {"learning_rate": 0.01},
+    }.items():
+        toy.model.load_state_dict(start)
+        method = "cepo" if name == "none" else name
+        make(toy, tmp_path / name, method=method, null_control_every=1, **fields | own).train()
+        found[name] = {name: value.clone() for name, value in toy.model.state_dict().items()}
+    assert (tmp_path / "cepo" / "run" / "traces" / "credit.jsonl").exists()
+    alike = {name: all(torch.equal(value, found["grpo"][key]) for key, value in found[name].items()) for name in found}
+    assert alike == {"grpo": True, "none": True, "cepo": False, "opsd": False}
+    assert all(value.isfinite().all() for weights in found.values() for value in weights.values())
 
 
 # --- what becomes of a batch ------------------------------------------------------------------------------
@@ -175,6 +193,7 @@ def own_logps(trainer: Any, row: dict[str, Any], batch: Batch, place: int) -> Te
 MIXED = [[picture(0)], [], [picture(2, 30, 20)], []]
 
 
+@on("idefics3", "internvl")
 @pytest.mark.parametrize("pictures", [PICTURES, MIXED], ids=["several", "mixed"])
 def test_parts_of_a_batch_have_their_own_images(toy: Toy, pictures: Any, tmp_path: Path) -> None:
     """TRL shuffles and splits it; we take rows from it, and put others in their place."""
@@ -210,3 +229,97 @@ def _rows(batch: Batch) -> list[ScoreRow]:
         ScoreRow(prompt, completion, images)
         for prompt, completion, images in zip(batch.prompts(), batch.completions(), batch.images(), strict=True)
     ]
+
+
+@on("gemma3", "llava_next")
+@pytest.mark.parametrize("own", [pytest.param(False, marks=pytest.mark.long), True], ids=["students", "of_their_own"])
+def test_a_distillation_teaches_what_the_model_says(own: bool, toy: Toy, tmp_path: Path) -> None:
+    """`own`: teachers are shown other pictures than the student."""
+    rows = rows_of(*PICTURES)
+    if own:
+        others = [
+            [picture(20 + place + len(row["images"]), 40, 24) for _ in row["images"]] for place, row in enumerate(rows)
+        ]
+        rows = [row | {"teacher_images": images} for row, images in zip(rows, others, strict=True)]
+    trainer = make(toy, tmp_path, rows, method="opsd")
+    inputs, raw = generated(trainer)
+    whole, total, count = Batch(raw), 0.0, 0
+    now = Toy(trainer.model.eval(), toy.processor)
+    for row, (student, teacher, completion) in enumerate(
+        zip(whole.prompts(), whole.teacher_prompts, whole.completions(), strict=True)
+    ):
+        shown = inputs[row] | ({"images": inputs[row]["teacher_images"]} if own else {})
+        logits = [plain_logits(now, *one, completion) for one in ((inputs[row], student), (shown, teacher))]
+        total += generalised_jsd(*full_vocabulary(*logits), trainer.credit.distill_beta).sum().item()
+        count += len(completion)
+    for rows_of_part in (range(8), [5, 2]):
+        part = whole.taking(list(rows_of_part)).having(taught_tokens=whole.taught_tokens)
+        found = trainer._distillation.loss(trainer.model, trainer.policy, part, 1.0)
+        found.backward()
+        if len(part) == 8:
+            torch.testing.assert_close(found.item(), total / count, atol=1e-6, rtol=1e-4)
+    assert total > 1e-3
+
+
+@on("idefics3")
+def test_a_run_with_all_that_moves_rows(toy: Toy, tmp_path: Path) -> None:
+    """Mixed rows, dead groups drawn anew and left out of updates, null contrasts, records."""
+    seed = iter(range(10_000))
+
+    def every_other(completions: list[Any], **_: Any) -> list[float]:
+        drawn = next(seed)
+        return [float(row % 2 and (row // 2 + drawn) % 3 > 0) for row in range(len(completions))]
+
+    trainer = make(
+        toy, tmp_path, rows_of(*MIXED, *MIXED), rewards=every_other, method="cepo", max_steps=3, steps_per_generation=4,
+        per_device_train_batch_size=2, gradient_accumulation_steps=4, resample_dead_groups=2, skip_dead_groups=True,
+        null_control_every=1,
+    )  # fmt: skip
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "resample/groups_replaced" in entry]
+    assert max(entry["resample/groups_replaced"] for entry in logged) > 0
+    assert all("credit/null_p90" in entry and entry["credit/rows_nonfinite"] == 0 for entry in logged)
+    assert all(value.isfinite().all() for value in trainer.model.parameters())
+
+
+# --- what is refused --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("toy", ["idefics3"], indirect=True)
+def test_none_and_several_in_a_layout_without_counts(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="by their number alone"):
+        make(toy, tmp_path, rows_of(*2 * [[picture(0), picture(1)], []]), method="cepo")
+
+
+@pytest.mark.parametrize("toy", ["llava"], indirect=True)
+def test_fields_that_trl_does_not_hand_on(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = type(toy.processor).__call__
+    monkeypatch.setattr(
+        type(toy.processor), "__call__", lambda *a, **k: (made := real(*a, **k)).update(aspect_ratio_ids=[[1]]) or made
+    )
+    with pytest.raises(ModelError, match="aspect_ratio_ids with its images, which TRL does not hand on"):
+        make(toy, tmp_path, method="cepo")
+
+
+@pytest.mark.parametrize("toy", ["llava"], indirect=True)
+def test_pictures_that_do_not_fit_into_one_batch(toy: Toy, tmp_path: Path) -> None:
+    toy.processor.image_processor.do_center_crop = False
+    with pytest.raises(ModelError, match="other numbers or sizes of images, such as rows 0, 1"):
+        make(toy, tmp_path, rows_of(*2 * [[picture(0, 16, 16)], [picture(1, 16, 24)]]), method="cepo")
+
+
+@pytest.mark.parametrize("toy", ["llava_next"], indirect=True)
+def test_a_batch_that_says_otherwise_whose_images_are_whose(toy: Toy, tmp_path: Path) -> None:
+    trainer = make(toy, tmp_path, method="cepo")
+    inputs, raw = generated(trainer)
+    swapped = raw | {"pixel_values": raw["pixel_values"].flip(0)}
+    with pytest.raises(ModelError, match="does not have the images"):
+        FirstImages(trainer.encoded)(Batch(swapped), inputs)
+    FirstImages(trainer.encoded)(Batch(raw), inputs)
+
+
+@pytest.mark.parametrize("toy", ["llava"], indirect=True)
+def test_sharded_weights(toy: Toy) -> None:
+    rows = [ScoreRow([1], [2], OtherImages({"pixel_values": torch.zeros(1, 3, 2, 2)}, {}))]
+    with pytest.raises(ModelError, match="a row at a time"):
+        check_other_layout(rows, None, True, lambda _: None)

@@ -73,7 +73,7 @@ KINDS: dict[str, Kind] = {
     "num_items_in_batch": Kind.WHOLE,
     "teacher_ids": Kind.TEACHER,
     "teacher_mask": Kind.TEACHER,
-    "teacher_images": Kind.ROW,
+    "teacher_pictures": Kind.ROW,
     "taught": Kind.ROW,
     "taught_tokens": Kind.WHOLE,
 }
@@ -145,9 +145,9 @@ class Batch:
 
     def teacher_images(self) -> list[RowImages | None]:
         """Each row's images as its distillation's teacher sees them."""
-        if "teacher_images" not in self.raw:
+        if "teacher_pictures" not in self.raw:
             return self.images()
-        return [None if fields is None else images_of_prompt(fields) for fields in self.raw["teacher_images"]]
+        return [None if fields is None else images_of_prompt(fields) for fields in self.raw["teacher_pictures"]]
 
     @property
     def taught(self) -> Tensor:
@@ -170,6 +170,11 @@ class Batch:
     def images(self) -> list[RowImages | None]:
         """Each row's images. Raises ModelError: whose they are cannot be said."""
         return images_of_rows(self.raw)
+
+    @property
+    def image_counts(self) -> list[int]:
+        """How many images each row has."""
+        return self._entry("num_images")
 
     @property
     def image_inputs(self) -> dict[str, Tensor]:
@@ -271,7 +276,7 @@ class Batch:
         right = widths.completion - self.width if kind is not Kind.PROMPT else 0
         return torch.nn.functional.pad(value, (left, right), value=fill)
 
-    def _merged_images(self, taken: Mapping[int, int], fresh: Batch) -> dict[str, object]:
+    def _merged_images(self, taken: Mapping[int, int], fresh: Batch) -> dict[str, Tensor]:
         if "pixel_values" not in self.raw and "pixel_values" not in fresh.raw:
             return {}
         old, new = self.images(), fresh.images()

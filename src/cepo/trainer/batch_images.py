@@ -19,8 +19,8 @@ from cepo.errors import ModelError
 from cepo.scoring import Images, OtherImages, RowImages
 
 __all__ = [
-    "fields_of", "image_inputs", "image_tensors", "images_of_prompt", "images_of_rows", "is_one_per_row", "joined",
-    "same_images", "with_images_of_rows",
+    "fields_of", "image_inputs", "image_tensors", "images_of_prompt", "images_of_rows", "is_one_per_row",
+    "is_other_layout", "joined", "same_images", "with_images_of_rows",
 ]  # fmt: skip
 
 FIELDS = ("pixel_values", "pixel_attention_mask", "spatial_shapes", "image_sizes", "image_position_ids")
@@ -134,9 +134,14 @@ def image_inputs(raw: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: raw[name] for name in names if raw.get(name) is not None}
 
 
+def is_other_layout(fields: Mapping[str, Any]) -> bool:
+    """Whether there are images, in another layout than Qwen-VL's."""
+    return fields.get("pixel_values") is not None and fields.get("image_grid_thw") is None
+
+
 def with_images_of_rows(inputs: Mapping[str, Any], image_token_id: int | None) -> Mapping[str, Any]:
-    """Inputs of a forward, without what goes with images where no row has one; Qwen-VL's layout as it is."""
-    if "pixel_values" not in inputs or "image_grid_thw" in inputs or (inputs["input_ids"] == image_token_id).any():
+    """Inputs of a forward, without what goes with images where no row has one."""
+    if (inputs["input_ids"] == image_token_id).any():
         return inputs
     return {name: value for name, value in inputs.items() if name not in (*FIELDS, *TOKEN_TYPES)}
 

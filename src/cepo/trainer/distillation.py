@@ -105,7 +105,7 @@ class DistillationLoss:
         taught = batch.having(teacher_ids=ids_BS, teacher_mask=mask_BS, taught=taught_B, taught_tokens=everyone)
         if not any(row.view for row in rows):
             return taught
-        return taught.having(teacher_images=[fields_of(view.images) for view in views])
+        return taught.having(teacher_pictures=[fields_of(view.images) for view in views])
 
     def loss(self, model: nn.Module, policy: nn.Module, batch: Batch, share: float) -> Tensor:
         """Sum over this micro-batch's taught tokens, divided by those of the step.

@@ -93,7 +93,7 @@ class FirstImages:
         if not any(isinstance(one, OtherImages) for one in images):
             return
         self.wanted = False
-        counts: list[int] = batch.raw["num_images"]
+        counts = batch.image_counts
         for row in sorted({counts.index(count) for count in counts}):
             if not same_images(images[row], self.encode(inputs[row])[1]):
                 raise ModelError(

@@ -23,7 +23,7 @@ from cepo.errors import RunFolderError, SettingError
 from cepo.glossary import Completion, DataRow, Prompt
 from cepo.scoring import RowImages
 from cepo.trainer.batch import RawBatch
-from cepo.trainer.batch_images import image_tensors, images_of_prompt, with_images_of_rows
+from cepo.trainer.batch_images import image_tensors, images_of_prompt, is_other_layout, with_images_of_rows
 from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep, random_state
@@ -158,13 +158,14 @@ class HostTrainer(GRPOTrainer):
         )
 
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """TRL's; a forward of rows none of which has an image is given no images, where TRL gives none of a tensor that
-        has some: outside of Qwen-VL's layout models fail on that."""
+        """TRL's; rows none of which has an image are given none, where TRL gives no element of a tensor of images:
+        outside of Qwen-VL's layout models fail on that."""
 
         def forward(**inputs: Any) -> Any:
             return model(**with_images_of_rows(inputs, self.image_token_id))
 
-        return super()._get_per_token_logps_and_entropies(cast(Any, forward), *args, **kwargs)
+        called = forward if is_other_layout(kwargs) else model
+        return super()._get_per_token_logps_and_entropies(cast(Any, called), *args, **kwargs)
 
     # --- public names -----------------------------------------------------------------------------------------
 
