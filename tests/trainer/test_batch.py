@@ -19,6 +19,7 @@ from cepo.errors import ModelError
 from cepo.glossary import Group
 from cepo.scoring import OtherImages
 from cepo.trainer.batch import KINDS, Batch, Kind
+from cepo.trainer.batch_images import joined, same_images
 
 OURS = {"teacher_ids", "teacher_mask", "teacher_pictures", "taught", "taught_tokens"}
 """Distillation's own."""
@@ -133,6 +134,18 @@ def test_images_of_another_layout() -> None:
     assert second.token_types["token_type_ids"].tolist() == [[1]]
     with pytest.raises(ModelError, match="3 pixel_values for 2 images or tiles"):
         batch(3, [1, 2, 2], [1, 1, 1], **own | {"num_images": [1, 1, 0]}).images()
+
+
+def test_images_of_other_sizes_are_padded_as_processors_do() -> None:
+    small, large = torch.ones(1, 1, 2), torch.full((2, 3, 1), 2.0)
+    rows = [OtherImages({"pixel_values": pixels}, {}) for pixels in (small, large)]
+    padded = torch.tensor([[[1.0, 1.0], [0, 0], [0, 0]], [[2.0, 0]] * 3, [[2.0, 0]] * 3])
+    assert torch.equal(joined([rows[0], None, rows[1]])["pixel_values"], padded)
+    assert same_images(OtherImages({"pixel_values": padded[:1]}, {}), rows[0])
+    assert not same_images(OtherImages({"pixel_values": padded[:1].flip(1)}, {}), rows[0])
+    assert not same_images(rows[0], None)
+    one_per_row = OtherImages({"pixel_values": small, "pixel_attention_mask": small}, {})
+    assert joined([None, one_per_row])["pixel_values"].tolist() == [[[0.0, 0.0]], [[1.0, 1.0]]]
 
 
 def test_tool_output_is_not_counted() -> None:

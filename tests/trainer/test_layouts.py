@@ -16,7 +16,7 @@ from trl.trainer import utils as trl_utils
 from cepo import CEPOConfig, CEPOTrainer
 from cepo.credit.divergence import full_vocabulary, generalised_jsd
 from cepo.credit.prompts import TeacherPrompts
-from cepo.credit.step import StepCredit
+from cepo.credit.step import Asking, StepCredit, plan_scoring
 from cepo.data.pictures import with_pictures
 from cepo.errors import DataError, ModelError
 from cepo.scoring import OtherImages, ScoreRow, score
@@ -150,6 +150,12 @@ def test_a_step_scores_the_student_that_trl_trains(toy: Toy, tmp_path: Path, mon
         completion = batch["completion_ids"][row][mask_BT[row]].tolist()
         own_T = plain(replace(toy, model=trainer.model.eval()), inputs[row], of_teacher, completion)
         assert (logps["plus"][: len(own_T)] - own_T).abs().max() < 1e-5
+    blind = Asking(trainer.prompts, trainer.image_token_id, sees_images=False)
+    rows = Batch(batch).having(advantages=torch.ones(8)).rows([row["prompt"] for row in inputs], step.groups)
+    for request in plan_scoring(rows, step.references, trainer.method, blind):
+        if request.prompt != "student":
+            assert request.sequence.images is None
+            assert toy.model.config.image_token_id not in request.sequence.prompt_ids
 
 
 @on("llava_next")

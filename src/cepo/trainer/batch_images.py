@@ -99,8 +99,9 @@ def images_of_prompt(fields: Mapping[str, Any]) -> RowImages | None:
         return Images(torch.as_tensor(fields["pixel_values"]), torch.as_tensor(fields["image_grid_thw"]))
     if unknown := sorted(fields.keys() - {*FIELDS, *TOKEN_TYPES, *_OF_TEXT}):
         raise ModelError(
-            f"this model's processor gives {', '.join(unknown)} with its images, which TRL does not hand on to the "
-            "model: it cannot be trained with images, by method='grpo' neither; take the images out of the data"
+            f"this model's processor gives {', '.join(unknown)} with its images, which TRL does not hand on to "
+            "training: the model would be trained on other inputs than it generates from, by method='grpo' too; take "
+            "its images out of the data"
         )
     own = image_tensors(fields)
     types = {name: _trimmed(_tensor(fields[name]).flatten()) for name in TOKEN_TYPES if name in fields}
