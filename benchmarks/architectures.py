@@ -9,7 +9,6 @@ core). What cannot be built from its own default config with small numbers is li
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import signal
 import warnings
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+from toy_images import not_handed_on, toy_image
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
@@ -31,7 +31,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from cepo.errors import ModelError
-from cepo.scoring import Images, ScoreRow
+from cepo.scoring import RowImages, ScoreRow
 from cepo.scoring.probe import probe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +50,7 @@ SMALL: dict[int, Sequence[str]] = {
     4: ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_attention_heads", "n_head", "n_heads",
         "num_heads", "encoder_attention_heads", "decoder_attention_heads", "attention_heads", "num_experts",
         "num_local_experts", "n_routed_experts", "moe_num_experts", "state_size", "num_query_tokens", "num_latents",
-        "hc_mult", "num_hash"),
+        "hc_mult", "num_hash", "mm_tokens_per_image"),
     2: ("depth", "encoder_layers", "decoder_layers",
         "num_key_value_heads", "num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts", "linear_num_key_heads",
         "linear_num_value_heads", "num_kv_heads", "num_global_layers"),
@@ -67,6 +67,13 @@ _SIZE = {name: size for size, names in SMALL.items() for name in names}
 _TOKENS = {"image_token_id": 300, "image_token_index": 300, "video_token_id": 301, "vision_start_token_id": 302,
            "vision_end_token_id": 303, "audio_token_id": 304, "boi_token_id": 305, "eoi_token_id": 306,
            "img_context_token_id": 300}  # fmt: skip
+
+
+FITTING: dict[str, dict[str, Any]] = {
+    "pixtral": {"head_dim": 8, "image_size": 56},
+    "vipllava": {"vision_feature_layers": [-1, -2]},
+}
+"""What must fit the small numbers, by kind of config."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ def small_config(
         changes["num_key_value_heads"] = variant.key_value_heads
     if variant.image_axes and hasattr(default, "num_key_value_heads"):
         changes["rope_parameters"] = _axes(default, changes, variant)
-    return kind(**changes)
+    return kind(**changes | FITTING.get(default.model_type, {}))
 
 
 def _small(name: str, value: object) -> int | None:
@@ -128,7 +135,7 @@ def _axes(default: Any, changes: Mapping[str, Any], variant: Variant) -> dict[st
     return {"rope_type": "default", "rope_theta": 1e4, **own, "mrope_section": axes}
 
 
-def rows_of(images: Images | None, image_ids: Sequence[int]) -> list[ScoreRow]:
+def rows_of(images: RowImages | None, image_ids: Sequence[int]) -> list[ScoreRow]:
     """Two groups of two rows; the prompts of the second are longer."""
     rng = Random(0)
     ids = lambda count: [rng.randrange(5, 290) for _ in range(count)]
@@ -141,15 +148,6 @@ def rows_of(images: Images | None, image_ids: Sequence[int]) -> list[ScoreRow]:
     return rows
 
 
-def qwen_images(config: Any) -> Images:
-    """One image of 2 x 2 merged patches, of Qwen-VL's layout."""
-    vision = config.vision_config
-    side = 2 * vision.spatial_merge_size
-    values = getattr(vision, "in_channels", 3) * getattr(vision, "temporal_patch_size", 1) * vision.patch_size**2
-    generator = torch.Generator().manual_seed(0)
-    return Images(torch.randn(side**2, values, generator=generator), torch.tensor([[1, side, side]]))
-
-
 def shaken(model: nn.Module) -> nn.Module:
     """Weights large enough that a fault shows: fresh ones give nearly the same log-prob to every token."""
     generator = torch.Generator().manual_seed(0)
@@ -160,12 +158,12 @@ def shaken(model: nn.Module) -> nn.Module:
 
 
 def tried(name: str, auto: Any) -> Iterator[Outcome]:
-    """The outcomes of one architecture: its text, and its images where their layout is Qwen-VL's."""
+    """The outcomes of one architecture: its text, and its images in whichever layout it takes them."""
     kind = "image-text" if auto is AutoModelForImageTextToText else "causal"
     why = ""
     for variant in VARIANTS:
         try:
-            config, model = built(name, auto, variant)
+            model = built(name, auto, variant)
             break
         except Exception as error:
             why = why or line(error)
@@ -174,16 +172,19 @@ def tried(name: str, auto: Any) -> Iterator[Outcome]:
         return
     yield judged(name, kind, "text", model, rows_of(None, []), None)
     if kind == "image-text":
-        takes = inspect.signature(model.forward).parameters
-        if "image_grid_thw" in takes and hasattr(getattr(config, "vision_config", None), "spatial_merge_size"):
-            token = getattr(config, "image_token_id", 300)
-            rows = rows_of(qwen_images(config), [token] * 4)
-            yield judged(name, kind, "images", model, rows, token)
-        else:
-            yield Outcome(name, kind, "images", "refused", why="images are not in Qwen-VL's layout (image_grid_thw)")
+        if more := not_handed_on(name, model):
+            why = f"its processor gives {', '.join(more)} with images, which TRL does not hand on to training"
+            yield Outcome(name, kind, "images", "refused", why=why)
+            return
+        try:
+            images, image_ids, token = toy_image(model)
+        except ValueError as error:
+            yield Outcome(name, kind, "images", "not tried", why=f"it takes no image that TRL hands on: {error}")
+            return
+        yield judged(name, kind, "images", model, rows_of(images, image_ids), token)
 
 
-def built(name: str, auto: Any, variant: Variant) -> tuple[PretrainedConfig, nn.Module]:
+def built(name: str, auto: Any, variant: Variant) -> nn.Module:
     """A toy that runs."""
     config = small_config(CONFIG_MAPPING[name], variant)
     with torch.device("meta"):
@@ -198,7 +199,7 @@ def built(name: str, auto: Any, variant: Variant) -> tuple[PretrainedConfig, nn.
         ).logits
     if not logits.isfinite().all():
         raise ValueError("its logits are not finite")
-    return config, model
+    return model
 
 
 def judged(name: str, kind: str, inputs: str, model: nn.Module, rows: list[ScoreRow], token: int | None) -> Outcome:
@@ -246,7 +247,8 @@ def page(outcomes: Sequence[Mapping[str, Any]]) -> str:
         "",
         f"Every causal and image-text architecture of transformers {transformers.__version__} that can be built from "
         "its own default config with small numbers and random weights, through the probe that every run makes at its "
-        "start: log-probs as they are scored against the log-softmax of the model's own forward, in fp32.",
+        "start: log-probs as they are scored against the log-softmax of the model's own forward, in fp32. Images: "
+        "one, in the first that the model takes of the layouts that TRL trains.",
         "",
         "- **exact**: they agree within 1e-4 nats, and what the prompts of a group share is encoded once.",
         "- **whole rows**: they agree when every row is encoded whole; sharing is switched off, which takes longer.",

@@ -17,9 +17,11 @@ from cepo.credit.rules import METHODS, Credit, Knobs
 from cepo.credit.step import StepCredit
 from cepo.errors import ModelError
 from cepo.glossary import Group
+from cepo.scoring import OtherImages
 from cepo.trainer.batch import KINDS, Batch, Kind
+from cepo.trainer.batch_images import joined, same_images
 
-OURS = {"teacher_ids", "teacher_mask", "teacher_pixels", "teacher_grids", "taught", "taught_tokens"}
+OURS = {"teacher_ids", "teacher_mask", "teacher_pictures", "taught", "taught_tokens"}
 """Distillation's own."""
 
 
@@ -118,10 +120,32 @@ def test_images_belong_to_their_rows() -> None:
     assert pixels_of(several) == [None, [10.0, 10.0, 11.0, 11.0, 11.0]]
 
 
-def test_images_of_another_layout_are_refused() -> None:
-    other = batch(3, [2], [1], pixel_values=torch.zeros(1, 3, 8, 8), image_sizes=torch.tensor([[8, 8]]), num_images=[1])
-    with pytest.raises(ModelError, match="image_grid_thw"):
-        other.images()
+def test_images_of_another_layout() -> None:
+    sizes, types = torch.tensor([[8, 8], [9, 9], [7, 7]]), torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0]])
+    pixels = torch.arange(3.0)[:, None].expand(3, 2)
+    own = {"pixel_values": pixels, "image_sizes": sizes, "num_images": [1, 2, 0], "token_type_ids": types}
+    first, second, third = batch(3, [1, 2, 2], [1, 1, 1], **own).images()
+    assert isinstance(first, OtherImages)
+    assert isinstance(second, OtherImages)
+    assert third is None
+    assert first.fields["image_sizes"].tolist() == [[8, 8]]
+    assert second.fields["pixel_values"].tolist() == [[1.0, 1.0], [2.0, 2.0]]
+    assert (first.token_types["token_type_ids"].tolist(), first.reach) == ([[1]], 1)  # its padding is left out
+    assert second.token_types["token_type_ids"].tolist() == [[1]]
+    with pytest.raises(ModelError, match="3 pixel_values for 2 images or tiles"):
+        batch(3, [1, 2, 2], [1, 1, 1], **own | {"num_images": [1, 1, 0]}).images()
+
+
+def test_images_of_other_sizes_are_padded_as_processors_do() -> None:
+    small, large = torch.ones(1, 1, 2), torch.full((2, 3, 1), 2.0)
+    rows = [OtherImages({"pixel_values": pixels}, {}) for pixels in (small, large)]
+    padded = torch.tensor([[[1.0, 1.0], [0, 0], [0, 0]], [[2.0, 0]] * 3, [[2.0, 0]] * 3])
+    assert torch.equal(joined([rows[0], None, rows[1]])["pixel_values"], padded)
+    assert same_images(OtherImages({"pixel_values": padded[:1]}, {}), rows[0])
+    assert not same_images(OtherImages({"pixel_values": padded[:1].flip(1)}, {}), rows[0])
+    assert not same_images(rows[0], None)
+    one_per_row = OtherImages({"pixel_values": small, "pixel_attention_mask": small}, {})
+    assert joined([None, one_per_row])["pixel_values"].tolist() == [[[0.0, 0.0]], [[1.0, 1.0]]]
 
 
 def test_tool_output_is_not_counted() -> None:

@@ -35,6 +35,11 @@ METHODS = {
     "_load_optimizer_and_scheduler": ["checkpoint"],
     "_tokenize_prompts": ["prompts"],
     "_generate_single_turn": ["prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"],
+    "_get_per_token_logps_and_entropies": [
+        "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy",
+        "compute_aux_loss", "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes",
+        "num_tiles", "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
+    ],
     "_get_output_dir": ["trial"],
     "_save_rng_state": ["output_dir"],
     "_maybe_log_save_evaluate": [
@@ -63,6 +68,7 @@ CALLED_IN = {
     "_load_optimizer_and_scheduler": Trainer._prepare_for_training,
     "_tokenize_prompts": GRPOTrainer._generate,
     "_generate_single_turn": GRPOTrainer._generate,
+    "_get_per_token_logps_and_entropies": GRPOTrainer._compute_loss,
     "_save_rng_state": Trainer._save_checkpoint,
     "_maybe_log_save_evaluate": Trainer._run_epoch,
     "_run_epoch": Trainer._inner_training_loop,
@@ -136,7 +142,7 @@ ELSEWHERE = {
 """Files that name such a word for something else than TRL's batch."""
 
 
-def test_keys_of_trls_batch_stand_in_one_file() -> None:
+def test_keys_of_trls_batch_stand_in_two_files() -> None:
     named: dict[str, set[str]] = {}
     for path in SOURCE.rglob("*.py"):
         constants = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
@@ -144,7 +150,7 @@ def test_keys_of_trls_batch_stand_in_one_file() -> None:
         found = {word for word in constants if isinstance(word, str)} & KINDS.keys() - ELSEWHERE.get(name, set())
         if found:
             named[name] = found
-    assert named.keys() == {"trainer/batch.py"}, named
+    assert named.keys() == {"trainer/batch.py", "trainer/batch_images.py"}, named
 
 
 # --- every private name ------------------------------------------------------------------------------------
@@ -286,7 +292,8 @@ def test_a_list_of_the_users_own_does_not_let_it_through(method: str, make_train
 
 def test_vllm_is_told_by_name() -> None:
     vllm = SimpleNamespace(generation_kwargs={"bad_words": ["damn"], "seed": 1})
-    host = SimpleNamespace(use_vllm=True, vllm_generation=vllm, image_token_id=5, image_token="<|image_pad|>")
+    tokenizer = SimpleNamespace(convert_ids_to_tokens={5: "<|image_pad|>"}.get)
+    host = SimpleNamespace(use_vllm=True, vllm_generation=vllm, image_token_id=5, tokenizer=tokenizer)
     HostTrainer.never_sample_an_image(cast(Any, host))
     assert vllm.generation_kwargs == {"bad_words": ["damn", "<|image_pad|>"], "seed": 1}
 

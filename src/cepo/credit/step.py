@@ -21,7 +21,7 @@ from cepo.credit.references import References
 from cepo.credit.rules import STUDENT, Credit, Inputs, Knobs, Method, Quantities, Rule
 from cepo.errors import DataError
 from cepo.glossary import Prompt
-from cepo.scoring import Images, ScoreRow
+from cepo.scoring import RowImages, ScoreRow
 
 __all__ = ["Asking", "Logps", "Row", "ScoreRequest", "StepCredit", "View", "assign_credit", "credited_rows",
            "logps_by_prompt", "plan_scoring"]  # fmt: skip
@@ -33,7 +33,7 @@ class View:
 
     prompt: Prompt
     prompt_ids: Sequence[int]
-    images: Images | None
+    images: RowImages | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Row:
     prompt: Prompt
     prompt_ids: Sequence[int]
     completion_ids: Sequence[int]
-    images: Images | None
+    images: RowImages | None
     advantage: float
     scores: Sequence[float] | None = None
     view: View | None = None
@@ -170,7 +170,7 @@ def student_sequence(row: Row) -> ScoreRow:
     return ScoreRow(row.prompt_ids, row.completion_ids, row.images, (row.group, row.images is None))
 
 
-def _sequence(row: Row, prompt_ids: list[int], images: Images | None, asking: Asking) -> ScoreRow:
+def _sequence(row: Row, prompt_ids: list[int], images: RowImages | None, asking: Asking) -> ScoreRow:
     ids = prompt_ids
     if asking.image_token_id is not None and asking.image_token_id in row.completion_ids:
         raise DataError(

@@ -31,6 +31,7 @@ from cepo.trainer.checks import CHECKS
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.finding import Finding
 from cepo.trainer.fitting import check_held_out
+from cepo.trainer.image_checks import check_other_layout
 from cepo.trainer.lengths import prompt_lengths
 from cepo.trainer.probing import Probing, probe_rows
 from cepo.trainer.prompt_host import PromptHost
@@ -212,8 +213,9 @@ def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
         model, processor = load_policy(run, config)
         model = model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")  # pyright: ignore[reportArgumentType]
         host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
-        token = getattr(processor, "image_token_id", None)
+        token = getattr(model.config, "image_token_id", None)
         rows = probe_rows(data, host.encoded, host.tokenizer, token, views_of(host, config))
+        check_other_layout(rows, data, False, host.made_together)
         found = Probing(None, config.temperature, config.credit.credit_precision, token)(model, rows)
     except CepoError as error:
         return Finding("probe", "fail", _one_line(error), "training would refuse with this sentence")

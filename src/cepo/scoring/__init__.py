@@ -19,11 +19,11 @@ from cepo.scoring.logits import logits_map
 from cepo.scoring.models import causal_model
 from cepo.scoring.plan import WORTH_A_FORWARD, Forwards, Plan, make_plan, unique_rows
 from cepo.scoring.precision import PRECISIONS, Precision, scoring_in
-from cepo.scoring.rows import Images, ScoreRow
+from cepo.scoring.rows import Images, OtherImages, RowImages, ScoreRow
 
 __all__ = [
-    "LOGITS_PER_CHUNK", "LOGITS_PER_CHUNK_CPU", "PRECISIONS", "Forwards", "Images", "Precision", "ScoreRow",
-    "count_forwards", "score",
+    "LOGITS_PER_CHUNK", "LOGITS_PER_CHUNK_CPU", "PRECISIONS", "Forwards", "Images", "OtherImages", "Precision",
+    "RowImages", "ScoreRow", "count_forwards", "score",
 ]  # fmt: skip
 
 TOKENS_PER_FORWARD = 8192

@@ -14,7 +14,7 @@ from transformers.cache_utils import DynamicLayer
 from cepo.scoring.head import Reading, Target, captured_states, read_tokens
 from cepo.scoring.models import ModelInputs, causal_model
 from cepo.scoring.plan import Forwards, Plan, SharedBatch
-from cepo.scoring.rows import Images, ScoreRow
+from cepo.scoring.rows import Images, OtherImages, RowImages, ScoreRow
 
 __all__ = ["causal_model", "continues_from_prefixes", "hidden_of_whole", "read_whole", "run_plan", "vision_inputs"]
 
@@ -67,7 +67,10 @@ def read_whole(
 
 
 def hidden_of_whole(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None) -> list[Tensor]:
-    """For each row the states (T, D) that predict its completion; one forward over right-padded rows."""
+    """For each row the states (T, D) that predict its completion; one forward over right-padded rows, or one for each
+    where images are in another layout than Qwen-VL's."""
+    if len(rows) > 1 and any(isinstance(row.images, OtherImages) for row in rows):
+        return [state for row in rows for state in hidden_of_whole(model, [row], image_token_id)]
     inputs = _whole_inputs(model, rows, image_token_id)
     with captured_states(model) as states:
         model(**inputs, use_cache=False)
@@ -175,7 +178,7 @@ def _run_whole(
 
 
 def _image_of_nothing(model: nn.Module, image_token_id: int | None) -> ScoreRow:
-    """A prompt of one blank image, the smallest there is."""
+    """A prompt of one blank image in Qwen-VL's layout, the smallest there is."""
     if image_token_id is None:
         raise ValueError("other processes score images; this one was given no image_token_id")
     vision = causal_model(model).config.vision_config
@@ -218,13 +221,30 @@ def _right_padded(sequences: Sequence[Sequence[int]], device: torch.device) -> t
     return torch.tensor(ids, device=device), mask
 
 
-def vision_inputs(images: Sequence[Images | None], ids: Tensor, image_token_id: int | None) -> ModelInputs:
-    """The images' part of a forward's inputs; empty without images."""
+def vision_inputs(images: Sequence[RowImages | None], ids: Tensor, image_token_id: int | None) -> ModelInputs:
+    """The images' part of a forward's inputs; empty without images.
+
+    Raises:
+        ValueError: images in another layout than Qwen-VL's that are not one row's: `make_plan` keeps them apart.
+    """
     given = [image for image in images if image is not None]
     if not given:
         return {}
+    if any(isinstance(image, OtherImages) for image in given):
+        return _of_one_row(images, ids)
+    own = [image for image in given if isinstance(image, Images)]
     return {
-        "pixel_values": torch.cat([image.pixel_values for image in given]).to(ids.device),
-        "image_grid_thw": torch.cat([image.grid_thw for image in given]).to(ids.device),
+        "pixel_values": torch.cat([image.pixel_values for image in own]).to(ids.device),
+        "image_grid_thw": torch.cat([image.grid_thw for image in own]).to(ids.device),
         "mm_token_type_ids": (ids == image_token_id).long(),
     }
+
+
+def _of_one_row(images: Sequence[RowImages | None], ids: Tensor) -> ModelInputs:
+    if len(images) != 1 or not isinstance(images[0], OtherImages):
+        raise ValueError("images in another layout than Qwen-VL's go through the model a row at a time")
+    inputs = {name: value.to(ids.device) for name, value in images[0].fields.items()}
+    for name, own in images[0].token_types.items():
+        known = own[:, : ids.shape[1]].to(ids.device)
+        inputs[name] = torch.nn.functional.pad(known, (0, ids.shape[1] - known.shape[1]))
+    return inputs

@@ -3,7 +3,8 @@
 Rows of one group share a prompt up to where the references begin. That prefix, images included, is encoded
 once. What follows of a prompt, its stem, is the same in all rows that are told the same reference; where that
 saves a forward's worth of tokens, stems are encoded once too. The rows continue from the keys and values of
-either. Rows without a shared prefix go whole.
+either. Rows without a shared prefix go whole. Images in another layout than Qwen-VL's go through one forward each:
+what several rows' have in common is their processor's to know.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple, TypeVar
 
-from cepo.scoring.rows import ScoreRow
+from cepo.scoring.rows import OtherImages, ScoreRow
 
 __all__ = ["WORTH_A_FORWARD", "Forwards", "Plan", "SharedBatch", "common_prefix", "make_plan", "unique_rows"]
 
@@ -118,15 +119,17 @@ def make_plan(
     lengths = {group: length for group, (_, length) in prefixes.items()}
     members = _members(rows)
     shared, whole = [], []
+    one_by_one = any(isinstance(row.images, OtherImages) for row in rows)
     for has_images in (True, False):
+        seeing = limits._replace(tokens=1) if has_images and one_by_one else limits
         alone = {
             index: row.length
             for index, row in enumerate(rows)
             if (row.images is not None) == has_images and row.group not in prefixes
         }
-        whole.append(_batches(alone, alone, 0, limits))
+        whole.append(_batches(alone, alone, 0, seeing))
         continued = [group for group, (row, _) in prefixes.items() if (rows[row].images is not None) == has_images]
-        for groups in _batches(continued, lengths, 0, limits):
+        for groups in _batches(continued, lengths, 0, seeing):
             mine = {group: prefixes[group] for group in groups}
             shared += _shared(rows, mine, members, has_images, limits)
     return Plan(shared, (whole[0], whole[1]))
@@ -186,7 +189,9 @@ def _prefixes(rows: Sequence[ScoreRow], image_token_id: int | None) -> dict[Hash
         shortest = min(len(rows[index].prompt_ids) for index in indices)
         length = min(common_prefix(rows[index].prompt_ids for index in indices), shortest - 1)
         ids = rows[indices[0]].prompt_ids
-        all_images_within = image_token_id is None or image_token_id not in ids[length:]
+        images = rows[indices[0]].images
+        reach = images.reach if isinstance(images, OtherImages) else 0
+        all_images_within = (image_token_id is None or image_token_id not in ids[length:]) and length >= reach
         if len(indices) > 1 and length >= SHORTEST_PREFIX and all_images_within:
             found[group] = (indices[0], length)
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from torch import Tensor
 
-__all__ = ["Images", "ScoreRow"]
+__all__ = ["Images", "OtherImages", "RowImages", "ScoreRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,27 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherImages:
+    """One row's images in any other layout: what its processor gives for this row alone, by the names that the
+    model's forward takes; each has one element at least along its first axis.
+
+    `token_types`: the same for what goes with token ids: (1, L), up to the last token that is not text. What a
+    teacher is told stands behind the images, so that its prompt begins with the same tokens; all others are text, 0.
+    """
+
+    fields: Mapping[str, Tensor]
+    token_types: Mapping[str, Tensor]
+
+    @property
+    def reach(self) -> int:
+        """L, the tokens that token types are of."""
+        return max((types.shape[1] for types in self.token_types.values()), default=0)
+
+
+RowImages: TypeAlias = Images | OtherImages
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreRow:
     """One sequence to score: prompt ids, completion ids (both unpadded), and the prompt's images.
 
@@ -30,7 +52,7 @@ class ScoreRow:
 
     prompt_ids: Sequence[int]
     completion_ids: Sequence[int]
-    images: Images | None = None
+    images: RowImages | None = None
     group: Hashable = None
 
     @property

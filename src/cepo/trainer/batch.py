@@ -1,7 +1,8 @@
 """TRL's generated batch: the only place that names its keys, and says of each what it holds.
 
 A batch is a dict of tensors and lists. Whether an entry has one element for each row, for each image or for the
-whole batch is written down in KINDS, never guessed from a length. A key that is not there is refused, so that a new
+whole batch is written down in KINDS, never guessed from a length; whose image is whose, in
+`cepo.trainer.batch_images`. A key that is not there is refused, so that a new
 release of TRL cannot be misread in silence.
 """
 
@@ -19,9 +20,10 @@ from cepo.credit.groups import LocalGroups
 from cepo.credit.step import Row, StepCredit
 from cepo.errors import ModelError
 from cepo.glossary import Prompt
-from cepo.scoring import Images
+from cepo.scoring import RowImages
+from cepo.trainer.batch_images import image_inputs, images_of_prompt, images_of_rows, joined
 
-__all__ = ["KINDS", "Batch", "Kind", "RawBatch", "images_of_prompt"]
+__all__ = ["KINDS", "Batch", "Kind", "RawBatch"]
 
 
 RawBatch: TypeAlias = Mapping[str, Any]
@@ -71,8 +73,7 @@ KINDS: dict[str, Kind] = {
     "num_items_in_batch": Kind.WHOLE,
     "teacher_ids": Kind.TEACHER,
     "teacher_mask": Kind.TEACHER,
-    "teacher_pixels": Kind.ROW,
-    "teacher_grids": Kind.ROW,
+    "teacher_pictures": Kind.ROW,
     "taught": Kind.ROW,
     "taught_tokens": Kind.WHOLE,
 }
@@ -142,12 +143,11 @@ class Batch:
     def teacher_prompts(self) -> list[list[int]]:
         return _unpadded(self.raw["teacher_ids"], self.raw["teacher_mask"])
 
-    def teacher_images(self) -> list[Images | None]:
+    def teacher_images(self) -> list[RowImages | None]:
         """Each row's images as its distillation's teacher sees them."""
-        if "teacher_pixels" not in self.raw:
+        if "teacher_pictures" not in self.raw:
             return self.images()
-        pairs = zip(self.raw["teacher_pixels"], self.raw["teacher_grids"], strict=True)
-        return [None if pixels is None else Images(pixels, grid) for pixels, grid in pairs]
+        return [None if fields is None else images_of_prompt(fields) for fields in self.raw["teacher_pictures"]]
 
     @property
     def taught(self) -> Tensor:
@@ -167,27 +167,19 @@ class Batch:
         """Completions' token ids without padding, of all rows or of these."""
         return _unpadded(self.completion_ids, self.raw["completion_mask"], rows)
 
-    def images(self) -> list[Images | None]:
-        """Each row's images.
+    def images(self) -> list[RowImages | None]:
+        """Each row's images. Raises ModelError: whose they are cannot be said."""
+        return images_of_rows(self.raw)
 
-        Raises:
-            ModelError: a vision model whose processor gives no `image_grid_thw` (not of Qwen-VL's layout).
-        """
-        if "pixel_values" not in self.raw:
-            return [None] * len(self)
-        if "image_grid_thw" not in self.raw:
-            raise _not_qwen_layout()
-        grid: Tensor = self.raw["image_grid_thw"]
-        patches = grid.prod(dim=-1)
-        images: list[Images | None] = []
-        first_image = first_patch = 0
-        for count in self.raw["num_images"]:
-            own = grid[first_image : first_image + count]
-            size = int(patches[first_image : first_image + count].sum())
-            pixels = self.raw["pixel_values"][first_patch : first_patch + size]
-            images.append(Images(pixels, own) if count else None)
-            first_image, first_patch = first_image + count, first_patch + size
-        return images
+    @property
+    def image_counts(self) -> list[int]:
+        """How many images each row has."""
+        return self._entry("num_images")
+
+    @property
+    def image_inputs(self) -> dict[str, Tensor]:
+        """What a forward over all rows is given beside ids and mask; empty without images."""
+        return image_inputs(self.raw)
 
     def rows(
         self, prompts: Sequence[Prompt], groups: LocalGroups, scores: Mapping[int, Sequence[float]] | None = None
@@ -239,7 +231,7 @@ class Batch:
                 kept[name] = value[list(rows)] if isinstance(value, Tensor) else [value[row] for row in rows]
         if "pixel_values" in self.raw:
             images = self.images()
-            kept |= _flat([images[row] for row in rows])
+            kept |= joined([images[row] for row in rows])
         return Batch(kept)
 
     def replacing(self, taken: Mapping[int, int], fresh: Batch, pad_id: int) -> Batch:
@@ -269,8 +261,11 @@ class Batch:
         """An entry; where no row has an image TRL leaves out what goes with images, and this stands for it."""
         if name not in self.raw and KINDS[name] is Kind.SEQUENCE:
             return torch.zeros_like(self.sequences[0])  # every token is text
-        if name not in self.raw and name == "num_images":
-            return [0] * len(self)
+        if name not in self.raw and name in (
+            "num_images",
+            "num_tiles",
+        ):  # where each image is one tile, TRL counts none
+            return self.raw.get("num_images") or [0] * len(self)
         return self.raw.get(name)
 
     def _padded(self, name: str, widths: _Widths, fill: int) -> Tensor:
@@ -281,11 +276,11 @@ class Batch:
         right = widths.completion - self.width if kind is not Kind.PROMPT else 0
         return torch.nn.functional.pad(value, (left, right), value=fill)
 
-    def _merged_images(self, taken: Mapping[int, int], fresh: Batch) -> dict[str, object]:
+    def _merged_images(self, taken: Mapping[int, int], fresh: Batch) -> dict[str, Tensor]:
         if "pixel_values" not in self.raw and "pixel_values" not in fresh.raw:
             return {}
         old, new = self.images(), fresh.images()
-        return _flat([new[taken[row]] if row in taken else old[row] for row in range(len(self))])
+        return joined([new[taken[row]] if row in taken else old[row] for row in range(len(self))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,26 +289,6 @@ class _Widths:
 
     prompt: int
     completion: int
-
-
-def images_of_prompt(fields: Mapping[str, Any]) -> Images | None:
-    """Images of one prompt among the fields that its processor gives.
-
-    Raises:
-        ModelError: they are not of Qwen-VL's layout.
-    """
-    if "pixel_values" not in fields:
-        return None
-    if "image_grid_thw" not in fields:
-        raise _not_qwen_layout()
-    return Images(torch.as_tensor(fields["pixel_values"]), torch.as_tensor(fields["image_grid_thw"]))
-
-
-def _not_qwen_layout() -> ModelError:
-    return ModelError(
-        "token-level credit needs images in Qwen-VL's layout (pixel_values with image_grid_thw), but this model's "
-        "processor gives another; use method='grpo' with it"
-    )
 
 
 def _is_per_row(name: str, value: Tensor) -> bool:
@@ -327,16 +302,6 @@ def _alike(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
         return old, new
     width = max(old.shape[1], new.shape[1])
     return old.expand(-1, width).clone(), new.expand(-1, width)
-
-
-def _flat(images: Sequence[Images | None]) -> dict[str, object]:
-    """TRL's flat image tensors of these rows."""
-    own = [image for image in images if image is not None]
-    flat: dict[str, object] = {"num_images": [len(image.grid_thw) if image else 0 for image in images]}
-    if own:
-        flat["pixel_values"] = torch.cat([image.pixel_values for image in own])
-        flat["image_grid_thw"] = torch.cat([image.grid_thw for image in own])
-    return flat
 
 
 def _unpadded(ids_BT: Tensor, mask_BT: Tensor, rows: Sequence[int] | None = None) -> list[list[int]]:

@@ -33,13 +33,14 @@ from cepo.credit.settings import CreditSettings
 from cepo.credit.step import Row, View
 from cepo.errors import ModelError
 from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
-from cepo.scoring.forward import causal_model, hidden_of_whole, vision_inputs
+from cepo.scoring.forward import causal_model, hidden_of_whole
 from cepo.scoring.head import Reading, captured_states
 from cepo.scoring.logits import logits_map
 from cepo.scoring.precision import scoring_in
 from cepo.scoring.probe import BOUND, own_logps
 from cepo.scoring.weights import Teacher
 from cepo.trainer.batch import Batch
+from cepo.trainer.batch_images import fields_of
 
 __all__ = ["DistillationLoss"]
 
@@ -104,10 +105,7 @@ class DistillationLoss:
         taught = batch.having(teacher_ids=ids_BS, teacher_mask=mask_BS, taught=taught_B, taught_tokens=everyone)
         if not any(row.view for row in rows):
             return taught
-        return taught.having(
-            teacher_pixels=[view.images and view.images.pixel_values for view in views],
-            teacher_grids=[view.images and view.images.grid_thw for view in views],
-        )
+        return taught.having(teacher_pictures=[fields_of(view.images) for view in views])
 
     def loss(self, model: nn.Module, policy: nn.Module, batch: Batch, share: float) -> Tensor:
         """Sum over this micro-batch's taught tokens, divided by those of the step.
@@ -141,10 +139,9 @@ class DistillationLoss:
     ) -> tuple[Tensor, Tensor]:
         """States that predict the completions of `rows`, (N, T, D), with gradient; and 0, with a gradient of 0 to every
         trained weight, the output layer's too, so that no process waits for another's."""
-        ids, mask = (part[rows] for part in batch.sequences)
-        images = batch.images()
-        given = {"input_ids": ids, "attention_mask": mask}
-        given |= vision_inputs([images[row] for row in rows], ids, self.image_token_id)
+        own = batch.taking(rows)
+        ids, mask = own.sequences
+        given = {"input_ids": ids, "attention_mask": mask, **own.image_inputs}
         with self.accelerator.autocast(), captured_states(policy) as states:
             logits = model(**given, logits_to_keep=batch.width + 1, use_cache=False).logits
         return states[0][:, -batch.width - 1 : -1], logits.sum()

@@ -14,15 +14,16 @@ from typing import Any, Literal, cast
 import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
 from trl.trainer import utils as trl_utils
 
 from cepo.errors import RunFolderError, SettingError
 from cepo.glossary import Completion, DataRow, Prompt
-from cepo.scoring import Images
-from cepo.trainer.batch import RawBatch, images_of_prompt
+from cepo.scoring import RowImages
+from cepo.trainer.batch import RawBatch
+from cepo.trainer.batch_images import image_tensors, images_of_prompt, is_other_layout, with_images_of_rows
 from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
 from cepo.trainer.stopping import Boundary, StopAtStep, random_state
@@ -156,6 +157,16 @@ class HostTrainer(GRPOTrainer):
             prompt_ids, images, multimodal_fields, num_generations, has_tool_images=has_tool_images
         )
 
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """TRL's; rows none of which has an image are given none, where TRL gives no element of a tensor of images:
+        outside of Qwen-VL's layout models fail on that."""
+
+        def forward(**inputs: Any) -> Any:
+            return model(**with_images_of_rows(inputs, self.image_token_id))
+
+        called = forward if is_other_layout(kwargs) else model
+        return super()._get_per_token_logps_and_entropies(cast(Any, called), *args, **kwargs)
+
     # --- public names -----------------------------------------------------------------------------------------
 
     @property
@@ -185,9 +196,9 @@ class HostTrainer(GRPOTrainer):
 
     @property
     def image_token_id(self) -> int | None:
-        """The placeholder's id; None: a model without images."""
-        processor = self.processing_class
-        return cast(Any, processor).image_token_id if isinstance(processor, ProcessorMixin) else None
+        """The id of the tokens that the model puts images in place of, which the processor's own need not be (Gemma 3's
+        marks where an image begins); None: a model without images."""
+        return getattr(cast(Any, self.policy).config, "image_token_id", None) if self._is_vlm else None
 
     @property
     def image_token(self) -> str | None:
@@ -294,21 +305,34 @@ class HostTrainer(GRPOTrainer):
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.tokenizer(prompt)["input_ids"]  # pyright: ignore[reportReturnType]
-        return self._tokenized(row, prompt)[0][0]
+        return self._tokenized([row], [prompt])[0][0]
 
-    def _tokenized(self, row: DataRow, prompt: Prompt) -> Any:
-        """One row's prompt as TRL makes it, with the tools of the environment that the row names."""
+    def _tokenized(self, rows: Sequence[DataRow], prompts: list[Prompt]) -> Any:
+        """Rows' prompts as TRL makes them, with the tools of the environments that the rows name."""
         if self.environment_factories is not None:
-            self._batch_environments = [row.get("environment") if self._multi_environment else None]
-        return self._tokenize_prompts([prompt])
+            self._batch_environments = [row.get("environment") if self._multi_environment else None for row in rows]
+        return self._tokenize_prompts(prompts)
 
-    def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
+    def encoded(self, row: DataRow) -> tuple[Sequence[int], RowImages | None]:
         """The same ids, and the row's images as the model takes them."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.prompt_ids(row), None
-        prompt_ids, _, fields = self._tokenized(row, prompt)
+        prompt_ids, _, fields = self._tokenized([row], [prompt])
         return prompt_ids[0], images_of_prompt(fields)
+
+    def made_together(self, rows: Rows) -> list[Tensor]:
+        """The images of prompts of these rows, as one generation is given them.
+
+        Raises whatever the processor or torch does where they do not fit into one batch.
+        """
+        _, _, fields = self._tokenized(rows, [prompt_with_images(row) for row in rows])
+        return list(image_tensors(fields).values())
+
+    @property
+    def rewrites_prompts(self) -> bool:
+        """Whether rollouts may have other prompts or images than the rows of the data set."""
+        return self.rollout_func is not None or bool(self.tools) or self.environment_factories is not None
 
     def teacher_views(self, template: Mapping[str, Any]) -> TeacherViews:
         """What teachers are shown, `template` being their own arguments of the chat template."""
@@ -327,7 +351,8 @@ class HostTrainer(GRPOTrainer):
             return
         if self.use_vllm:
             options: dict[str, Any] = self.vllm_generation.generation_kwargs
-            options["bad_words"] = [*(options.get("bad_words") or []), self.image_token]
+            placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+            options["bad_words"] = [*(options.get("bad_words") or []), placeholder]
         else:
             options = self.generation_kwargs
             options["suppress_tokens"] = sorted({*(options.get("suppress_tokens") or []), self.image_token_id})

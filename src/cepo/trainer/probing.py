@@ -17,14 +17,14 @@ from transformers import PreTrainedTokenizerBase
 
 from cepo.errors import ModelError
 from cepo.glossary import DataRow
-from cepo.scoring import Images, Precision, ScoreRow, score
+from cepo.scoring import Precision, RowImages, ScoreRow, score
 from cepo.scoring.probe import BOUND, Agreement, probe
 from cepo.scoring.weights import Teacher
 from cepo.trainer.teacher_view import TeacherViews
 
 __all__ = ["Encode", "Probing", "probe_rows"]
 
-Encode = Callable[[DataRow], tuple[Sequence[int], Images | None]]
+Encode = Callable[[DataRow], tuple[Sequence[int], RowImages | None]]
 """A row of the data set -> its prompt's ids, images expanded, and its images."""
 
 LOOKED_AT = 64
@@ -119,7 +119,7 @@ def probe_rows(
 
 
 def _groups(
-    ids: Sequence[int], images: Images | None, tokenizer: PreTrainedTokenizerBase, image_token_id: int | None
+    ids: Sequence[int], images: RowImages | None, tokenizer: PreTrainedTokenizerBase, image_token_id: int | None
 ) -> list[ScoreRow]:
     """A prompt, the same with words put in, and both with a longer beginning."""
     words = _words(tokenizer, ids, image_token_id)

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 
 from cepo.glossary import DataRow, Prompt
-from cepo.scoring import Images
-from cepo.trainer.batch import images_of_prompt
+from cepo.scoring import RowImages
+from cepo.trainer.batch_images import image_tensors, images_of_prompt
 
 __all__ = ["PromptHost", "Rows", "as_parts", "prompt_text", "prompt_with_images", "unfilled_images", "with_image_parts"]
 
@@ -48,17 +49,27 @@ class PromptHost:
         """The ids that the prompt of a data set's row will have, images expanded."""
         return self.encoded(row)[0]
 
-    def encoded(self, row: DataRow) -> tuple[Sequence[int], Images | None]:
+    def encoded(self, row: DataRow) -> tuple[Sequence[int], RowImages | None]:
         """The same ids, and the row's images as the model takes them."""
         prompt = prompt_with_images(row)
         if isinstance(prompt, str):
             return self.tokenizer(prompt)["input_ids"], None  # pyright: ignore[reportReturnType]
-        if isinstance(self.processor, ProcessorMixin) and any(isinstance(one["content"], str) for one in prompt):
-            prompt = as_parts(prompt)
-        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, **self.options}
-        fields = cast(Any, self.processor).apply_chat_template(prompt, **options)
+        fields = self._fields(self._in_parts(prompt))
         ids = fields["input_ids"]
         return ids[0] if ids and isinstance(ids[0], list) else ids, images_of_prompt(fields)
+
+    def made_together(self, rows: Rows) -> list[Tensor]:
+        """The images of prompts of these rows, as one generation is given them; raises as the trainer's."""
+        prompts = [self._in_parts(prompt_with_images(row)) for row in rows if not isinstance(row["prompt"], str)]
+        return list(image_tensors(self._fields(prompts)).values())
+
+    def _in_parts(self, prompt: Prompt) -> Any:
+        plain = any(isinstance(cast(Any, one)["content"], str) for one in prompt)
+        return as_parts(prompt) if plain and isinstance(self.processor, ProcessorMixin) else prompt
+
+    def _fields(self, prompts: Any) -> Any:
+        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, **self.options}
+        return cast(Any, self.processor).apply_chat_template(prompts, **options)
 
 
 def prompt_text(prompt: Prompt) -> str:

@@ -41,6 +41,7 @@ from cepo.trainer.config import CEPOConfig
 from cepo.trainer.distillation import DistillationLoss
 from cepo.trainer.fitting import fitting_stream
 from cepo.trainer.grading import Grader
+from cepo.trainer.image_checks import FirstImages, check_other_layout
 from cepo.trainer.internals import Generate, HostTrainer, Loss, check_kernels
 from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
@@ -103,6 +104,7 @@ class CEPOTrainer(HostTrainer):
         self._graded: Graded | None = None
         self._clock = PhaseClock()
         self._silence = Silence()
+        self._first_images = FirstImages(self.encoded)
         check_with_model(args, self)
         specs = args.teacher_specs if self.asks_teacher else {}
         self.others = OtherTeachers.load(specs, self.scorer, self.tokenizer, args.trust_remote_code)
@@ -148,6 +150,8 @@ class CEPOTrainer(HostTrainer):
             check_told(inputs, self.args, bool(self.method.references))
             found = self._sampling(inputs, drawn, self.state.global_step)
         with self._clock.phase("credit"):
+            if self.asks_teacher and not self.rewrites_prompts:
+                self._first_images(found.batch, found.inputs)
             return self._with_credit(found).raw
 
     def rewarded(self, rewards: Tensor, completions: list[Completion]) -> None:
@@ -340,6 +344,7 @@ class CEPOTrainer(HostTrainer):
     def probe(self) -> None:
         """Compare what scores with the model's own forward: before the run, or once its weights are sharded."""
         rows = probe_rows(self.train_dataset, self.encoded, self.tokenizer, self.image_token_id, self.views)
+        check_other_layout(rows, self.train_dataset, self.weights_are_sharded, self.made_together)
         probing = Probing(self.teacher, self.temperature, self.credit.credit_precision, self.image_token_id)
         found = probing(self.policy, rows)
         self.scorer = replace(self.scorer, share=found.shares)
