@@ -170,6 +170,14 @@ def test_report_by_hand():
     assert json.loads(json.dumps(found.to_dict()))["pass_at"]["4"] == 1.0
 
 
+def test_an_interval_of_a_rate_stays_within_0_and_1():
+    """One right of many: the interval of the mean would begin below 0, and one wrong of many would end above 1."""
+    many = [record for index in range(40) for record in graded(f"p{index}", "f", "5", "4" if index else "5")]
+    few, most = report(many, 1).overall, report([replace(g, correct=not g.correct) for g in many], 1).overall
+    assert few == Score(40, 0.025, 0.0, pytest.approx(1 - most.low))
+    assert most.high == 1.0
+
+
 def test_two_reports_compare_by_problem():
     a, b = report(GENERATIONS, 4), report([replace(g, correct=False) for g in GENERATIONS], 4)
     difference = paired_difference(a.per_problem.values(), [b.per_problem[i] for i in a.per_problem])
