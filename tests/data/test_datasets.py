@@ -154,7 +154,7 @@ def test_a_folder_has_a_file_for_each_split(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (row,) = load_data(DataSpec(str(tmp_path), split=split))
         assert f"of {split}" in row["prompt"][0]["content"]
-    with pytest.raises(DataError, match="no file is named after the split 'validation' .* holds test.jsonl, train.jsonl"):
+    with pytest.raises(DataError, match=r"no file is named after the split 'validation' .* test\.jsonl, train\.jsonl"):
         load_data(DataSpec(str(tmp_path), split="validation"))
     (tmp_path / "test.csv").write_text("question,answer\nx,7\n")
     with pytest.raises(DataError, match="two files are named after the split 'test'"):

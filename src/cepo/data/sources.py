@@ -56,8 +56,8 @@ class DataSpec:
 
     Attributes:
         path: `geometry`, `figures`, `chain` or `chain:steps=4,fillers=3` (`cepo.chain.ChainSpec`), a
-            .jsonl/.json/.parquet/.csv file, a folder (of `save_to_disk`, with a file for each split such as train.jsonl,
-            or with Parquet files as on the hub), or a hub id such as `hiyouga/geometry3k`.
+            .jsonl/.json/.parquet/.csv file, a folder (of `save_to_disk`, with a file for each split such as
+            train.jsonl, or with Parquet files as on the hub), or a hub id such as `hiyouga/geometry3k`.
         split: `train`, `validation` or `held_out` for problems made here; the data's own name elsewhere. One file has
             no splits, it is `train`.
         subset: configuration of a hub data set that has several.
