@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from cepo.reports.traces import read_traces
 from cepo.reports.turns import turns_of
 from tests.package.test_examples import EXAMPLES
 
-PARTS = ("tool", "language", "warm_start", "training")
+PARTS = ("tool", "language", "warm_start", "training", "compare")
 KEY = "7+3-5+9-1"
 
 
@@ -103,6 +104,16 @@ def test_the_policy_chooses_wrongly_where_it_is_said_to(parts: Any) -> None:
     assert {choose(rng, "7", "-", "3") for _ in range(50)} == {("7", "-", "3")}
     assert {choose(rng, "3", "-", "7") for _ in range(50)} == {("3", "-", "7"), ("7", "-", "3")}
     assert {choose(rng, "6", "+", "7") for _ in range(50)} == {("6", "+", "7"), ("6", "-", "7")}
+
+
+def test_the_page_says_what_the_runs_came_to(parts: Any) -> None:
+    root = EXAMPLES.parent
+    runs = json.loads((root / "experiments" / "results" / "calculator" / "runs.json").read_text())
+    decisive, grpo, difference = parts["compare"].verdict(runs).splitlines()
+    page = " ".join((root / "docs" / "examples.md").read_text().split())
+    for line in (decisive, grpo):
+        assert line.split()[1] in page
+    assert difference.split(": ", 1)[1].split(" points")[0] in page
 
 
 @pytest.mark.long
