@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from cepo.answers import BOXED, Grading
 from cepo.data.rows import user_prompt
@@ -110,10 +110,11 @@ def solution_text(completion: Completion) -> str:
     return "\n".join(_words_and_calls(message) for message in _own_messages(completion))
 
 
-def _own_messages(completion: Completion) -> list[Mapping[str, Any]]:
+def _own_messages(completion: object) -> list[Mapping[str, Any]]:
     if not isinstance(completion, Sequence) or not all(isinstance(message, Mapping) for message in completion):
         raise TypeError(f"a completion is a string or a list of messages, got {completion!r:.80}")
-    return [message for message in completion if message.get("role") == "assistant"]
+    messages = cast(Sequence[Mapping[str, Any]], completion)
+    return [message for message in messages if message.get("role") == "assistant"]
 
 
 def _words(message: Mapping[str, Any]) -> str:
