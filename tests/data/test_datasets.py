@@ -148,6 +148,19 @@ def test_a_hub_data_set_is_read_with_its_subset(monkeypatch: pytest.MonkeyPatch)
     assert data[0] == {"prompt": user_prompt("1 + 1?"), "answer": "2", "id": "a/b/test/0"}
 
 
+def test_a_folder_has_a_file_for_each_split(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"question": f"of {split}", "answer": "7"}) + "\n")
+    for split in ("train", "test"):
+        (row,) = load_data(DataSpec(str(tmp_path), split=split))
+        assert f"of {split}" in row["prompt"][0]["content"]
+    with pytest.raises(DataError, match=r"no file is named after the split 'validation' .* test\.jsonl, train\.jsonl"):
+        load_data(DataSpec(str(tmp_path), split="validation"))
+    (tmp_path / "test.csv").write_text("question,answer\nx,7\n")
+    with pytest.raises(DataError, match="two files are named after the split 'test'"):
+        load_data(DataSpec(str(tmp_path), split="test"))
+
+
 @pytest.mark.parametrize(
     ("spec", "part"),
     [
@@ -162,7 +175,7 @@ def test_a_hub_data_set_is_read_with_its_subset(monkeypatch: pytest.MonkeyPatch)
         (dict(path=str(MINI / "nowhere" / "row.jsonl")), "nor is there a folder"),
         (dict(path=str(MINI), split="test"), "is named after the split 'test': data/train-00000"),
         (dict(path=str(MINI), subset="main"), "is for the hub"),
-        (dict(path=str(MINI / "pictures")), "neither a `save_to_disk` data set nor Parquet files"),
+        (dict(path=str(MINI / "pictures")), "neither a `save_to_disk` data set nor files of .jsonl"),
         (dict(path=str(MINI / "pictures" / "0.png")), "its ending is none of .jsonl, .json, .parquet, .csv"),
         (dict(path=str(MINI / "rows.jsonl"), split="validation"), "has no split 'validation'"),
     ],

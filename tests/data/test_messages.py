@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cepo.answers import BOXED, Grading
-from cepo.data.messages import prompt_messages
+from cepo.data.messages import completion_text, prompt_messages, solution_text
 from cepo.data.rows import user_prompt
 
 
@@ -69,3 +69,20 @@ def test_a_malformed_prompt_is_named(prompt: Any, part: str) -> None:
     with pytest.raises(ValueError, match=r"prompt|message|part") as caught:
         prompt_messages(prompt, 0)
     assert part in str(caught.value)
+
+
+def test_a_solution_has_the_calls_of_its_turns_and_an_answer_has_not() -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 7, "unit": "°"}}}
+    turns = [
+        {"role": "assistant", "content": "first ", "tool_calls": [call, call]},
+        {"role": "tool", "name": "add", "content": "10"},
+        {"role": "assistant", "tool_calls": [call | {"function": {"name": "stop", "arguments": None}}]},
+        {"role": "assistant", "content": " so \\boxed{5}"},
+    ]
+    assert solution_text(turns) == 'first add(a=7, unit="°") add(a=7, unit="°")\nstop()\n so \\boxed{5}'
+    assert completion_text(turns) == "first \n\n so \\boxed{5}"
+    assert solution_text("plain") == "plain"
+    raw = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add", "arguments": "7"}}]}
+    assert solution_text([raw]) == "add(7)"
+    with pytest.raises(TypeError, match="list of messages"):
+        solution_text([5])  # type: ignore[list-item]

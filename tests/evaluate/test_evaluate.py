@@ -160,14 +160,23 @@ def test_report_by_hand():
     found = report(GENERATIONS, 4)
     assert (found.problems, found.samples) == (3, 4)
     assert found.per_problem == {"p": 0.5, "q": 0.5, "r": 1.0}
-    low, high = mean_interval([0.5, 0.5, 1.0])[1:]
-    assert found.overall == Score(3, pytest.approx(2 / 3), pytest.approx(low), pytest.approx(high))
+    low, high = mean_interval([0.5, 0.5, 1.0]).bounds
+    assert low < 0 < 1 < high, "and no rate lies there"
+    assert found.overall == Score(3, pytest.approx(2 / 3), 0.0, 1.0)
     # Two of four right: both of a pair wrong with probability 1/6.
     assert found.pass_at == {1: pytest.approx(2 / 3), 2: pytest.approx((5 / 6 + 5 / 6 + 1) / 3), 4: 1.0}
     assert found.majority == pytest.approx(2 / 3)
     assert found.families == {"f": Score(2, 0.5, 0.5, 0.5), "g": Score(1, 1.0, None, None)}
     assert found.truncated == found.no_answer == pytest.approx(1 / 12)
     assert json.loads(json.dumps(found.to_dict()))["pass_at"]["4"] == 1.0
+
+
+def test_an_interval_of_a_rate_stays_within_0_and_1():
+    """One right of many: the interval of the mean would begin below 0, and one wrong of many would end above 1."""
+    many = [record for index in range(40) for record in graded(f"p{index}", "f", "5", "4" if index else "5")]
+    few, most = report(many, 1).overall, report([replace(g, correct=not g.correct) for g in many], 1).overall
+    assert few == Score(40, 0.025, 0.0, pytest.approx(1 - most.low))
+    assert most.high == 1.0
 
 
 def test_two_reports_compare_by_problem():

@@ -29,6 +29,19 @@ def test_it_can_be_imported(name: str) -> None:
     importlib.import_module(name)
 
 
+def test_a_newcomers_commands_are_read_and_the_problems_are_what_they_are_said_to_be(tmp_path: Path) -> None:
+    """What docs/first_run.md tells is typed by the benchmark; here all but the training of it."""
+    first_run = importlib.import_module("first_run")
+    first_run.write_problems(tmp_path / "problems")
+    told = (FOLDER.parent / "docs" / "first_run.md").read_text()
+    assert [words for words in first_run.TYPED if f"cepo {words}" not in told] == []
+    assert (tmp_path / "problems" / "train.jsonl").read_text().splitlines()[0] in told
+    first_run.typed(first_run.TYPED[0], tmp_path)
+    recipe = (tmp_path / "cepo.yaml").read_text()
+    assert "method: decisive" in recipe
+    assert "eval_split: test" in recipe
+
+
 def test_every_phase_of_a_step_is_measured(tmp_path: Path) -> None:
     """A function that the trainer no longer calls by its name would be a phase of zero seconds, and no error."""
     phases = importlib.import_module("phases")

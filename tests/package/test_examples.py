@@ -139,11 +139,11 @@ def test_a_prompt_of_your_own(run: Any, tmp_path: Path) -> None:
     assert {variant.name for variant in grid(other_teacher=False)} >= {"agreeing-own", "agreeing-own/rationale"}
 
 
-@pytest.mark.parametrize("path", [*EXAMPLES.glob("*.py"), *RULES.glob("*.py")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*EXAMPLES.rglob("*.py"), *RULES.glob("*.py")], ids=lambda path: path.stem)
 def test_examples_and_rules_import_from_the_face_alone(path: Path) -> None:
     imported = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
     ours = [node for node in imported if str(node.module).split(".")[0] == "cepo"]
-    assert ours
+    assert ours or path.parent.name == "calculator", "of several files not all need cepo"
     for node in ours:
         assert node.module == "cepo"
         assert {alias.name for alias in node.names} <= set(cepo.__all__)

@@ -52,6 +52,18 @@ def test_a_loaded_model_is_probed(tmp_path: Path) -> None:
     assert "probe" not in findings(tmp_path)
 
 
+def test_words_that_the_model_does_not_know_are_counted(tmp_path: Path) -> None:
+    """The small text model knows the words of chains: of other problems it would read unknown tokens."""
+    asked = ["--model", "tiny-text", "--data", rows_file(tmp_path), "--data_limit", "12", "--eval_data", "chain"]
+    verdict, seen = findings(tmp_path, *asked)["vocabulary"]
+    assert verdict == "warn"
+    assert re.fullmatch(r"\d+ of the first rows' \d+ prompt tokens are unknown to the model \(<unk>\)", seen)
+    found = findings(tmp_path, "--model", "tiny-text", "--data", "chain", "--eval_data", "chain")
+    assert found["vocabulary"][0] == "ok"
+    assert found["devices"] == ("ok", "no GPU, and tiny-text needs none")
+    assert re.search(r"about \d+\.\d s a step on an H100, 0\.\d s on two cores", found["memory"][1])
+
+
 def known(folder: Path, *fields: str) -> dict[str, tuple[str, str]]:
     """Findings on settings alone."""
     values = load_recipe(Path("tiny/cepo.yaml")) | parse_overrides([*TINY, "--output_dir", str(folder), *fields])

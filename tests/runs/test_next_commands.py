@@ -77,8 +77,11 @@ def test_the_next_command_works(
 ) -> None:
     assert train(tmp_path / "run", max_steps=1, lora_rank=2) == 0
     out = capsys.readouterr().out
-    command = shlex.split(out[out.index("Next: cepo ") + len("Next: cepo ") :].splitlines()[0])
-    assert main([*command, "--limit", "1"]) == 0
+    look, command = out[out.index("Next: ") + len("Next: ") :].splitlines()[:2]
+    assert shlex.split(look) == ["cepo", "report", str(tmp_path / "run")]
+    assert main(shlex.split(look)[1:]) == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert main([*shlex.split(command)[1:], "--limit", "1"]) == 0
 
 
 def test_the_baseline_that_is_named_is_the_recipes_own(tmp_path: Path) -> None:

@@ -126,6 +126,9 @@ def test_what_tools_say_gets_no_credit(method: str, options: Any, small: Path, t
         assert torch.all(batch["advantages"][row][batch["tool_mask"][row] == 0] == base)
     assert [rollout.correct for rollout in step.groups.groups[0].rollouts] == [False, True, False, True]
     assert [rollout.answer for rollout in step.groups.groups[0].rollouts] == ["77", "3", "77", "3"], "of the last turn"
+    wrong, right = (step.groups.groups[0].rollouts[row].text for row in (0, 1))
+    assert wrong == "add(a=0, b=3)\nIt is \\boxed{77}", "what siblings are told of it: its calls, not the tool's words"
+    assert right == "add(a=0, b=3)\nIt is \\boxed{3}"
     told = [prompt for prompt in scored if "(The answer to this problem is" in prompt]
     assert told
     assert all('{"name": "add", "description"' in prompt for prompt in told), "the teacher knows the tools"

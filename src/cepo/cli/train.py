@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
         return STOPPED
     print_summary(summary, config.run_folder)
     baseline = baseline_command(options.config, config.method, parse_overrides(options.fields))
-    print("\nNext: " + "\n      ".join([next_command(run, config.run_folder), *baseline]))
+    look = shlex.join(["cepo", "report", str(config.run_folder)])
+    print("\nNext: " + "\n      ".join([look, next_command(run, config.run_folder), *baseline]))
     return 0
 
 

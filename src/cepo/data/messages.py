@@ -7,15 +7,16 @@ part between text parts, which says where an image stood, is counted and taken o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from cepo.answers import BOXED, Grading
 from cepo.data.rows import user_prompt
 from cepo.errors import DataError
 from cepo.glossary import Completion
 
-__all__ = ["IMAGE_MARK", "completion_text", "prompt_messages"]
+__all__ = ["IMAGE_MARK", "completion_text", "prompt_messages", "solution_text"]
 
 IMAGE_MARK = "<image>"
 _ROLES = ("system", "user", "assistant", "tool")
@@ -93,9 +94,27 @@ def completion_text(completion: Completion) -> str:
     """
     if isinstance(completion, str):
         return completion
+    return "\n".join(_words(message) for message in _own_messages(completion))
+
+
+def solution_text(completion: Completion) -> str:
+    """The same with the tools that the model called, each as `name(argument="value")` behind its turn's words.
+
+    What a reader is told of how a problem was solved: a turn that only calls a tool has decided something too.
+
+    Raises:
+        TypeError: as `completion_text`.
+    """
+    if isinstance(completion, str):
+        return completion
+    return "\n".join(_words_and_calls(message) for message in _own_messages(completion))
+
+
+def _own_messages(completion: object) -> list[Mapping[str, Any]]:
     if not isinstance(completion, Sequence) or not all(isinstance(message, Mapping) for message in completion):
         raise TypeError(f"a completion is a string or a list of messages, got {completion!r:.80}")
-    return "\n".join(_words(message) for message in completion if message.get("role") == "assistant")
+    messages = cast(Sequence[Mapping[str, Any]], completion)
+    return [message for message in messages if message.get("role") == "assistant"]
 
 
 def _words(message: Mapping[str, Any]) -> str:
@@ -103,3 +122,15 @@ def _words(message: Mapping[str, Any]) -> str:
     if isinstance(content, Sequence) and not isinstance(content, str):
         content = "".join(part.get("text") or "" for part in content)
     return content or ""  # a message that only calls a tool has no content
+
+
+def _words_and_calls(message: Mapping[str, Any]) -> str:
+    calls = [_call(call.get("function") or {}) for call in message.get("tool_calls") or ()]
+    return " ".join([_words(message).strip(), *calls]).strip() if calls else _words(message)
+
+
+def _call(function: Mapping[str, Any]) -> str:
+    given = function.get("arguments") or {}
+    if isinstance(given, Mapping):
+        given = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items())
+    return f"{function.get('name')}({given})"

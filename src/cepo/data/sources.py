@@ -56,8 +56,8 @@ class DataSpec:
 
     Attributes:
         path: `geometry`, `figures`, `chain` or `chain:steps=4,fillers=3` (`cepo.chain.ChainSpec`), a
-            .jsonl/.json/.parquet/.csv file, a folder (of `save_to_disk`, or with data files as on the hub), or a hub
-            id such as `hiyouga/geometry3k`.
+            .jsonl/.json/.parquet/.csv file, a folder (of `save_to_disk`, with a file for each split such as
+            train.jsonl, or with Parquet files as on the hub), or a hub id such as `hiyouga/geometry3k`.
         split: `train`, `validation` or `held_out` for problems made here; the data's own name elsewhere. One file has
             no splits, it is `train`.
         subset: configuration of a hub data set that has several.
@@ -270,7 +270,7 @@ def _folder(path: Path, spec: DataSpec) -> Source:
         return _stored(name, _split_of(saved, path, spec.split), path)
     files = sorted(path.rglob("*.parquet"))
     if not files:
-        raise DataError(f"folder {path} holds neither a `save_to_disk` data set nor Parquet files")
+        return _named_after(path, spec.split)
     # The hub's layouts: train-00000-of-00001.parquet, train/0000.parquet, train.parquet.
     chosen = [file for file in files if spec.split in re.split(r"[-/.]", str(file.relative_to(path)))]
     if not chosen:
@@ -278,6 +278,20 @@ def _folder(path: Path, spec: DataSpec) -> Source:
         raise DataError(f"no Parquet file of folder {path} is named after the split {spec.split!r}: {names}")
     dataset = _loaded(lambda: Dataset.from_parquet([str(file) for file in chosen]), name, _PARQUET_ADVICE)
     return _stored(name, dataset, path)
+
+
+def _named_after(folder: Path, split: str) -> Source:
+    """The file of the folder that is named as the split: train.jsonl, beside test.jsonl."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in _READERS)
+    found = [file for file in files if file.stem == split]
+    if len(found) == 1:
+        return _READERS[found[0].suffix](found[0])
+    if not files:
+        endings = ", ".join(_READERS)
+        raise DataError(f"folder {folder} holds neither a `save_to_disk` data set nor files of {endings}")
+    names = ", ".join(file.name for file in files[:5])
+    which = "two files are" if found else "no file is"
+    raise DataError(f"{which} named after the split {split!r} in the folder {folder}: it holds {names}")
 
 
 def _split_of(saved: Dataset | DatasetDict, path: Path, split: str) -> Dataset:

@@ -160,7 +160,8 @@ def _score(groups: Sequence[Sequence[Generation]]) -> Score:
     values = [[float(generation.correct) for generation in group] for group in groups]
     if len(groups) < 2:
         return Score(len(groups), fmean(values[0]), None, None)
-    return Score(len(groups), *clustered_interval(values))
+    mean, low, high = clustered_interval(values)
+    return Score(len(groups), mean, low and max(low, 0.0), high and min(high, 1.0))  # near 0 and 1 it would go beyond
 
 
 def _rates(groups: Sequence[Sequence[Generation]], samples: int) -> Rates:

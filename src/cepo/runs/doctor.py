@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 
 from cepo.data.datasets import load_data
 from cepo.errors import CepoError
-from cepo.models.embedded import resolve
+from cepo.models.embedded import SHIPPED, resolve
 from cepo.models.loading import load_config_and_processor
 from cepo.models.packed import FOUR_BITS_NEED
 from cepo.runs.doctor_cost import memory_finding, parameters_of
@@ -51,7 +51,7 @@ def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator
     `load`: load the model's weights too, and make the probe that a run makes at its start.
     """
     yield from versions()
-    yield devices(config)
+    yield devices(run, config)
     yield disk(config.run_folder)
     model_config, processor, finding = _attempt("model", lambda: load_config_and_processor(run.model, False))
     yield finding or Finding("model", "ok", f"{run.model}: {model_config.model_type}, config and processor load")
@@ -65,7 +65,7 @@ def diagnose(run: RunConfig, config: CEPOConfig, load: bool = False) -> Iterator
         found = list(checked(subject, data))
         yield from found
         if found[-1].name == LAST_CHECK:
-            yield from _measured(subject, data, held_out, getattr(processor, "image_token_id", None))
+            yield from _measured(subject, data, held_out, processor)
             if load:
                 yield probed(run, config, data)
     if model_config is not None:
@@ -95,7 +95,7 @@ def versions() -> Iterator[Finding]:
     yield Finding("versions", "ok", ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl")))
 
 
-def devices(config: CEPOConfig) -> Finding:
+def devices(run: RunConfig, config: CEPOConfig) -> Finding:
     """GPUs, or what a CPU means."""
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -103,6 +103,8 @@ def devices(config: CEPOConfig) -> Finding:
     slow = config.bf16 and not torch.cpu._is_avx512_bf16_supported()
     if slow:
         return Finding("devices", "warn", "no GPU; this CPU has no bf16 instructions", "set bf16: false (50x faster)")
+    if run.model in SHIPPED:
+        return Finding("devices", "ok", f"no GPU, and {run.model} needs none")
     return Finding("devices", "warn", "no GPU", "the tiny recipes are meant for a CPU; for others use a GPU machine")
 
 
@@ -138,16 +140,27 @@ def _first_rows(data: Dataset) -> list[dict[str, Any]]:
     return [data[index] for index in range(min(ROWS, len(data)))]
 
 
-def _measured(
-    subject: Subject, data: Dataset, held_out: Dataset | None, image_token_id: int | None
-) -> Iterator[Finding]:
+def _measured(subject: Subject, data: Dataset, held_out: Dataset | None, processor: Any) -> Iterator[Finding]:
     """What the prompts come to, once they can be made."""
+    yield vocabulary(subject, data, getattr(processor, "tokenizer", processor))
     if held_out is not None:
         yield _told_alike("eval lengths", lambda: check_held_out(subject, held_out) or "every problem fits")
+    image_token_id = getattr(processor, "image_token_id", None)
     if image_token_id is not None:
         yield image_tokens(subject, data, image_token_id)
     if (finding := vllm_lengths(subject, data)) is not None:
         yield finding
+
+
+def vocabulary(subject: Subject, data: Dataset, tokenizer: Any) -> Finding:
+    """Whether the model has tokens for what a few rows ask: a small vocabulary reads other words as unknown."""
+    ids = [index for row in _first_rows(data) for index in subject.prompt_ids(row)]
+    unknown = ids.count(tokenizer.unk_token_id) if tokenizer.unk_token_id is not None else 0
+    if not unknown:
+        return Finding("vocabulary", "ok", "the model has tokens for all that the first rows ask")
+    seen = f"{unknown} of the first rows' {len(ids)} prompt tokens are unknown to the model ({tokenizer.unk_token})"
+    remedy = "it cannot read these problems: take a model with a whole vocabulary"
+    return Finding("vocabulary", "warn", seen, f"{remedy}; tiny-text knows the words of data: chain alone")
 
 
 def image_tokens(subject: Subject, data: Dataset, image_token_id: int) -> Finding:

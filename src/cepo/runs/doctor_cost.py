@@ -76,7 +76,12 @@ def _time(shape: ModelShape, load: Load, config: CEPOConfig) -> str:
     time = step_time(shape, work, H100, has_checkpoints=load.has_checkpoints, use_vllm=bool(config.use_vllm))
     flops = H100.reached * (H100.tf32 * time.credit + H100.bf16 * time.update)
     flops += 2.0 * shape.parameters * load.rows * load.length
-    return f"about {time.total:.0f} s a step on an H100, {flops / FLOPS_CPU:.0f} s on two cores"
+    return f"about {_seconds(time.total)} a step on an H100, {_seconds(flops / FLOPS_CPU)} on two cores"
+
+
+def _seconds(value: float) -> str:
+    """0.4 s, not 0 s."""
+    return f"{value:.1f} s" if value < 9.5 else f"{value:.0f} s"
 
 
 def parameters_of(model_config: Any) -> int:

@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from cepo.credit.groups import LocalGroups, Verdicts, gather_groups, grade_rollouts, problem_of
-from cepo.data.rewards import completion_text
+from cepo.data.messages import completion_text, solution_text
 from cepo.glossary import Group, Rollout
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.resample import Drawn
@@ -34,9 +34,16 @@ class Grader:
     total: Callable[[Tensor], Tensor]
 
     def groups(self, drawn: Drawn, process_index: int) -> LocalGroups:
-        """Complete groups of the local rows, graded (a collective call)."""
+        """Complete groups of the local rows, graded (a collective call).
+
+        A rollout's text is what siblings are told of it: with the tools that it called, which are not graded.
+        """
         local, problems = self._graded(drawn)
-        local = [replace(rollout, feedback=drawn.graded.feedback.get(row)) for row, rollout in enumerate(local)]
+        texts, feedback = map(solution_text, drawn.graded.completions), drawn.graded.feedback
+        local = [
+            replace(rollout, text=text, feedback=feedback.get(row))
+            for row, (rollout, text) in enumerate(zip(local, texts, strict=True))
+        ]
         return gather_groups(local, problems, self.config.group_size, process_index, gather_object)
 
     def verdicts(self, drawn: Drawn) -> list[bool | None]:
