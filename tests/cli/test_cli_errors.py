@@ -149,6 +149,11 @@ def test_the_rule_of_the_run_has_changed(refused: Any, tmp_path: Path, capsys: p
         (MemoryError("8 GiB"), 2, ["out of memory (8 GiB)", "lower per_device_train_batch_size"]),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), 2, ["out of memory", "lower"]),
         (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 2, ["out of memory (CUDA out of memory)", "lower"]),
+        (
+            RuntimeError("The server socket has failed to listen. code: -98, name: EADDRINUSE\nmore"),
+            2,
+            ["cepo: error: The server socket has failed", "EADDRINUSE: another run", "--main_process_port"],
+        ),
         (TypeError("'int' object is not callable"), 1, ["TypeError: 'int' object is not callable", "bug"]),
         (ValueError("shapes (3,) and (4,)\nmore"), 1, ["ValueError: shapes (3,) and (4,). This is a bug", "bug"]),
         (KeyError("advantages"), 1, ["KeyError: 'advantages'", "bug"]),

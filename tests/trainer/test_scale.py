@@ -197,6 +197,26 @@ def test_accelerate_reads_every_config(path: Path) -> None:
     assert str(config.distributed_type).endswith(expected.get(path.stem, "DEEPSPEED"))
 
 
+@pytest.mark.parametrize(
+    ("words", "port"),
+    [
+        (["two_nodes", "--nodes", "2", "--main-address", "host"], 29500),
+        (["two_nodes", "--nodes", "2", "--main-address", "host", "--main-port", "7"], 7),
+        (["ddp"], 0),
+        (["ddp", "--main-port", "7"], 7),
+        (["{own}"], 4321),
+    ],
+)
+def test_two_runs_of_one_machine_do_not_meet(
+    words: list[str], port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text((PACKAGED / "accelerate" / "ddp.yaml").read_text() + "main_process_port: 4321\n")
+    words = [word.format(own=own) for word in words]
+    assert main(["launch", "--config", "geometry3k/cepo.yaml", "--dry-run", "--accelerate", *words]) == 0
+    assert f"--main_process_port {port} " in capsys.readouterr().out
+
+
 def test_the_launch_command(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["launch", "--config", "geometry3k/cepo.yaml", "--accelerate", "two_nodes", "--nodes", "2", "--dry-run"]
     assert main([*command, "--node-rank", "1", "--main-address", "host", "--learning_rate", "1e-6"]) == 0

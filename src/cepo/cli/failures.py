@@ -15,6 +15,11 @@ def explain(error: Exception) -> tuple[str, int]:
     if is_out_of_memory(error):
         reason = str(error).partition("\n")[0].rstrip(".")
         return f"cepo: error: out of memory ({reason}); {advice(None)}", WRONG_INPUT
+    if "EADDRINUSE" in str(error):
+        return (
+            f"cepo: error: {str(error).partition(chr(10))[0].rstrip('.')}: another run on this machine has the port; "
+            "give another (accelerate launch --main_process_port; cepo launch --main-port)"
+        ), WRONG_INPUT
     if isinstance(error, (CepoError, OSError)) or _is_missing_package(error):
         return f"cepo: error: {error}", WRONG_INPUT
     message = f"{type(error).__name__}: {error}".strip().partition("\n")[0].rstrip(".")

@@ -29,7 +29,12 @@ def add(commands: Commands) -> None:
     parser.add_argument("--nodes", type=int, default=1, help="machines")
     parser.add_argument("--node-rank", type=int, default=0, help="which of them this is")
     parser.add_argument("--main-address", default=None, help="host of machine 0; needed for more than one")
-    parser.add_argument("--main-port", type=int, default=29500)
+    parser.add_argument(
+        "--main-port",
+        type=int,
+        default=None,
+        help="default: a free one; of several machines 29500",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the command only")
     parser.set_defaults(run=run, takes_fields=True)
 
@@ -68,10 +73,20 @@ def launch_command(options: argparse.Namespace, config: Path, recipe: Path) -> l
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     if options.processes is not None:
         command += ["--num_processes", str(options.processes)]
+    port = options.main_port or main_port(config, options.nodes)
+    command += ["--main_process_port", str(port)]
     if options.nodes > 1:
         command += ["--num_machines", str(options.nodes), "--machine_rank", str(options.node_rank)]
-        command += ["--main_process_ip", options.main_address, "--main_process_port", str(options.main_port)]
+        command += ["--main_process_ip", options.main_address]
     return [*command, "-m", "cepo.cli", "train", "--config", str(recipe), *options.fields]
+
+
+def main_port(config: Path, nodes: int) -> int:
+    """The accelerate config's; else 0, which takes a free one, so that two runs of one machine do not meet."""
+    import yaml
+
+    given = yaml.safe_load(config.read_text()).get("main_process_port")
+    return int(given or (29500 if nodes > 1 else 0))
 
 
 def check_devices(config: Path, processes: int | None, nodes: int) -> None:
