@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import decimal
 import errno
+import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from cepo.data.datasets import DataSpec, load_data
+from cepo.data.temporary import temporary_folder
 from cepo.errors import DataError
 
 FLOATS = [
@@ -122,3 +125,27 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -
     for process in (alive, other):
         process.communicate(" ")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_being_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of one run start at the same moment: one removed what another had just made, and not yet locked."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    flock, within = fcntl.flock, []
+
+    def another_starts_first(*words: Any) -> None:
+        if not within:
+            within.append(True)
+            within.append(temporary_folder("cepo-data-"))
+        flock(*words)
+
+    monkeypatch.setattr("fcntl.flock", another_starts_first)
+    own = temporary_folder("cepo-data-")
+    _, other = within
+    assert own.is_dir()
+    assert other.is_dir()
+    assert sorted(tmp_path.iterdir()) == sorted([own, other])
+    third = temporary_folder("cepo-data-")
+    assert all(folder.is_dir() for folder in (own, other, third))
+    for folder in (own, other, third):
+        shutil.rmtree(folder)

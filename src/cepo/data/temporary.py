@@ -1,4 +1,7 @@
-"""Temporary folders that go with their process, also when it is killed: then the next one removes them."""
+"""Temporary folders that go with their process, also when it is killed: then the next one removes them.
+
+A folder is made and locked under another name: under its own it would be a dead process's until it is locked.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,10 @@ def temporary_folder(prefix: str) -> Path:
         root = Path(tempfile.gettempdir())
         for left in root.glob(f"{prefix}*/{_HELD}"):
             _remove_if_dead(left)
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
-        held = os.open(folder / _HELD, os.O_RDWR | os.O_CREAT)
+        making = Path(tempfile.mkdtemp(prefix=f"making-{prefix}", dir=root))
+        held = os.open(making / _HELD, os.O_RDWR | os.O_CREAT)
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the process ends
+        folder = making.rename(root / making.name.removeprefix("making-"))  # locked before another process can see it
     except OSError as error:
         raise DataError(
             f"cannot make a temporary folder ({error.strerror or error}): set TMPDIR to a folder that can be written "
