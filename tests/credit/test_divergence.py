@@ -91,6 +91,15 @@ def test_a_tail_below_the_resolution_of_one_minus_is_kept() -> None:
     assert whole[-1] == LOWEST
 
 
+def test_a_top_that_is_the_whole_vocabulary_has_a_gradient() -> None:
+    student, teacher = logits(seed=3)
+    leaf = student.clone().requires_grad_()
+    generalised_jsd(*student_top_k_with_tail(leaf, teacher, student.shape[-1]), 0.5).sum().backward()
+    whole = student.clone().requires_grad_()
+    generalised_jsd(*full_vocabulary(whole, teacher), 0.5).sum().backward()
+    torch.testing.assert_close(leaf.grad, whole.grad)
+
+
 @given(seed=seeds, beta=st.sampled_from(BETAS))
 def test_zero_at_equality_and_never_negative(seed: int, beta: float) -> None:
     student, teacher = logits(seed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken
+from tokenizers.processors import TemplateProcessing
 
 from cepo.credit.prompts import TeacherPrompts, plain_ids
 from cepo.errors import DataError
@@ -138,3 +141,32 @@ def test_a_prompt_that_does_not_end_as_its_template_is_refused() -> None:
 def test_bad_settings_are_named(fields: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"prompt style|exactly once"):
         teacher(**fields)
+
+
+def test_added_tokens_of_two_characters_stay_text_too() -> None:
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.add_tokens([AddedToken("@@", special=True)])
+    (control,) = tokenizer("@@", add_special_tokens=False)["input_ids"]
+    ids = plain_ids(tokenizer, "2@@3 @@")
+    assert control not in ids
+    assert tokenizer.decode(ids) == "2@@3 @@"
+
+
+def test_a_tokenizer_that_opens_every_text_is_not_asked_to_here() -> None:
+    """Llama's and Gemma's put a token before whatever they are given; the closing of a turn has none."""
+    opening = copy.deepcopy(TOKENIZER)
+    first = TOKENIZER.convert_tokens_to_ids("<|im_start|>")
+    opening.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", first)]
+    )
+    assert opening("x")["input_ids"][0] == first
+    told = TeacherPrompts(opening, render).prompt_ids(PROMPT, student_ids(), "70")
+    assert told == teacher().prompt_ids(PROMPT, student_ids(), "70")
+
+
+def test_the_role_that_a_prompt_ends_with_is_named() -> None:
+    prompt = [*PROMPT, {"role": "tool", "content": "7"}, {"role": "assistant", "content": "so"}]
+    with pytest.raises(DataError, match="must be the user's, got role 'assistant'"):
+        teacher().prompt_ids(prompt, student_ids(), "70")
+    with pytest.raises(DataError, match="must be the user's, got role None"):
+        teacher().prompt_ids([], student_ids(), "70")

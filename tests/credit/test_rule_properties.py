@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -200,6 +201,13 @@ def test_rlcsd_selects_nearly_all_at_the_papers_tau_and_none_within_the_dead_zon
     )
     assert (case.credit(RLCSD).advantage_BT != 1).double().mean() > 0.5
     assert torch.equal(but(case, dead_zone=0.003).credit(RLCSD).advantage_BT, torch.ones(1, 40).double())
+
+
+def test_prob_mask_leaves_out_from_the_bound_on() -> None:
+    sure = torch.tensor([[math.log(0.5), math.log(0.5) - 1e-9]], dtype=torch.float64)
+    keep = torch.ones(1, 2, dtype=torch.bool)
+    case = Case(torch.ones(1).double(), keep, {"student": sure}, Quantities(), 1.0, 0.5)
+    assert case.credit(PROB_MASK, ProbMaskOptions(sure=0.5)).advantage_BT.tolist() == [[0.0, 1.0]]
 
 
 @given(cases(nonzero=True))
