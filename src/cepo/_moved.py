@@ -18,7 +18,7 @@ _GROUPS = {
     "messages=data.messages rewards=data.rewards rows=data.rows sources=data.sources",
     "cepo.training": "methods=credit.rules settings=credit.settings assign=credit.step rollouts=credit.groups "
     "null=trainer.null trainer=trainer.trainer config=trainer.config distillation=trainer.distillation "
-    "generation=trainer.internals resample=trainer.resample micro_batch=trainer.micro_batch metrics=trainer.metrics "
+    "generation=trainer.internals resample=trainer.resample micro_batch=trainer.micro_batch metrics=credit.metrics "
     "completions=trainer.completions phases=trainer.phases prompting=trainer.internals records=trainer.recorder "
     "preflight=trainer.checks doctor=runs.doctor run=runs.run recipe=runs.recipe callbacks=runs.callbacks "
     "export=runs.export same_run=runs.folder method_files=runs.method_files",

@@ -10,10 +10,18 @@ import pytest
 from cepo.answers import BOXED, Grading
 from cepo.credit.groups import row_references
 from cepo.credit.references import ReferencePolicy, choose_references, column_source, register_source
-from cepo.credit.rules import Credit, Distillation, Inputs, Rule, credit_from, register
+from cepo.credit.rules import METHODS, Credit, Distillation, Inputs, Rule, credit_from, register
 from cepo.credit.step import Asking, ScoreRequest, credited_rows, plan_scoring
 from cepo.glossary import Group, Rollout
-from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_grading, read_settings
+from cepo.integrations.verl_rows import (
+    Row,
+    Tracing,
+    credit_row,
+    graded_groups,
+    read_grading,
+    read_settings,
+    read_tracing,
+)
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
 
@@ -52,13 +60,27 @@ def test_grading_is_read_and_used() -> None:
     ("given", "loss", "words"),
     [
         (algorithm(credit_clp=0.3), "vanilla", "unknown field algorithm.cepo.credit_clp; did you mean 'credit_clip'"),
-        (algorithm(method="opsd"), "vanilla", "method='opsd' matches distributions; verl takes credit rules"),
+        (
+            algorithm(method="opsd"),
+            "vanilla",
+            "method='opsd' matches distributions, .*cepo train.*'cpo'",
+        ),
         (algorithm(method="sdpo"), "vanilla", "matches distributions"),
         (algorithm(method="cepoo"), "vanilla", "did you mean 'cepo'"),
         (algorithm(distill_beta=0.5), "vanilla", "unknown field algorithm.cepo.distill_beta"),
         (algorithm(teacher_weights="ema"), "vanilla", "teacher_weights='ema'"),
         (algorithm(preset="released-code"), "vanilla", "blinds the teachers"),
         (algorithm(evidence_dead_zone="auto"), "vanilla", "null control"),
+        (algorithm(method="scores"), "vanilla", "rule 'scores' reads scores, which verl's trainer does not hand over"),
+        (algorithm(method="scores_added"), "vanilla", "rule 'scores_added' reads scores"),
+        (algorithm(method="values"), "vanilla", "rule 'values' reads scores"),
+        (algorithm(method="posterior", reference_minus="own"), "vanilla", "row itself"),
+        (
+            algorithm(method="posterior") | {"norm_adv_by_std_in_grpo": False},
+            "vanilla",
+            "rule 'posterior' divides by the deviation .*norm_adv_by_std_in_grpo=False",
+        ),
+        (algorithm(trace_group=3), "vanilla", "unknown field algorithm.cepo.trace_group; did you mean 'trace_groups'"),
         (algorithm(), "gspo", "loss_mode='gspo'"),
         (algorithm() | {"adv_estimator": "gae"}, "vanilla", "adv_estimator='gae'"),
     ],
@@ -164,11 +186,34 @@ def test_a_registered_rule_with_a_prompt_of_its_own_runs() -> None:
     assert planned(rows_of(), rule, settings) == {}
 
 
-@pytest.mark.parametrize("name", ["entropy", "scores"])
-def test_a_rule_that_reads_what_verl_has_not_is_refused(name: Any) -> None:
-    register(Rule("reader", "a test", ("plus", "student"), against_none, frozenset({name, "verdict"})))
-    with pytest.raises(ValueError, match=f"rule 'reader' reads {name}, which verl's trainer does not hand over"):
-        read_settings(algorithm(method="reader"), "vanilla")
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_runs_or_is_refused_in_a_sentence(name: str) -> None:
+    """The plugin has no list of its own: a method that is registered is taken, unless verl lacks what it reads."""
+    method = METHODS[name]
+    if isinstance(method, Rule) and "scores" not in method.reads:
+        assert read_settings(algorithm(method=name), "vanilla")[0] is method
+    else:
+        with pytest.raises(ValueError, match=f"'{name}' (reads scores|matches distributions)"):
+            read_settings(algorithm(method=name), "vanilla")
+
+
+def test_a_rule_that_reads_entropy_needs_verl_to_compute_it() -> None:
+    register(Rule("reader", "a test", ("plus", "student"), against_none, frozenset({"entropy"})))
+    assert read_settings(algorithm(method="reader"), "vanilla")[0].name == "reader"
+    bypassed = algorithm(method="reader") | {"rollout_correction": {"bypass_mode": True}}
+    with pytest.raises(ValueError, match=r"reads entropy, which verl does not compute with .*bypass_mode=True"):
+        read_settings(bypassed, "vanilla")
+
+
+def test_what_is_recorded() -> None:
+    assert read_tracing({"adv_estimator": "grpo"}) == Tracing(2, 64, None)
+    assert read_tracing(algorithm(trace_groups=3, trace_dir="there", credit_clip=0.3)) == Tracing(3, 64, "there")
+    assert read_settings(algorithm(trace_groups=3, credit_clip=0.3), "vanilla")[1].credit_clip == 0.3
+    assert str(Tracing().folder("checkpoints/p/e")) == "checkpoints/p/e/cepo"
+    assert str(Tracing(trace_dir="/there").folder("checkpoints/p/e")) == "/there"
+    for wrong in ({"trace_groups": -1}, {"trace_max_mb": 0}, {"trace_groups": "two"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}=.* must be a whole number"):
+            read_tracing(algorithm(**wrong))
 
 
 def against_none(inputs: Inputs) -> Credit:

@@ -49,7 +49,7 @@ def test_what_cannot_be_recorded_ends_the_records_and_not_the_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", full)
+    monkeypatch.setattr("cepo.reports.traces.TraceWriter.write_step", full)
     with warnings.catch_warnings(record=True) as caught:
         trainer.train()
     said = [str(warning.message) for warning in caught if "could not be recorded" in str(warning.message)]
@@ -75,7 +75,7 @@ def test_a_step_does_not_wait_for_its_records(make_text_trainer: MakeTrainer, mo
         assert trained.wait(timeout=60), "the step waits for its own records"
         WRITE_STEP(self, *given)
 
-    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", slow)
+    monkeypatch.setattr("cepo.reports.traces.TraceWriter.write_step", slow)
     trainer = make_text_trainer(method="cepo", max_steps=2)
     trainer.add_callback(Calling("on_step_end", lambda _step: trained.set()))
     trainer.train()
@@ -91,7 +91,7 @@ def test_a_whole_checkpoint_has_its_steps_records(
         time.sleep(0.5)  # longer than what is left of a step
         WRITE_STEP(self, *given)
 
-    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", slow)
+    monkeypatch.setattr("cepo.reports.traces.TraceWriter.write_step", slow)
     monkeypatch.setattr("cepo.trainer.internals.mark_complete", lambda folder: marked.append(recorded(folder.parent)))
     marked: list[set[int]] = []
 
@@ -112,7 +112,7 @@ def test_the_last_step_is_recorded_when_train_returns(
         WRITE_STEP(self, records, *given)
         done.append(records[0].step)
 
-    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", slow)
+    monkeypatch.setattr("cepo.reports.traces.TraceWriter.write_step", slow)
     make_text_trainer(method="cepo", max_steps=1).train()
     assert done == [1]
 
@@ -127,7 +127,7 @@ def test_processes_agree_on_whether_a_run_records(
         raise OSError(28, "No space left on device")
 
     gathered: list[bool] = []
-    monkeypatch.setattr("cepo.trainer.recorder.TraceWriter.write_step", full)
+    monkeypatch.setattr("cepo.reports.traces.TraceWriter.write_step", full)
     monkeypatch.setattr(StepRecorder, "choose", lambda self, groups, step: gathered.append(self.wanted) or [0])
     with warnings.catch_warnings(record=True):
         trainer.train()

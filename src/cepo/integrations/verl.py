@@ -4,7 +4,8 @@
 verl imports this module in the driver and in every worker (entry point `verl.plugins`). The trainer is verl's
 synchronous one; after GRPO's advantages the actor's workers score the teachers' rows `[prompt with a reference |
 same response]`, and cepo's own pure functions make the advantage of every token. References, prompts and credit are
-those of `CEPOTrainer`; teachers have the live weights. There are no credit records and no null control.
+those of `CEPOTrainer`; teachers have the live weights. The credit of a few groups of each step is recorded, and
+`cepo report` reads the run's folder. There is no null control.
 
 Run on CPU: loading, configuration, and a whole step of credit through TransferQueue with a stand-in for the workers
 (tests/integrations). Not run: the workers themselves, which need GPUs, and images on them.
@@ -12,7 +13,7 @@ Run on CPU: loading, configuration, and a whole step of credit through TransferQ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +29,10 @@ from verl.workers.utils.padding import response_from_nested
 
 from cepo.answers import grader_timeouts
 from cepo.credit.groups import row_references
+from cepo.credit.metrics import credit_metrics, step_sums
+from cepo.credit.records import RecordMaker
 from cepo.credit.references import columns_of
+from cepo.credit.rules import Knobs
 from cepo.credit.step import (
     Asking,
     ScoreRequest,
@@ -38,9 +42,10 @@ from cepo.credit.step import (
     logps_by_prompt,
     plan_scoring,
 )
-from cepo.credit.step import Row as CreditRow
 from cepo.errors import DataError
-from cepo.integrations.verl_rows import Row, credit_row, graded_groups, read_grading, read_settings
+from cepo.integrations.verl_records import RunRecords, run_settings
+from cepo.integrations.verl_rows import Given, Row, credit_row, graded_groups, read_grading, read_settings, read_tracing
+from cepo.reports.recorder import Recorded
 
 __all__ = ["CEPOPPOTrainer"]
 
@@ -61,11 +66,14 @@ class CEPOPPOTrainer(PPOTrainerSync):
         ValueError: what `read_settings` refuses, before anything is started.
     """
 
+    records: RunRecords
+
     def __init__(self, config: DictConfig) -> None:
         algorithm = OmegaConf.to_container(config.algorithm, resolve=True)
         loss = config.actor_rollout_ref.actor.policy_loss.loss_mode
         self.rule, self.credit = read_settings(algorithm, loss)  # pyright: ignore[reportArgumentType]
         self.grading = read_grading(algorithm)  # pyright: ignore[reportArgumentType]
+        self.tracing = read_tracing(algorithm)  # pyright: ignore[reportArgumentType]
         super().__init__(config)
 
     @property
@@ -77,43 +85,104 @@ class CEPOPPOTrainer(PPOTrainerSync):
     def trainer_mode(self, value: str) -> None:
         """The base class writes the configured name here."""
 
+    # --- verl's hooks -----------------------------------------------------------------------------------------
+
+    def on_init_end(self) -> None:
+        super().on_init_end()
+        self.records = self._run_records()
+
+    def fit(self, agent_loop_manager: Any) -> None:
+        """verl's own; whatever ends it, the records of its steps are on disk."""
+        try:
+            super().fit(agent_loop_manager)
+        except BaseException:
+            self.records.flush()
+            raise
+        self.records.finish()
+
+    def _save_checkpoint(self) -> None:
+        self.records.flush()  # a resumed run counts the checkpoint's steps as recorded
+        super()._save_checkpoint()
+
+    def _compute_metrics(self, batch: KVBatchMeta, metrics: dict[str, Any], *others: Any, **named: Any) -> None:
+        super()._compute_metrics(batch, metrics, *others, **named)
+        self.records.log(self.global_steps, metrics)
+
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         """GRPO's advantages, then cepo's where a row has credit. `batch` has the same keys afterwards."""
         after = super()._compute_advantage(batch, metrics)
-        knobs = self.credit.knobs(self.global_steps)
-        strength = knobs.strength if self.rule.assign else 0.0
-        metrics["cepo/lambda"] = strength
-        if strength <= 0.0:
+        gives_credit = self.rule.assign is not None
+        knobs = self.credit.knobs(self.global_steps) if gives_credit else Knobs(0.0, 0.0)
+        metrics["credit/lambda"] = knobs.strength
+        if not knobs.strength:
+            if self.records.is_open:
+                self.records.write(self.global_steps, lambda: self._without_credit(batch, knobs))
             return after
-        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=self._fields())
-        rows = self._rows(batch, data)
+        data = self._read(batch)
+        given = self._given(batch, data)
         unanswered = grader_timeouts()
-        groups = graded_groups(rows, self.grading)
-        metrics["cepo/grader_timeouts"] = grader_timeouts() - unanswered
-        seed = int(self.config.data.get("seed") or 0)
-        policy = self.credit.reference_policy(seed)
-        references = row_references(groups, self.rule.references, policy, self.global_steps)
-        given = [credit_row(index, row, groups.group_of(index)) for index, row in sorted(rows.items())]
-        chosen = credited_rows(self.rule, given, groups, references)
-        metrics["cepo/rows_scored"] = len(chosen) / max(1, len(rows))
-        masks, advantages = data["response_mask"].unbind(), list(data["advantages"].unbind())
-        step = StepCredit(self.global_steps, self.rule, knobs, groups, references, control=self.credit.control(seed))
-        step = self._credited(step, batch, chosen, masks, advantages)
-        if step.credit is None or step.inputs is None:
+        step = self._asked(given.rows, knobs)
+        metrics["reward/grader_timeouts"] = grader_timeouts() - unanswered
+        traced = self.records.choose(step.groups, step.step)
+        step = self._credited(step, batch, given, traced)
+        metrics.update(credit_metrics(step_sums(step, given.advantage_B, given.mask_BT)))
+        if traced:
+            self.records.write(step.step, lambda: self.records.of_rows(step, given.rows, given.mask_BT, traced))
+        if step.credit is None:
             return after
+        advantages = list(data["advantages"].unbind())
         for place, index in enumerate(step.rows):
             old = advantages[index]
             advantages[index] = step.credit.advantage_BT[place, : len(old)].to(old.dtype)
-        metrics["cepo/rows_nonfinite"] = step.nonfinite
-        metrics["cepo/evidence_abs_mean"] = step.credit.evidence_BT[step.inputs.mask_BT.bool()].abs().mean().item()
         fields = get_tensordict({"advantages": torch.nested.as_nested_tensor(advantages, layout=torch.jagged)})
         tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
         return after
 
+    # --- its parts --------------------------------------------------------------------------------------------
+
+    def _run_records(self) -> RunRecords:
+        config: Any = OmegaConf.to_container(self.config, resolve=True)
+        settings = run_settings(config, self.rule.name, self.credit, self.grading, self.total_training_steps)
+        make = RecordMaker(self.tokenizer, getattr(self.processor, "image_token_id", None))
+        folder = self.tracing.folder(self.config.trainer.default_local_dir)
+        return RunRecords(folder, self.tracing, self._seed, make, settings)
+
+    @property
+    def _seed(self) -> int:
+        return int(self.config.data.get("seed") or 0)
+
+    def _without_credit(self, batch: KVBatchMeta, knobs: Knobs) -> Recorded:
+        """Records of a step in which every token keeps its row's advantage."""
+        given = self._given(batch, self._read(batch))
+        step = self._asked(given.rows, knobs)
+        traced = self.records.choose(step.groups, step.step)
+        return self.records.of_rows(step, given.rows, given.mask_BT, traced)
+
+    def _asked(self, rows: Mapping[int, Row], knobs: Knobs) -> StepCredit:
+        """The step before its credit: groups graded, references chosen."""
+        groups, policy = graded_groups(rows, self.grading), self.credit.reference_policy(self._seed)
+        references = row_references(groups, self.rule.references, policy, self.global_steps)
+        control = self.credit.control(self._seed)
+        return StepCredit(self.global_steps, self.rule, knobs, groups, references, control=control)
+
+    def _read(self, batch: KVBatchMeta) -> Any:
+        return tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=self._fields())
+
     def _fields(self) -> list[str]:
         """What is read of the batch; `extra_info` only where a prompt may tell something of it."""
         whole = self.credit.reference_form == "rationale" or columns_of(self.rule.references)
-        return [*_READ, "extra_info"] if whole else _READ
+        entropy = ["entropy"] if "entropy" in self.rule.reads else []
+        return [*_READ, *entropy, *(["extra_info"] if whole else [])]
+
+    def _given(self, batch: KVBatchMeta, data: Any) -> Given:
+        rows, masks = self._rows(batch, data), data["response_mask"].unbind()
+        width = max(map(len, masks))
+        return Given(
+            rows=rows,
+            advantage_B=torch.tensor([rows[row].advantage if row in rows else 0.0 for row in range(len(masks))]),
+            mask_BT=torch.stack([_padded(mask, width) for mask in masks]).bool(),
+            entropies=data["entropy"].unbind() if "entropy" in self.rule.reads else (),
+        )
 
     def _rows(self, batch: KVBatchMeta, data: Any) -> dict[int, Row]:
         """Batch index -> row, without verl's padding rows."""
@@ -127,13 +196,14 @@ class CEPOPPOTrainer(PPOTrainerSync):
             if key.rpartition("_")[2] != "0":
                 raise DataError(f"row {key}: an agent loop with several outputs a session has no credit per token")
             reward_model = columns["reward_model"][index]
-            if not isinstance(reward_model, dict) or reward_model.get("ground_truth") is None:
+            gold = reward_model.get("ground_truth") if isinstance(reward_model, dict) else None
+            if gold is None and self.rule.assign is not None:
                 raise DataError(f"row {key}: reward_model={reward_model!r} has no ground_truth, which r+ is read from")
             response = tensors["responses"][index].tolist()
             trained = tensors["advantages"][index][masks[index].bool()]
             rows[index] = Row(
                 uid=str(columns["uid"][index]),
-                gold=str(reward_model["ground_truth"]),
+                gold=None if gold is None else str(gold),
                 text=self.tokenizer.decode(response, skip_special_tokens=True),
                 reward=tensors["rm_scores"][index].sum().item(),
                 advantage=trained[0].item() if len(trained) else 0.0,
@@ -150,28 +220,19 @@ class CEPOPPOTrainer(PPOTrainerSync):
         columns = {name: str(given[name]) for name in columns_of(self.rule.references) if given.get(name) is not None}
         return {"solution": given.get("solution"), "columns": columns}
 
-    def _credited(
-        self,
-        step: StepCredit,
-        batch: KVBatchMeta,
-        rows: Sequence[CreditRow],
-        masks: Sequence[Tensor],
-        advantages: Sequence[Tensor],
-    ) -> StepCredit:
+    def _credited(self, step: StepCredit, batch: KVBatchMeta, given: Given, traced: Sequence[int]) -> StepCredit:
         """The step with its credit, from the teachers' log-probs."""
-        if not rows:
-            return step
+        rows = [credit_row(index, row, step.groups.group_of(index)) for index, row in sorted(given.rows.items())]
+        chosen = credited_rows(self.rule, rows, step.groups, step.references)
         asking = Asking(self.credit.teacher_prompts(self.tokenizer, self._render))
-        requests = plan_scoring(rows, step.references, self.rule, asking)
-        width = max(len(mask) for mask in masks)
+        requests = plan_scoring(chosen, step.references, self.rule, asking, with_student=traced)
+        width = given.mask_BT.shape[1]
         logp_NT = torch.zeros(0, width)
         if requests:
             logp_NT = torch.stack([_padded(logp, width) for logp in self._score(batch, requests)])
-        mask_BT = torch.stack([_padded(mask, width) for mask in masks]).bool()
-        first = mask_BT.int().argmax(dim=1)
-        advantage_B = torch.stack([_padded(a, width) for a in advantages]).gather(1, first[:, None])[:, 0]
         logps = logps_by_prompt(requests, logp_NT, step.references)
-        return assign_credit(step, rows, logps, advantage_B.float(), mask_BT)
+        entropy = {row.index: _padded(given.entropies[row.index], width) for row in chosen} if given.entropies else {}
+        return assign_credit(step, chosen, logps, given.advantage_B, given.mask_BT, entropy)
 
     def _score(self, batch: KVBatchMeta, requests: Sequence[ScoreRequest]) -> list[Tensor]:
         """Log-probs (T,) of each request's response, from the actor's workers."""

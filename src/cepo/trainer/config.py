@@ -15,6 +15,7 @@ from cepo.answers import Grading
 from cepo.credit.rules import Distillation, Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.errors import SettingError
+from cepo.reports.recorder import TRACE_GROUPS, TRACE_MAX_MB
 from cepo.trainer.options import refuse_options
 from cepo.trainer.teacher_specs import parse_teachers, refuse_teachers
 
@@ -141,8 +142,10 @@ class CEPOConfig(GRPOConfig):
             "help": "Seconds that one call of a reward may take, in a thread; 0: in the caller's thread, without limit."
         },
     )
-    trace_groups: int = field(default=2, metadata={"help": "Groups per step whose credit is recorded; 0: none."})
-    trace_max_mb: int = field(default=64, metadata={"help": "Bound on the size of the credit records, MiB."})
+    trace_groups: int = field(
+        default=TRACE_GROUPS, metadata={"help": "Groups per step whose credit is recorded; 0: none."}
+    )
+    trace_max_mb: int = field(default=TRACE_MAX_MB, metadata={"help": "Bound on the size of the credit records, MiB."})
 
     def __post_init__(self) -> None:
         method = get_method(self.method)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cepo.answers import grader_timeouts
 from cepo.credit.groups import row_references
+from cepo.credit.metrics import credit_metrics, step_sums
 from cepo.credit.references import columns_of
 from cepo.credit.rules import Distillation, Knobs, Rule, get_method
 from cepo.credit.step import (
@@ -43,7 +44,6 @@ from cepo.trainer.fitting import fitting_stream
 from cepo.trainer.grading import Grader
 from cepo.trainer.image_checks import FirstImages, check_other_layout
 from cepo.trainer.internals import Generate, HostTrainer, Loss, check_kernels
-from cepo.trainer.metrics import credit_metrics, step_sums
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, has_null, is_due, null_level, null_references
 from cepo.trainer.other_teachers import OtherTeachers
@@ -227,7 +227,7 @@ class CEPOTrainer(HostTrainer):
         traced = self._recorder.choose(groups, number) if self.accelerator.is_main_process else []
         if knobs.strength:
             step = self._credited(step, drawn, traced)
-            totals = self.accelerator.reduce(step_sums(batch, step), reduction="sum")
+            totals = self.accelerator.reduce(step_sums(step, batch.advantages, batch.loss_mask), reduction="sum")
             for name, value in credit_metrics(cast(Tensor, totals)).items():
                 self.log_step(name, value)
         if traced:

@@ -11,7 +11,6 @@ from cepo.credit.diagnostics import credit_sums, summarise
 from cepo.credit.groups import is_decided
 from cepo.credit.step import StepCredit
 from cepo.glossary import Rollout
-from cepo.trainer.batch import Batch
 
 __all__ = ["credit_metrics", "step_sums"]
 
@@ -20,21 +19,24 @@ _ROWS = ("rows_scored", "rows_nonfinite", "rows_fallback", "rows_minus_own", "ro
 _GROUPS = ("groups_undecided", "groups_no_minus")
 
 
-def step_sums(batch: Batch, step: StepCredit) -> Tensor:
+def step_sums(step: StepCredit, advantage_B: Tensor, mask_BT: Tensor) -> Tensor:
     """One process's part of a step, (S,) float64, additive over processes: numbers of rows and of groups, then
-    `credit_sums`."""
-    mask = batch.loss_mask
-    evidence_BT = torch.zeros(mask.shape, device=mask.device)
-    advantage_B = batch.advantages.float()
-    token_advantage_BT = advantage_B[:, None].expand(mask.shape).clone()
-    credited_B = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
+    `credit_sums`.
+
+    Args:
+        advantage_B, mask_BT: of all local rows: A before credit, and the tokens that the loss counts.
+    """
+    evidence_BT = torch.zeros(mask_BT.shape, device=mask_BT.device)
+    advantage_B = advantage_B.float()
+    token_advantage_BT = advantage_B[:, None].expand(mask_BT.shape).clone()
+    credited_B = torch.zeros(len(mask_BT), dtype=torch.bool, device=mask_BT.device)
     if step.credit is not None:
         rows = list(step.rows)
         evidence_BT[rows] = step.credit.evidence_BT
         token_advantage_BT[rows] = step.credit.advantage_BT.float()
         credited_B[rows] = True
-    sums = credit_sums(advantage_B, evidence_BT, token_advantage_BT, mask, credited_B, step.knobs.clip)
-    counts = torch.tensor([*_row_counts(step), *_group_counts(step)], dtype=torch.float64, device=mask.device)
+    sums = credit_sums(advantage_B, evidence_BT, token_advantage_BT, mask_BT, credited_B, step.knobs.clip)
+    counts = torch.tensor([*_row_counts(step), *_group_counts(step)], dtype=torch.float64, device=mask_BT.device)
     return torch.cat([counts, sums])
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from cepo.trainer.background import Background
+from cepo.reports.background import Background
 
 
 def test_jobs_run_in_order_beside_their_giver() -> None:
