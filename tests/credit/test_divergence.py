@@ -150,6 +150,10 @@ def test_the_gradient_moves_the_student_to_the_teacher() -> None:
 
 def test_the_importance_weight_is_bounded_and_constant() -> None:
     logp = torch.tensor([[0.0, -1.0, 500.0]], requires_grad=True)
+    torch.testing.assert_close(
+        clipped_ratio(torch.tensor([[-1.0, -2.0]]), torch.tensor([[-1.5, -1.0]]), 2.0),
+        torch.tensor([[0.5, -1.0]]).exp(),
+    )
     ratio = clipped_ratio(logp, torch.tensor([[0.0, 0.0, 0.0]]), 2.0)
     assert not ratio.requires_grad
     torch.testing.assert_close(ratio, torch.tensor([[1.0, math.exp(-1.0), 2.0]]))

@@ -186,3 +186,8 @@ def test_every_default_is_one_of_the_settings() -> None:
     for name in METHODS:
         CreditSettings.resolve("default", name, {})
     assert SCALED.defaults
+
+
+@pytest.mark.parametrize("given", ["", "  ", "{}", None])
+def test_options_given_as_an_empty_text_are_the_rules_own(given: str | None) -> None:
+    assert CreditSettings.resolve("default", "scaled", {"rule_options": given}).rule_options == ScaledOptions()

@@ -160,3 +160,19 @@ def test_own_references_are_refused() -> None:
         CreditSettings.resolve("default", "posterior", {"reference_minus": "own"})
     settings = CreditSettings.resolve("default", "posterior", {})
     assert (settings.reference_minus, settings.strength(500)) == ("marginal", 1.0)
+
+
+@pytest.mark.parametrize("right", range(1, 8))
+def test_without_evidence_it_is_grpo_bitwise_at_every_pass_rate(right: int) -> None:
+    verdict = torch.arange(8) < right
+    flat = torch.full((8, 3), -1.0)
+    rate = verdict.float().mean().expand(8)
+    quantities = Quantities(
+        pass_rate_B=rate,
+        verdict_B=verdict,
+        deviation_B=verdict.float().std().expand(8),
+        group_size_B=torch.full((8,), 8.0),
+    )
+    advantage = verdict.float() - rate
+    case = Case(advantage, torch.ones(8, 3, dtype=torch.bool), {"plus": flat, "rival": flat}, quantities, 1.0, 0.5)
+    assert torch.equal(case.credit(POSTERIOR).advantage_BT, advantage[:, None].expand(8, 3))

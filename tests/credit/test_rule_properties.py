@@ -40,6 +40,14 @@ def multiplier(case: Case, advantage_BT: torch.Tensor) -> torch.Tensor:
 # --- scaled --------------------------------------------------------------------------------------------------
 
 
+def test_scaled_goes_by_the_sign_of_a_whatever_its_size() -> None:
+    advantage = torch.tensor([2.0, 0.5, -0.5, -2.0], dtype=torch.float64)
+    case = Case(advantage, torch.ones(4, 1, dtype=torch.bool), {}, Quantities(), 1.0, 0.5)
+    credit = case.credit(SCALED, ScaledOptions(praise=0.9, blame=0.3))
+    torch.testing.assert_close(credit.weight_BT[:, 0], torch.tensor([0.9, 0.9, 0.3, 0.3], dtype=torch.float64))
+    torch.testing.assert_close(credit.advantage_BT[:, 0], torch.tensor([1.8, 0.45, -0.15, -0.6], dtype=torch.float64))
+
+
 @given(cases())
 def test_scaled_by_one_is_grpo_bitwise(case: Case) -> None:
     got = case.credit(SCALED, ScaledOptions(1.0, 1.0)).advantage_BT
@@ -216,6 +224,7 @@ def test_two_means_give_each_kind_of_token_its_own(case: Case) -> None:
     eta, options = 0.6, {"tau": 0.5, "delta": 0.1}
     plain = case.credit(RLCSD, RLCSDOptions(**options))
     got = case.credit(RLCSD, RLCSDOptions(**options, two_means=True, eta=eta))
+    torch.testing.assert_close(got.weight_BT * case.advantage_B[:, None], got.advantage_BT)
     chosen = (case.strength * (plain.evidence_BT / 0.5).tanh()).abs() > 0.1
     for row, keep in enumerate(case.keep):
         first, second = keep & chosen[row], keep & ~chosen[row]
