@@ -24,7 +24,7 @@ from cepo.trainer.prompt_host import PromptHost
 from tests.trainer.conftest import MakeTrainer, embedded
 
 SOURCE = Path(cepo.__file__).parent
-INTERNALS = SOURCE / "trainer" / "internals.py"
+INTERNALS = ("trainer/internals.py", "trainer/internals_prompts.py")
 TRAINER = SOURCE / "trainer" / "trainer.py"
 
 METHODS = {
@@ -125,8 +125,9 @@ def test_private_names_of_trls_trainer_stand_in_one_file() -> None:
         own = set() if path == TRAINER else defined_in(tree)
         if found := private & set(names_in(tree)) - own:
             named[str(path.relative_to(SOURCE))] = found
-    internals = private & set(names_in(ast.parse(INTERNALS.read_text())))
-    assert not named.keys() - {"trainer/internals.py"}, named
+    trees = [ast.parse((SOURCE / path).read_text()) for path in INTERNALS]
+    internals = private & {name for tree in trees for name in names_in(tree)}
+    assert not named.keys() - {*INTERNALS}, named
     assert internals == {*METHODS, *ATTRIBUTES}, "each needs a line in this file's tables"
 
 

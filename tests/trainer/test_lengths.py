@@ -17,7 +17,7 @@ from cepo.errors import DataError
 from cepo.runs.subject import views_of
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.fitting import check_held_out, check_lengths, fitting_stream, without_long_rows
-from cepo.trainer.internals import tokens_of_images
+from cepo.trainer.internals_prompts import tokens_of_images
 from cepo.trainer.lengths import prompt_lengths, teacher_lengths
 from cepo.trainer.prompt_host import PromptHost
 from cepo.trainer.subject import Subject

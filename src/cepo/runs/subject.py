@@ -11,7 +11,7 @@ from cepo.credit.rules import get_method
 from cepo.data.rewards import bind_reward, get_reward
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.config import CEPOConfig
-from cepo.trainer.internals import tokens_of_images
+from cepo.trainer.internals_prompts import tokens_of_images
 from cepo.trainer.prompt_host import PromptHost
 from cepo.trainer.subject import Subject
 from cepo.trainer.teacher_view import TeacherViews

@@ -261,10 +261,7 @@ class Batch:
         """An entry; where no row has an image TRL leaves out what goes with images, and this stands for it."""
         if name not in self.raw and KINDS[name] is Kind.SEQUENCE:
             return torch.zeros_like(self.sequences[0])  # every token is text
-        if name not in self.raw and name in (
-            "num_images",
-            "num_tiles",
-        ):  # where each image is one tile, TRL counts none
+        if name not in self.raw and name in ("num_images", "num_tiles"):  # where images are one tile, TRL counts none
             return self.raw.get("num_images") or [0] * len(self)
         return self.raw.get(name)
 

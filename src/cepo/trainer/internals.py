@@ -1,4 +1,5 @@
-"""TRL's trainer behind public names: every private name of TRL and transformers that we rely on stands here, once.
+"""TRL's trainer behind public names: every private name of TRL and transformers that we rely on stands here, once, or,
+where it is of prompts and images, in `cepo.trainer.internals_prompts`.
 
 What a new release changed is changed here and in `cepo.trainer.batch`; tests/trainer/test_internals.py names each.
 """
@@ -14,22 +15,19 @@ from typing import Any, Literal, cast
 import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
 from trl.trainer import utils as trl_utils
 
 from cepo.errors import RunFolderError, SettingError
-from cepo.glossary import Completion, DataRow, Prompt
-from cepo.scoring import RowImages
+from cepo.glossary import Completion, Prompt
 from cepo.trainer.batch import RawBatch
-from cepo.trainer.batch_images import image_tensors, images_of_prompt, is_other_layout, with_images_of_rows
 from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
-from cepo.trainer.prompt_host import Rows, as_parts, prompt_with_images
+from cepo.trainer.internals_prompts import PromptTrainer
+from cepo.trainer.prompt_host import Rows
 from cepo.trainer.stopping import Boundary, StopAtStep, random_state
-from cepo.trainer.teacher_view import TeacherViews
 
-__all__ = ["Generate", "HostTrainer", "Loss", "Rows", "check_kernels", "tokens_of_images"]
+__all__ = ["Generate", "HostTrainer", "Loss", "Rows", "check_kernels"]
 
 Generate = Callable[[Rows], RawBatch]
 """TRL's generation and grading of given rows: the generated batch."""
@@ -38,7 +36,7 @@ Loss = Callable[[nn.Module, RawBatch], Tensor]
 """TRL's loss of a micro-batch."""
 
 
-class HostTrainer(GRPOTrainer):
+class HostTrainer(PromptTrainer):
     """GRPOTrainer whose private hooks call public methods, to be overridden: `make_batch`, `rewarded`, `loss_of`,
     `checkpoint_written`, `checkpoint_loaded`, `step_ended`."""
 
@@ -142,42 +140,7 @@ class HostTrainer(GRPOTrainer):
             if (file := Path(checkpoint) / window_file(self.accelerator.process_index)).is_file():
                 self.go_on_within(torch.load(file, map_location=self.accelerator.device, weights_only=True))
 
-    def _tokenize_prompts(self, prompts: list[Prompt]) -> Any:
-        """TRL's, with [] where a prompt has no image and another has: the processor takes no None among images."""
-        prompt_ids, images, fields = super()._tokenize_prompts(prompts)
-        return prompt_ids, images and [own or [] for own in images], fields
-
-    def _generate_single_turn(
-        self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: int, has_tool_images: bool = False
-    ) -> Any:
-        """TRL's, with None where a prompt has no image: vLLM in this process takes the first of each list."""
-        if self.use_vllm and images is not None:
-            images = [own or None for own in images]
-        return super()._generate_single_turn(
-            prompt_ids, images, multimodal_fields, num_generations, has_tool_images=has_tool_images
-        )
-
-    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """TRL's; rows none of which has an image are given none, where TRL gives no element of a tensor of images:
-        outside of Qwen-VL's layout models fail on that."""
-
-        def forward(**inputs: Any) -> Any:
-            return model(**with_images_of_rows(inputs, self.image_token_id))
-
-        called = forward if is_other_layout(kwargs) else model
-        return super()._get_per_token_logps_and_entropies(cast(Any, called), *args, **kwargs)
-
     # --- public names -----------------------------------------------------------------------------------------
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Of the processor, or the processor itself."""
-        return cast(PreTrainedTokenizerBase, self._tokenizer)
-
-    @property
-    def policy(self) -> nn.Module:
-        """The policy without its distributed wrapper: scoring runs outside of gradient synchronisation."""
-        return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
 
     @property
     def is_training(self) -> bool:
@@ -193,16 +156,6 @@ class HostTrainer(GRPOTrainer):
         """Whether a forward is collective, as under ZeRO-3 and FSDP."""
         kind, plugin = self.accelerator.distributed_type, self.accelerator.state.deepspeed_plugin
         return kind == DistributedType.FSDP or (plugin is not None and plugin.zero_stage == 3)
-
-    @property
-    def image_token_id(self) -> int | None:
-        """The id of the tokens that the model puts images in place of, which the processor's own need not be (Gemma 3's
-        marks where an image begins); None: a model without images."""
-        return getattr(cast(Any, self.policy).config, "image_token_id", None) if self._is_vlm else None
-
-    @property
-    def image_token(self) -> str | None:
-        return None if self.image_token_id is None else cast(Any, self.processing_class).image_token
 
     def log_step(self, name: str, value: float, mode: Literal["train", "eval"] = "train") -> None:
         """One of this step's metrics, beside TRL's own; `eval`: of the evaluation that runs."""
@@ -287,77 +240,6 @@ class HostTrainer(GRPOTrainer):
         if not self.weights_are_sharded:
             self._save(str(folder))
 
-    def render(self, prompt: Prompt) -> str:
-        """A prompt as TRL turns it into text, generation prompt included."""
-        if isinstance(prompt, str):
-            return prompt
-        return cast(Any, self.processing_class).apply_chat_template(
-            as_parts(prompt) if self._is_vlm else prompt,
-            tools=self.tools or None,
-            chat_template=self.chat_template,
-            add_generation_prompt=True,
-            tokenize=False,
-            **cast(dict[str, Any], self.chat_template_kwargs),
-        )
-
-    def prompt_ids(self, row: DataRow) -> Sequence[int]:
-        """The ids that the prompt of a data set's row will have, images expanded."""
-        prompt = prompt_with_images(row)
-        if isinstance(prompt, str):
-            return self.tokenizer(prompt)["input_ids"]  # pyright: ignore[reportReturnType]
-        return self._tokenized([row], [prompt])[0][0]
-
-    def _tokenized(self, rows: Sequence[DataRow], prompts: list[Prompt]) -> Any:
-        """Rows' prompts as TRL makes them, with the tools of the environments that the rows name."""
-        if self.environment_factories is not None:
-            self._batch_environments = [row.get("environment") if self._multi_environment else None for row in rows]
-        return self._tokenize_prompts(prompts)
-
-    def encoded(self, row: DataRow) -> tuple[Sequence[int], RowImages | None]:
-        """The same ids, and the row's images as the model takes them."""
-        prompt = prompt_with_images(row)
-        if isinstance(prompt, str):
-            return self.prompt_ids(row), None
-        prompt_ids, _, fields = self._tokenized([row], [prompt])
-        return prompt_ids[0], images_of_prompt(fields)
-
-    def made_together(self, rows: Rows) -> list[Tensor]:
-        """The images of prompts of these rows, as one generation is given them.
-
-        Raises whatever the processor or torch does where they do not fit into one batch.
-        """
-        _, _, fields = self._tokenized(rows, [prompt_with_images(row) for row in rows])
-        return list(image_tensors(fields).values())
-
-    @property
-    def rewrites_prompts(self) -> bool:
-        """Whether rollouts may have other prompts or images than the rows of the data set."""
-        return self.rollout_func is not None or bool(self.tools) or self.environment_factories is not None
-
-    def teacher_views(self, template: Mapping[str, Any]) -> TeacherViews:
-        """What teachers are shown, `template` being their own arguments of the chat template."""
-        given = cast(dict[str, Any], self.chat_template_kwargs)
-        options = {"chat_template": self.chat_template, "tools": self.tools or None, **given}
-        return TeacherViews.of(self.processing_class, options, template, self.image_token)
-
-    def never_sample_an_image(self) -> None:
-        """Ban the image placeholder from completions: the next forward would look for an image behind it, and fail.
-
-        TRL bans it in transformers' generation, unless the user lists other tokens to suppress, and not in vLLM.
-        Where TRL bans it nothing changes. Other vision tokens (`<|vision_start|>`, `<|video_pad|>`) are text to the
-        forward and stay.
-        """
-        if self.image_token_id is None:
-            return
-        if self.use_vllm:
-            options: dict[str, Any] = self.vllm_generation.generation_kwargs
-            placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-            options["bad_words"] = [*(options.get("bad_words") or []), placeholder]
-        else:
-            options = self.generation_kwargs
-            options["suppress_tokens"] = sorted({*(options.get("suppress_tokens") or []), self.image_token_id})
-            self.generation_config.suppress_tokens = options["suppress_tokens"]
-
 
 def check_kernels(device: torch.device) -> None:
     """Raise SettingError where the installed TRL cannot compute its loss: that of 1.15 needs Triton."""
@@ -365,11 +247,3 @@ def check_kernels(device: torch.device) -> None:
         raise SettingError(
             f"TRL {version('trl')} computes its loss on GPUs alone, and there is none: pip install 'trl>=1.16,<1.17'"
         )
-
-
-def tokens_of_images(processor: object, sizes: Sequence[tuple[int, int]]) -> Sequence[int] | None:
-    """Placeholder tokens that images of these heights and widths become; None: the processor cannot say."""
-    ask = getattr(processor, "_get_num_multimodal_tokens", None)
-    if ask is None or not sizes:
-        return None if sizes else []
-    return list(ask(image_sizes=[list(size) for size in sizes])["num_image_tokens"])

@@ -15,7 +15,7 @@ from cepo.errors import SettingError
 from cepo.models.processor import load_processor
 from cepo.trainer.checks import check_folder, check_images_alike, check_resampling, check_router, check_vllm
 from cepo.trainer.config import CEPOConfig
-from cepo.trainer.internals import tokens_of_images
+from cepo.trainer.internals_prompts import tokens_of_images
 from cepo.trainer.sampling import check_band, with_row_numbers
 from cepo.trainer.subject import Subject
 from cepo.trainer.teacher_view import COLUMNS

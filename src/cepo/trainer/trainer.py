@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -104,7 +104,7 @@ class CEPOTrainer(HostTrainer):
         self._graded: Graded | None = None
         self._clock = PhaseClock()
         self._silence = Silence()
-        self._first_images = FirstImages(self.encoded)
+        self._first_images = FirstImages(self.encoded, wanted=self.asks_teacher and not self.rewrites_prompts)
         check_with_model(args, self)
         specs = args.teacher_specs if self.asks_teacher else {}
         self.others = OtherTeachers.load(specs, self.scorer, self.tokenizer, args.trust_remote_code)
@@ -150,8 +150,7 @@ class CEPOTrainer(HostTrainer):
             check_told(inputs, self.args, bool(self.method.references))
             found = self._sampling(inputs, drawn, self.state.global_step)
         with self._clock.phase("credit"):
-            if self.asks_teacher and not self.rewrites_prompts:
-                self._first_images(found.batch, found.inputs)
+            self._first_images(found.batch, found.inputs)
             return self._with_credit(found).raw
 
     def rewarded(self, rewards: Tensor, completions: list[Completion]) -> None:
@@ -285,12 +284,8 @@ class CEPOTrainer(HostTrainer):
         """Per-token scores from outside, of the rows that have them, where the rule reads them."""
         if "scores" not in rule.reads:
             return {}
-        completions, given = drawn.batch.completions(), drawn.graded.scores
-
-        def decode(ids: list[int]) -> str:
-            return str(self.tokenizer.decode(ids))
-
-        return {row: scores_of(rewards, completions[row], decode) for row, rewards in given.items()}
+        completions, decode = drawn.batch.completions(), cast(Callable[[list[int]], str], self.tokenizer.decode)
+        return {row: scores_of(rewards, completions[row], decode) for row, rewards in drawn.graded.scores.items()}
 
     def _null_rows(self, step: int) -> int:
         every = 1 if self.credit.evidence_dead_zone == "auto" else self.args.null_control_every
