@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from cepo.credit.settings import CreditSettings
 from cepo.credit.step import StepCredit
 from cepo.glossary import Prompt
 from cepo.integrations.verl_rows import Row, Tracing
+from cepo.reports.files import write_whole
 from cepo.reports.recorder import Recorded, Recorder
 
 __all__ = ["LOGGED", "RunRecords", "run_settings"]
@@ -115,9 +115,9 @@ class RunRecords:
         path = self.folder / "metrics.jsonl"
         if not self._last:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(self.folder / "config.yaml", yaml.safe_dump(dict(self.settings), sort_keys=True))
+            write_whole(self.folder / "config.yaml", yaml.safe_dump(dict(self.settings), sort_keys=True))
             # What stands there of this step or a later one is of a run that was killed after its last checkpoint.
-            _write(path, "".join(line + "\n" for line in _lines(path) if _logged(line).get("step", step) < step))
+            write_whole(path, "".join(line + "\n" for line in _lines(path) if _logged(line).get("step", step) < step))
         with path.open("a") as file:
             file.write(json.dumps({"step": step, **shown}) + "\n")
         self._last = step
@@ -125,7 +125,7 @@ class RunRecords:
     def _write_summary(self) -> None:
         seconds = sum(_logged(line).get("step_time", 0.0) for line in _lines(self.folder / "metrics.jsonl"))
         summary = {"method": self.settings.get("method"), "state": "finished", "steps": self._last}
-        _write(self.folder / "summary.json", json.dumps(summary | {"train_seconds": round(seconds, 1)}) + "\n")
+        write_whole(self.folder / "summary.json", json.dumps(summary | {"train_seconds": round(seconds, 1)}) + "\n")
 
     def _guarded(self, work: Callable[[], None]) -> None:
         if self._has_failed:
@@ -200,10 +200,3 @@ def _logged(line: str) -> dict[str, float]:
     except json.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from importlib.resources import files
@@ -15,6 +14,7 @@ import numpy as np
 
 from cepo._version import __version__
 from cepo.errors import SettingError
+from cepo.reports.files import write_whole
 from cepo.reports.records import CreditRecord, encode
 from cepo.reports.run_data import BIN, WIDEST, RunData, load_run
 from cepo.reports.story import headline, picked, progress
@@ -48,16 +48,9 @@ def write_report(folders: Sequence[Path], out: Path, refresh: float | None = Non
         raise SettingError(f"a run is given twice: {', '.join(map(str, folders))}")
     runs = [load_run(folder) for folder in folders]
     out.parent.mkdir(parents=True, exist_ok=True)
-    _write(out, build_page(runs, refresh))
-    _write(out.with_suffix(".json"), json.dumps(_data(runs, packed=False)) + "\n")
+    write_whole(out, build_page(runs, refresh))
+    write_whole(out.with_suffix(".json"), json.dumps(_data(runs, packed=False)) + "\n")
     return runs
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, file)
 
 
 def build_page(runs: Sequence[RunData], refresh: float | None = None) -> str:

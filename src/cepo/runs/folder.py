@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import yaml
 
 from cepo.answers import BOXED, Grading
 from cepo.errors import RunFolderError
+from cepo.reports.files import write_whole
 from cepo.runs.identity import Identity, comparable, decisive_fields, differences, resolved_paths
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.checkpoint import writing
@@ -183,7 +183,5 @@ def _git(*words: str) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Whole or not at all. Raises RunFolderError: the disk is full, or may not be written."""
-    part = path.with_name(path.name + ".part")
     with writing(path):
-        part.write_text(text)
-        os.replace(part, path)
+        write_whole(path, text)
