@@ -325,6 +325,20 @@ def test_a_batch_that_says_otherwise_whose_images_are_whose(toy: Toy, tmp_path: 
 
 
 @pytest.mark.parametrize("toy", ["llava"], indirect=True)
+def test_the_trainer_looks_at_its_first_batch(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make(toy, tmp_path, method="cepo")
+    real = trainer.make_batch
+
+    def swapping(rows: Any, generate: Any) -> Any:
+        return real(rows, lambda given: (made := generate(given)) | {"pixel_values": made["pixel_values"].flip(0)})
+
+    monkeypatch.setattr(trainer, "make_batch", swapping)
+    trainer.model.train()
+    with pytest.raises(ModelError, match="row 0 of the generated batch does not have the images"):
+        trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+
+
+@pytest.mark.parametrize("toy", ["llava"], indirect=True)
 def test_sharded_weights(toy: Toy) -> None:
     rows = [ScoreRow([1], [2], OtherImages({"pixel_values": torch.zeros(1, 3, 2, 2)}, {}))]
     with pytest.raises(ModelError, match="a row at a time"):
