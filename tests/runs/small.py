@@ -16,7 +16,7 @@ from cepo.models.processor import load_processor
 __all__ = ["FIELDS", "REWARD", "write_model", "write_problems", "write_recipe"]
 
 FIELDS: dict[str, Any] = {
-    "data_split": "train", "dtype": "float32", "bf16": False, "use_cpu": True, "report_to": "none", "seed": 3,
+    "data_split": "train", "dtype": "float32", "bf16": False, "use_cpu": not ON_GPU, "report_to": "none", "seed": 3,
     "max_steps": 4, "save_steps": 1, "save_total_limit": 2, "logging_steps": 1, "learning_rate": 1e-3,
     "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "num_generations": 4,
     "max_completion_length": 6, "gradient_checkpointing": False, "null_control_every": 2, "eval_split": "train",
@@ -29,6 +29,7 @@ from dataclasses import replace
 
 from cepo.credit.rules import get_method, register
 from cepo.data.rewards import REWARDS, completion_text
+from tests.gpu import ON_GPU
 
 
 def parity(prompts, completions, **_):

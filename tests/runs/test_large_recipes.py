@@ -19,11 +19,12 @@ from cepo.runs.cost_table import KNOWN
 from cepo.runs.doctor_cost import load_of
 from cepo.runs.memory import peak_memory
 from cepo.runs.recipe import RecipeError, load_recipe, resolve_recipe
+from tests.gpu import ON_GPU
 from tests.runs.small import REWARD, write_model, write_problems
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TOY: dict[str, Any] = {
-    "bf16": False, "use_vllm": False, "use_cpu": True, "dtype": "float32", "max_steps": 1, "num_generations": 4,
+    "bf16": False, "use_vllm": False, "use_cpu": not ON_GPU, "dtype": "float32", "max_steps": 1, "num_generations": 4,
     "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 2,
     "max_completion_length": 6, "report_to": "none", "gradient_checkpointing": False, "eval_data": None,
     "data_subset": None, "rewards": ["parity"], "reward_weights": None, "wrong_reward": "parity",

@@ -19,11 +19,12 @@ from cepo.geometry import generate
 from cepo.models.embedded import EMBEDDED, EMBEDDED_TEXT
 from cepo.models.processor import load_processor
 from tests import trl_kernels
+from tests.gpu import ON_GPU
 
 trl_kernels.install()
 
 SETTINGS: dict[str, Any] = {
-    "use_cpu": True,
+    "use_cpu": not ON_GPU,
     "report_to": [],
     "max_steps": 2,
     "per_device_train_batch_size": 8,

@@ -11,11 +11,12 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cepo import CEPOConfig, CEPOTrainer
+from tests.gpu import ON_GPU
 
 __all__ = ["SETTINGS", "build", "every_other", "problems"]
 
 SETTINGS: dict[str, Any] = {
-    "use_cpu": True, "report_to": [], "bf16": False, "seed": 3, "max_steps": 3, "save_strategy": "no",
+    "use_cpu": not ON_GPU, "report_to": [], "bf16": False, "seed": 3, "max_steps": 3, "save_strategy": "no",
     "logging_steps": 1, "learning_rate": 1e-2, "lr_scheduler_type": "constant", "per_device_train_batch_size": 4,
     "num_generations": 4, "max_completion_length": 6, "gradient_checkpointing": False, "wrong_reward": "every_other",
     "credit_precision": "float32", "trace_groups": 0, "null_control_every": 0,

@@ -10,10 +10,11 @@ import torch
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.grading import Grader
 from cepo.trainer.resample import Drawn, Graded
+from tests.gpu import ON_GPU
 
 
 def verdicts(tmp_path: Path, wrong_reward: str | None) -> list[bool | None]:
-    config = CEPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, wrong_reward=wrong_reward)
+    config = CEPOConfig(output_dir=str(tmp_path), use_cpu=not ON_GPU, bf16=False, wrong_reward=wrong_reward)
     rewards = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     rows: list[Any] = [{"prompt": "2 + 2?", "answer": "4"}] * 3
     graded = Graded(rewards, [r"\boxed{4}", r"\boxed{5}", "nothing"], {})

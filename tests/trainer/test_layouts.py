@@ -25,11 +25,12 @@ from cepo.trainer import trainer as hook
 from cepo.trainer.batch import Batch
 from cepo.trainer.image_checks import FirstImages, check_other_layout
 from cepo.trainer.prompt_host import PromptHost
+from tests.gpu import ON_GPU
 from tests.layouts import LAYOUTS, Toy, picture, rows_of
 from tests.trainer.small_text import every_other
 
 SETTINGS: dict[str, Any] = {
-    "use_cpu": True, "report_to": [], "bf16": False, "seed": 3, "max_steps": 1, "save_strategy": "no",
+    "use_cpu": not ON_GPU, "report_to": [], "bf16": False, "seed": 3, "max_steps": 1, "save_strategy": "no",
     "logging_steps": 1, "learning_rate": 1e-3, "lr_scheduler_type": "constant", "per_device_train_batch_size": 8,
     "num_generations": 2, "max_completion_length": 6, "gradient_checkpointing": False, "wrong_reward": "every_other",
     "credit_precision": "float32", "trace_groups": 1, "null_control_every": 0, "reference_minus": "word_none",

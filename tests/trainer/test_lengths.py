@@ -21,6 +21,7 @@ from cepo.trainer.internals_prompts import tokens_of_images
 from cepo.trainer.lengths import prompt_lengths, teacher_lengths
 from cepo.trainer.prompt_host import PromptHost
 from cepo.trainer.subject import Subject
+from tests.gpu import ON_GPU
 
 MESSAGE = {"role": Value("string"), "content": Value("string")}
 FEATURES = Features({"prompt": List(MESSAGE), "answer": Value("string"), "images": List(Image())})
@@ -28,7 +29,7 @@ FEATURES = Features({"prompt": List(MESSAGE), "answer": Value("string"), "images
 
 def subject_for(processor: Any, tmp_path: Any, positions: int = 1024, **fields: Any) -> Subject:
     host = PromptHost(processor, {})
-    config = CEPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, max_completion_length=10, **fields)
+    config = CEPOConfig(output_dir=str(tmp_path), use_cpu=not ON_GPU, bf16=False, max_completion_length=10, **fields)
     views = views_of(host, config)
     return Subject(
         config=config,
