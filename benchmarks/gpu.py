@@ -1,8 +1,9 @@
 """What a GPU says of Qwen3-VL-2B's shape, without its weights: for a machine that has a GPU and no model hub.
 
-    python benchmarks/gpu.py scoring OUT.json [--revision R]    evidence: seconds, memory, error, by way and precision
-    python benchmarks/gpu.py checkpoint FOLDER [--steps N]      a checkpoint of that shape that solves figures a little
-    python benchmarks/gpu.py train OUT.json [--revision R] METHOD ...    steps of that checkpoint, phase by phase
+    python benchmarks/gpu.py OUT.json [--parts scoring checkpoint train] [--methods grpo cepo ...] [--revision R]
+
+scoring: evidence by way and precision: seconds, memory, error. checkpoint: in OUT's folder, one of that shape that can
+solve figures a little. train: steps of it by method, phase by phase.
 
 Weights are random; those of `checkpoint` then learn the supervised rows of the embedded figures model for a minute, so
 that rollouts end, and hold answers that differ. Seconds are of the wall, between synchronisations of the GPU.
@@ -16,14 +17,14 @@ import gc
 import json
 import os
 import statistics
-import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from measured import machine, read
+from measured import machine, read, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
@@ -39,8 +40,7 @@ from cepo.scoring import ScoreRow, score
 TOY = os.environ.get("CEPO_GPU_SHAPE") == "toy"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROLLOUTS, LONGEST = (4, 40) if TOY else (8, 1100)
-RATE = 3e-3 if TOY else 1e-4
-MICRO = "4" if TOY else "16"
+STEPS, RATE, MICRO = (40, 3e-3, "4") if TOY else (80, 1e-4, "16")
 
 
 def shape(**vision: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def shape(**vision: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def scoring_part(out: Path, revision: str) -> None:
+def scoring_part() -> dict[str, Any]:
     """32 rollouts (4 groups) at the paper's lengths, told answers and told solutions of their own."""
     ids = {"image_token_id": scoring.IMAGE_TOKEN, "video_token_id": 6, "vision_start_token_id": 7}
     config = Qwen3VLConfig(**shape(spatial_merge_size=2, num_position_embeddings=2304), **ids, vision_end_token_id=8)
@@ -72,16 +72,17 @@ def scoring_part(out: Path, revision: str) -> None:
     with torch.device(DEVICE):
         model = Qwen3VLForConditionalGeneration(config).to(torch.bfloat16).eval()
     lengths: Any = {"prompt": (300, 400), "completion": (LONGEST // 4, LONGEST)}
-    told = {
-        "answers": scoring.make_rows(True, 4, ROLLOUTS, **lengths),
-        "solutions": scoring.make_rows(True, 4, ROLLOUTS, told=300, wrongs=0, **lengths),
-    }
-    found: dict[str, Any] = {"machine": machine(), "revision": revision, "parameters": model.num_parameters()}
+    with torch.device(DEVICE):  # their images; ids are lists
+        told = {
+            "answers": scoring.make_rows(True, 4, ROLLOUTS, **lengths),
+            "solutions": scoring.make_rows(True, 4, ROLLOUTS, told=300, wrongs=0, **lengths),
+        }
+    found: dict[str, Any] = {"parameters": model.num_parameters()}
     for name, rows in told.items():
         found[name] = compare_ways(model, rows)
-        out.write_text(json.dumps(found, indent=1) + "\n")
         for way, one in found[name]["ways"].items():
             print(name, way, {key: value for key, value in one.items() if key != "all"}, flush=True)
+    return found
 
 
 def compare_ways(model: Any, rows: list[ScoreRow]) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def compare_ways(model: Any, rows: list[ScoreRow]) -> dict[str, Any]:
     truth: Tensor | None = None
     found: dict[str, Any] = {}
     for name, way in ways.items():
-        runs = [timed(way) for _ in range(3)]  # the first warms up
+        runs = [timed(way) for _ in range(2)]  # the first warms up
         value = runs[0][0].double().cpu()
         delta = value[0::2] - value[1::2]
         truth = delta if truth is None else truth
@@ -133,11 +134,7 @@ def there(way: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
 def timed(way: Callable[[], Tensor]) -> tuple[Tensor, float, int]:
     """The result, seconds, and peak bytes above what stood before."""
-    gc.collect()
-    if DEVICE == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        torch.cuda.synchronize()
+    release()
     before = torch.cuda.memory_allocated() if DEVICE == "cuda" else 0
     started = time.perf_counter()
     value = way().clone()
@@ -147,7 +144,24 @@ def timed(way: Callable[[], Tensor]) -> tuple[Tensor, float, int]:
     return value, seconds, (torch.cuda.max_memory_allocated() - before) if DEVICE == "cuda" else 0
 
 
-def checkpoint_part(folder: Path, steps: int) -> None:
+class OnDevice(Rows):
+    """The tower looks at the pictures, and rows are embedded, where the model is."""
+
+    def _look(self, batch: list[Any]) -> list[Any]:
+        tower: Any = self.model.model.visual
+        there = tower.forward
+        tower.forward = lambda seen, grid_thw, **rest: there(seen.to(DEVICE), grid_thw.to(DEVICE), **rest)
+        try:
+            return super()._look(batch)
+        finally:
+            del tower.forward
+
+    def inputs(self, ids: Tensor, mask: Tensor, chosen: Sequence[Any]) -> dict[str, Tensor]:
+        with torch.device(DEVICE):
+            return super().inputs(ids.to(DEVICE), mask.to(DEVICE), chosen)
+
+
+def checkpoint_part(folder: Path) -> dict[str, Any]:
     """Supervised training on noisy solutions of figures, the tower left as it is."""
     processor = build_figures_processor(vocabulary(words()))
     side = SIDE_PANELS * PANEL_CELLS
@@ -157,17 +171,13 @@ def checkpoint_part(folder: Path, steps: int) -> None:
         model = initialised(config, processor.tokenizer, 0)
     model.model.visual.requires_grad_(False)
     settings = Settings(pool=400, batch=8 if TOY else 32, answer_share=0.3, rationale_share=0.2)
-    with torch.device("cpu"):
-        tower = model.model.visual.to("cpu")
-        rows = Rows(settings, model, processor)
-        tower.to(DEVICE)
+    rows = OnDevice(settings, model, processor)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, fused=DEVICE == "cuda")
-    started = time.time()
-    for step in range(steps):
+    losses = []
+    for step in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 20)
         inputs, targets = rows.batch(("plain", "answer", "rationale", "plain")[step % 4])
-        inputs = {name: value.to(DEVICE) for name, value in inputs.items()}
         with torch.autocast(DEVICE, torch.bfloat16, enabled=not TOY):
             states = model.model.language_model(
                 inputs_embeds=inputs["inputs_embeds"], position_ids=inputs["position_ids"],
@@ -179,73 +189,83 @@ def checkpoint_part(folder: Path, steps: int) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if step % 20 == 0 or step + 1 == steps:
-            print(f"step {step} loss {loss.item():.3f} {time.time() - started:.0f} s", flush=True)
+        losses.append(loss.item())
     model.to(torch.bfloat16).save_pretrained(folder)
     processor.save_pretrained(folder)
-    print(f"saved after {time.time() - started:.0f} s", flush=True)
+    return {"steps": STEPS, "first_loss": losses[0], "last_loss": statistics.mean(losses[-4:])}
 
 
 METHODS: dict[str, list[str]] = {
     "grpo": ["--method", "grpo"],
     "cepo": ["--method", "cepo"],
-    "solutions": ["--method", "decisive", "--reference_form", "rationale"],
+    "decisive, solutions": ["--method", "decisive", "--reference_form", "rationale"],
     "rlsd": ["--method", "rlsd"],
     "opsd": ["--method", "opsd"],
     "sdpo": ["--method", "sdpo"],
-    "grpo-full": ["--method", "grpo", "--lora_rank", "0", "--dtype", "float32"],
-    "cepo-full": ["--method", "cepo", "--lora_rank", "0", "--dtype", "float32"],
 }
 """Name -> fields beside COMMON."""
 
 COMMON = [
     "--config", "tiny_figures/cepo.yaml", "--max_steps", "3", "--eval_data", "null", "--save_strategy", "no",
-    "--dtype", "bfloat16", "--bf16", str(DEVICE == "cuda").lower(), "--lora_rank", "16", "--freeze_vision", "true",
+    "--dtype", "bfloat16", "--bf16", str(not TOY).lower(), "--lora_rank", "16", "--freeze_vision", "true",
     "--per_device_train_batch_size", MICRO, "--gradient_accumulation_steps", "4", "--learning_rate", "1e-5",
     "--num_generations", "4" if TOY else "8", "--data_limit", "64", "--max_completion_length", "180",
 ]  # fmt: skip
 
 
-def train_part(out: Path, revision: str, model: str, names: Sequence[str]) -> None:
-    """Each method trains three steps in a process of its own (`benchmarks/measured.py`); all steps' metrics."""
-    import subprocess
-
-    found: dict[str, Any] = {"machine": machine(), "revision": revision, "methods": {}}
+def train_part(folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Three steps of each method on the checkpoint; all that was logged of them, and the peak of memory."""
+    found: dict[str, Any] = {}
     for name in names:
-        folder = out.parent / f"run-{name}"
-        fields = [*COMMON, "--model", model, *METHODS[name], "--output_dir", str(folder)]
-        part = out.parent / f"{name}.part.json"
-        command = [sys.executable, str(Path(__file__).parent / "measured.py"), "train", str(part), *fields]
-        ended = subprocess.run(command, capture_output=True, text=True)
-        one = read(part)
-        lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
-        one["steps"] = [json.loads(line) for line in lines]
-        if ended.returncode:
-            one["last_words"] = (ended.stdout + ended.stderr).splitlines()[-30:]
-            print("\n".join(one["last_words"]))
-        found["methods"][name] = one
-        out.write_text(json.dumps(found, indent=1) + "\n")
-        for step in one["steps"]:
-            print(name, {key: value for key, value in step.items() if "phase" in key or "rows" in key or "len" in key})
-        print(name, "peak GiB", (one.get("peak_gpu_bytes") or 0) / 2**30, "seconds", one.get("seconds"), flush=True)
+        release()
+        run = folder / f"run-{name.replace(', ', '-')}"
+        fields = [*COMMON, "--model", str(folder / "checkpoint"), *METHODS[name], "--output_dir", str(run)]
+        train(run.with_suffix(".json"), fields)
+        lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
+        found[name] = read(run.with_suffix(".json")) | {"steps": [json.loads(line) for line in lines]}
+        for step in found[name]["steps"]:
+            print(name, {key: value for key, value in step.items() if key.startswith("phase/")}, flush=True)
+    return found
+
+
+def release() -> None:
+    """Memory that nothing holds goes back, and the peak starts anew."""
+    gc.collect()
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("scoring", "checkpoint", "train"))
     parser.add_argument("out", type=Path)
-    parser.add_argument("methods", nargs="*", metavar="METHOD", help=", ".join(METHODS))
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--model", default="")
-    parser.add_argument("--revision", default="unknown", help="where this copy has no git history")
+    parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=list(PARTS))
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=["grpo", "cepo", "decisive, solutions"])
+    parser.add_argument("--folder", type=Path, help="of checkpoint and runs; OUT's own where nothing is said")
+    parser.add_argument("--revision", help="where this copy has no git history")
     options = parser.parse_args()
-    if options.part == "scoring":
-        scoring_part(options.out, options.revision)
-    elif options.part == "checkpoint":
-        checkpoint_part(options.out, options.steps)
-    else:
-        train_part(options.out, options.revision, options.model, options.methods)
+    folder = options.folder or options.out.parent
+    found: dict[str, Any] = read(options.out) | {"machine": machine()}
+    if options.revision:
+        found["machine"]["revision"] = options.revision
+    for part in options.parts:
+        started = time.time()
+        try:
+            found[part] = PARTS[part](folder, options)
+        except Exception as error:
+            traceback.print_exc()
+            found[part] = {"failed": repr(error)}
+        print(f"{part}: {time.time() - started:.0f} s", flush=True)
+        release()
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
 
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
+    "scoring": lambda _folder, _options: scoring_part(),
+    "checkpoint": lambda folder, _options: checkpoint_part(folder / "checkpoint"),
+    "train": lambda folder, options: train_part(folder, options.methods),
+}
 
 if __name__ == "__main__":
     main()

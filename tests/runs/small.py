@@ -12,6 +12,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3Moe
 
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
+from tests.gpu import ON_GPU
 
 __all__ = ["FIELDS", "REWARD", "write_model", "write_problems", "write_recipe"]
 
@@ -29,7 +30,6 @@ from dataclasses import replace
 
 from cepo.credit.rules import get_method, register
 from cepo.data.rewards import REWARDS, completion_text
-from tests.gpu import ON_GPU
 
 
 def parity(prompts, completions, **_):
