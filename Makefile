@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 TRL ?= 1.15.0
 
-.PHONY: demo test pytest test-trl test-models test-long test-browser test-deepspeed test-wheel lint install bench chaos mutants docs clean
+.PHONY: demo test pytest test-trl test-models test-gpu test-long test-browser test-deepspeed test-wheel lint install bench chaos mutants docs clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,13 @@ test-trl:
 	sed 's/^trl==.*/trl==$(TRL)/' constraints.txt > .venv-trl/constraints.txt
 	.venv-trl/bin/pip install --quiet --no-compile --disable-pip-version-check -c .venv-trl/constraints.txt -e '.[dev]'
 	.venv-trl/bin/python -m pytest -n 2 --dist loadfile tests/trainer
+
+# What trains on a GPU where there is one; PYTHON is an interpreter with cepo, pytest and its plugins: CUDA is no matter of constraints.txt.
+# Left out: pairs of processes, which are to meet on the CPU.
+PAIRS := unlike_processes sampling collectives sharded_teachers distributed two_distil deepspeed
+test-gpu:
+	CEPO_TEST_GPU=1 $(PYTHON) -m pytest -n 4 tests/trainer tests/runs tests/models $(PAIRS:%=--ignore=tests/trainer/test_%.py) \
+		--ignore=tests/runs/test_many_processes.py --ignore=tests/runs/test_lifecycle.py
 
 # Every architecture of the installed transformers, small, through the probe; writes docs/architectures.md.
 test-models: install

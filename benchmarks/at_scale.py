@@ -11,7 +11,8 @@ from cepo.runs.step_time import H100, Work, scoring_flops, step_time, whole_rows
 
 def main() -> None:
     work = Work()
-    print(f"{work}; {H100.name} at {H100.reached:.0%} of its dense peak\n")
+    rates = ", ".join(f"{kind} {H100.rate(kind) / 1e12:.0f} TFLOP/s" for kind in ("bf16", "tf32", "vllm"))
+    print(f"{work}; {H100.name}: {rates}\n")
     for name in ("Qwen3-VL-2B", "Qwen3-VL-4B"):
         shape = KNOWN[name]
         theirs, ours = whole_rows_flops(shape, work), scoring_flops(shape, work)

@@ -1,9 +1,9 @@
 """What a GPU says of Qwen3-VL-2B's shape, without its weights: for a machine that has a GPU and no model hub.
 
-    python benchmarks/gpu.py OUT.json [--parts scoring checkpoint train] [--methods grpo cepo ...] [--revision R]
+    python benchmarks/gpu.py OUT.json [--parts PART ...] [--methods METHOD ...] [--revision R]
 
-scoring: evidence by way and precision: seconds, memory, error. checkpoint: in OUT's folder, one of that shape that can
-solve figures a little. train: steps of it by method, phase by phase.
+scoring: evidence by way and precision: seconds, memory, error. profile: what kernels of ours take. checkpoint: in OUT's
+folder, one of that shape that solves figures a little. train: steps of it by method, phase by phase.
 
 Weights are random; those of `checkpoint` then learn the supervised rows of the embedded figures model for a minute, so
 that rollouts end, and hold answers that differ. Seconds are of the wall, between synchronisations of the GPU.
@@ -40,7 +40,7 @@ from cepo.scoring import ScoreRow, score
 TOY = os.environ.get("CEPO_GPU_SHAPE") == "toy"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROLLOUTS, LONGEST = (4, 40) if TOY else (8, 1100)
-STEPS, RATE, MICRO = (40, 3e-3, "4") if TOY else (80, 1e-4, "16")
+STEPS, ROWS, RATE, MICRO = (40, 8, 3e-3, "4") if TOY else (120, 8, 1e-4, "16")
 
 
 def shape(**vision: Any) -> dict[str, Any]:
@@ -64,8 +64,8 @@ def shape(**vision: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def scoring_part() -> dict[str, Any]:
-    """32 rollouts (4 groups) at the paper's lengths, told answers and told solutions of their own."""
+def at_scale() -> tuple[Any, dict[str, list[ScoreRow]]]:
+    """A model, and 32 rollouts (4 groups) at the paper's lengths, told answers and told solutions of their own."""
     ids = {"image_token_id": scoring.IMAGE_TOKEN, "video_token_id": 6, "vision_start_token_id": 7}
     config = Qwen3VLConfig(**shape(spatial_merge_size=2, num_position_embeddings=2304), **ids, vision_end_token_id=8)
     torch.manual_seed(0)
@@ -77,6 +77,32 @@ def scoring_part() -> dict[str, Any]:
             "answers": scoring.make_rows(True, 4, ROLLOUTS, **lengths),
             "solutions": scoring.make_rows(True, 4, ROLLOUTS, told=300, wrongs=0, **lengths),
         }
+    return model, told
+
+
+def profile_part() -> dict[str, Any]:
+    """Milliseconds of the GPU (of the CPU where there is none) by kernel: the largest, and the sum."""
+    model, told = at_scale()
+    rows = told["answers"]
+    width = max(len(row.completion_ids) for row in rows)
+    found: dict[str, Any] = {}
+    for precision in ("tf32", "bfloat16"):
+        for _ in range(1 if TOY else 2):  # the first warms up
+            with torch.profiler.profile(record_shapes=False) as profiler:
+                score(model, rows, width=width, image_token_id=scoring.IMAGE_TOKEN, precision=precision)
+                release()
+        kind = "self_device_time_total" if DEVICE == "cuda" else "self_cpu_time_total"
+        costs = {one.key: (getattr(one, kind) / 1e3, one.count) for one in profiler.key_averages()}
+        largest = sorted(costs.items(), key=lambda pair: -pair[1][0])[:30]
+        found[precision] = {"whole": sum(cost for cost, _ in costs.values()), "largest": dict(largest)}
+        for name, (cost, count) in largest[:15]:
+            print(f"{precision:9s} {cost:9.1f} ms {count:7d} {name[:90]}", flush=True)
+    return found
+
+
+def scoring_part() -> dict[str, Any]:
+    """Both of `at_scale`, every way."""
+    model, told = at_scale()
     found: dict[str, Any] = {"parameters": model.num_parameters()}
     for name, rows in told.items():
         found[name] = compare_ways(model, rows)
@@ -103,7 +129,7 @@ def compare_ways(model: Any, rows: list[ScoreRow]) -> dict[str, Any]:
     truth: Tensor | None = None
     found: dict[str, Any] = {}
     for name, way in ways.items():
-        runs = [timed(way) for _ in range(2)]  # the first warms up
+        runs = [timed(way) for _ in range(3)]  # the first warms up
         value = runs[0][0].double().cpu()
         delta = value[0::2] - value[1::2]
         truth = delta if truth is None else truth
@@ -170,7 +196,7 @@ def checkpoint_part(folder: Path) -> dict[str, Any]:
     with torch.device(DEVICE):
         model = initialised(config, processor.tokenizer, 0)
     model.model.visual.requires_grad_(False)
-    settings = Settings(pool=400, batch=8 if TOY else 32, answer_share=0.3, rationale_share=0.2)
+    settings = Settings(pool=400, batch=ROWS, answer_share=0.3, rationale_share=0.2)
     rows = OnDevice(settings, model, processor)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, fused=DEVICE == "cuda")
     losses = []
@@ -263,6 +289,7 @@ def main() -> None:
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
     "scoring": lambda _folder, _options: scoring_part(),
+    "profile": lambda _folder, _options: profile_part(),
     "checkpoint": lambda folder, _options: checkpoint_part(folder / "checkpoint"),
     "train": lambda folder, options: train_part(folder, options.methods),
 }

@@ -27,10 +27,18 @@ TOY: dict[str, Any] = {
     "bf16": False, "use_vllm": False, "use_cpu": not ON_GPU, "dtype": "float32", "max_steps": 1, "num_generations": 4,
     "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 2,
     "max_completion_length": 6, "report_to": "none", "gradient_checkpointing": False, "eval_data": None,
-    "data_subset": None, "rewards": ["parity"], "reward_weights": None, "wrong_reward": "parity",
+    "data_subset": None, "rewards": ["by_place"], "reward_weights": None, "wrong_reward": "by_place",
     "lr_scheduler_type": "constant", "warmup_steps": 0, "save_strategy": "no",
 }  # fmt: skip
+BY_PLACE = """
 
+def by_place(prompts, completions, **_):
+    return [float(place % 2) for place in range(len(completions))]
+
+
+REWARDS["by_place"] = by_place
+"""
+"""Every group has something to tell apart, whatever a device draws."""
 
 MODELS = {"vision": lambda folder: "tiny", "text": write_model, "experts": partial(write_model, experts=4)}
 RUNS = [
@@ -42,7 +50,7 @@ RUNS = [
 
 def trained(recipe: str, kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> tuple[int, Any]:
     """Exit code of `cepo train` with the toy's sizes over the recipe, and the trainer."""
-    (folder / "own.py").write_text(REWARD)
+    (folder / "own.py").write_text(REWARD + BY_PLACE)
     data, limit = ("geometry", 8) if kind == "vision" else (str(write_problems(folder / "d.jsonl")), None)
     values = TOY | {"model": str(MODELS[kind](folder / "model")), "data": data, "data_limit": limit, **fields}
     values |= {"method_files": [str(folder / "own.py")], "output_dir": str(folder / "run"), "data_columns": None}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -322,7 +323,15 @@ def test_an_output_layer_with_a_bias_under_lora() -> None:
     torch.testing.assert_close(found, plain(model.float(), text_rows(), 32, None), atol=1e-5, rtol=0)
 
 
-def test_autocast_of_a_prepared_model_is_taken_off_and_put_back() -> None:
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """What accelerate keeps for the process is of other settings, once another test has trained in it."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_autocast_of_a_prepared_model_is_taken_off_and_put_back(fresh_accelerate: None) -> None:
     prepared: Any = Accelerator(cpu=True, mixed_precision="bf16").prepare_model(text_model("llama"))
     forward = prepared.forward
     found = score(prepared, text_rows(), width=32)
@@ -347,6 +356,27 @@ def test_tf32_is_switched_for_the_block_only(precision: Any, switch: str) -> Non
             with scoring_in(text_model("llama"), precision):
                 assert matmul.fp32_precision == switch
             assert matmul.fp32_precision == before
+    finally:
+        matmul.fp32_precision = original
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "switch"),
+    [(torch.bfloat16, "bfloat16", "tf32"), (torch.float32, "bfloat16", "ieee"), (torch.bfloat16, "float32", "ieee")],
+)
+def test_the_output_layer_of_16_bits_has_tf32_products(
+    dtype: torch.dtype, precision: Any, switch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are exact: 8 and 11 bits of such numbers are no more than TF32 has."""
+    matmul: Any = torch.backends.cuda.matmul
+    seen, read = [], head._read
+    monkeypatch.setattr(head, "_read", lambda *words: seen.append(matmul.fp32_precision) or read(*words))
+    original = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "ieee"
+        score(text_model("llama").to(dtype), text_rows(), width=32, precision=precision)
+        assert set(seen) == {switch}
+        assert matmul.fp32_precision == "ieee"
     finally:
         matmul.fp32_precision = original
 

@@ -22,6 +22,8 @@ from tests import trl_kernels
 from tests.gpu import ON_GPU
 
 trl_kernels.install()
+if ON_GPU:  # what is compared with a plain forward is to have its products
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
 
 SETTINGS: dict[str, Any] = {
     "use_cpu": not ON_GPU,
@@ -37,6 +39,7 @@ SETTINGS: dict[str, Any] = {
     "bf16": False,
     "gradient_checkpointing": False,
     "seed": 3,
+    **({"credit_precision": "float32"} if ON_GPU else {}),
 }
 
 

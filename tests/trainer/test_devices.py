@@ -25,7 +25,10 @@ from cepo.trainer.batch import KINDS, Batch, Kind
 from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.resample import Drawn, Resampler
 from tests.elsewhere import DEVICE, Elsewhere, elsewhere, move
+from tests.gpu import ON_GPU
 from tests.trainer.conftest import MakeTrainer, text_model
+
+pytestmark = pytest.mark.skipif(ON_GPU, reason="the rollouts of these tests are to be on the CPU")
 
 
 def every_other(completions: Any, **_: Any) -> list[float]:

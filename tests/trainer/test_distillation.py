@@ -54,7 +54,7 @@ def naive_loss(trainer: Any, batch: dict[str, Any], top_k: int = 0) -> torch.Ten
         pair = student_top_k_with_tail(*logits, top_k) if top_k else full_vocabulary(*logits)
         total += generalised_jsd(*pair, 0.5).sum().item()
         count += len(completion)
-    return torch.tensor(total / count)
+    return torch.tensor(total / count, device=trainer.model.device)
 
 
 @pytest.mark.parametrize("method", ["opsd", "sdpo"])

@@ -58,11 +58,12 @@ def plain_logits(toy: Toy, row: dict[str, Any], ids: list[int], completion: list
     prompt, images = prepare_multimodal_messages(row["prompt"], images=row["images"]), [row["images"]]
     text = toy.processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     inputs = toy.processor(text=[text], images=images if row["images"] else None, return_tensors="pt")
-    student, whole = inputs.pop("input_ids"), torch.tensor([[*ids, *completion]])
+    student, whole = inputs.pop("input_ids"), torch.tensor([[*ids, *completion]], device=toy.model.device)
     inputs.pop("attention_mask")
     for name, value in inputs.items():
         if value.shape == student.shape:
             inputs[name] = torch.nn.functional.pad(value, (0, whole.shape[1] - student.shape[1]))
+    inputs = inputs.to(whole.device)
     with torch.no_grad():
         return toy.model(input_ids=whole, attention_mask=torch.ones_like(whole), **inputs).logits[0, len(ids) - 1 : -1]
 
@@ -70,7 +71,7 @@ def plain_logits(toy: Toy, row: dict[str, Any], ids: list[int], completion: list
 def plain(toy: Toy, row: dict[str, Any], ids: list[int], completion: list[int]) -> Tensor:
     """Log-probs of the same, (T,)."""
     logp_TV = plain_logits(toy, row, ids, completion).log_softmax(dim=-1)
-    return logp_TV.gather(1, torch.tensor(completion)[:, None])[:, 0]
+    return logp_TV.gather(1, torch.tensor(completion, device=logp_TV.device)[:, None])[:, 0]
 
 
 def told(toy: Toy, rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], ScoreRow]]:

@@ -24,7 +24,9 @@ def live_and_dead_batch(trainer: Any) -> dict[str, Any]:
     advantage_BT = batch["advantages"]
     if advantage_BT.dim() == 1:
         advantage_BT = advantage_BT[:, None].repeat(1, batch["completion_ids"].shape[1])
-    advantage_BT = torch.linspace(-1.0, 1.0, advantage_BT.numel()).view_as(advantage_BT) + 2.0
+    advantage_BT = (
+        torch.linspace(-1.0, 1.0, advantage_BT.numel(), device=advantage_BT.device).view_as(advantage_BT) + 2.0
+    )
     advantage_BT[[0, 2, 3, 6]] = 0.0
     return batch | {"advantages": advantage_BT}
 
@@ -53,7 +55,8 @@ def test_skipping_dead_rows_keeps_the_gradient(make_trainer: MakeTrainer, monkey
 
 def test_a_batch_of_dead_rows_keeps_one(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(skip_dead_groups=True)
-    batch = live_and_dead_batch(trainer) | {"advantages": torch.zeros(8)}
+    batch = live_and_dead_batch(trainer)
+    batch["advantages"] = torch.zeros_like(batch["advantages"][:, 0])
     assert all(not gradient.any() for gradient in gradients(trainer, batch).values())
 
 

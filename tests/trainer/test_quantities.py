@@ -31,7 +31,7 @@ def by_entropy(inputs: Inputs) -> Credit:
 
 def push(inputs: Inputs) -> Credit:
     """All right is good and all wrong is bad, whatever the group's mean says; the surer, the more."""
-    credit = credit_from(inputs, torch.zeros(inputs.mask_BT.shape))
+    credit = credit_from(inputs, torch.zeros(inputs.mask_BT.shape, device=inputs.mask_BT.device))
     sign_B1 = torch.where(inputs.verdict_B, 1.0, -1.0)[:, None]
     return replace(
         credit, advantage_BT=inputs.advantage_B[:, None] + sign_B1 * inputs.mask_BT / (1 + inputs.entropy_BT)

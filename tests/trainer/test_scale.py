@@ -25,6 +25,7 @@ from cepo.runs import doctor
 from cepo.runs.export import export_run
 from cepo.runs.recipe import PACKAGED, load_recipe
 from cepo.trainer.checkpoint import COMPLETE, last_checkpoint
+from tests.gpu import ON_GPU
 from tests.trainer.conftest import embedded
 
 EMBEDDED_RUN = {
@@ -228,7 +229,7 @@ def test_the_launch_command(capsys: pytest.CaptureFixture[str]) -> None:
         (command, "--main-address"),
         ([*command, "--node-rank", "5", "--main-address", "h"], "0..1"),
         (["launch", "--config", "tiny/cepo.yaml", "--accelerate", "fsdp9"], "fsdp2"),
-        (["launch", "--config", "tiny/cepo.yaml"], "no GPU"),
+        (["launch", "--config", "tiny/cepo.yaml"], "this one has" if ON_GPU else "no GPU"),
     ):
         assert main(wrong) == 2
         assert words in capsys.readouterr().err

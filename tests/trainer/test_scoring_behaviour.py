@@ -97,6 +97,7 @@ def repainted(trainer: Any, inputs: Any, batch: dict[str, Any], which: int) -> d
         own[which].paste("white", BLOCK)
         images.extend(own)
     processed = trainer.processing_class.image_processor(images=images, return_tensors="pt")
+    processed = processed.to(batch["pixel_values"].device)
     assert torch.equal(processed["image_grid_thw"], batch["image_grid_thw"])
     assert not torch.equal(processed["pixel_values"], batch["pixel_values"])
     return batch | {"pixel_values": processed["pixel_values"]}

@@ -74,7 +74,7 @@ def _time(shape: ModelShape, load: Load, config: CEPOConfig) -> str:
         contexts=2 if load.tokens_per_forward else 0,
     )  # fmt: skip
     time = step_time(shape, work, H100, has_checkpoints=load.has_checkpoints, use_vllm=bool(config.use_vllm))
-    flops = H100.reached * (H100.tf32 * time.credit + H100.bf16 * time.update)
+    flops = H100.rate("tf32") * time.credit + H100.rate("bf16") * time.update
     flops += 2.0 * shape.parameters * load.rows * load.length
     return f"about {_seconds(time.total)} a step on an H100, {_seconds(flops / FLOPS_CPU)} on two cores"
 

@@ -1,4 +1,4 @@
-"""How long a step takes on GPUs: arithmetic on shapes and published rates, not a measurement.
+"""How long a step takes on GPUs: arithmetic on shapes, published rates and the part of them that was reached once.
 
 Products reach a part of the dense peak; generation reads weights, keys and values once for each token that the rollouts
 grow by. Scoring is what `cepo.scoring` does: live groups, each prompt once, the output layer on completions.
@@ -17,6 +17,9 @@ __all__ = ["H100", "Machine", "StepTime", "Work", "scoring_flops", "step_time", 
 class Machine:
     """A GPU: FLOP/s of dense products by dtype, bytes/s and bytes of its memory, and the part of the rates reached.
 
+    Two parts were measured on an H100 at Qwen3-VL-2B's shape (benchmarks/results/gpu.json): bf16 by whole rows through
+    transformers' forward, tf32 by `cepo.scoring`. vLLM's, in bf16, is assumed. The rest goes to what is no product.
+
     `launch`: seconds of one token's forward in transformers' generation, which Python bounds and not the GPU.
     """
 
@@ -25,11 +28,21 @@ class Machine:
     tf32: float
     bandwidth: float
     memory: float
-    reached: float = 0.4
+    reached_bf16: float = 0.14
+    reached_tf32: float = 0.22
+    reached_vllm: float = 0.4
     launch: float = 0.04
 
-    def seconds(self, flops: float, dtype: str) -> float:
-        return flops / (self.reached * (self.bf16 if dtype == "bf16" else self.tf32))
+    def rate(self, work: str) -> float:
+        """FLOP/s of `bf16`, `tf32` or `vllm`."""
+        of_peak = {
+            "bf16": self.reached_bf16 * self.bf16, "tf32": self.reached_tf32 * self.tf32,
+            "vllm": self.reached_vllm * self.bf16,
+        }  # fmt: skip
+        return of_peak[work]
+
+    def seconds(self, flops: float, work: str) -> float:
+        return flops / self.rate(work)
 
 
 H100 = Machine("H100 80 GB", bf16=989e12, tf32=495e12, bandwidth=3.35e12, memory=80e9)
@@ -129,10 +142,11 @@ def _generation(shape: ModelShape, work: Work, machine: Machine, use_vllm: bool)
     """As many token steps as the longest completion has, and the prompts once per row (vLLM: per group)."""
     keys = 2 * 2 * shape.layers * shape.keys
     alive = work.mean / work.longest
+    engine = "vllm" if use_vllm else "bf16"
     rows = work.rows * (alive if use_vllm else 1.0)  # transformers pads what has ended
     read = 2 * shape.parameters + keys * rows * (work.prompt + work.longest / 2)
-    token = machine.seconds(rows * layers_flops(shape, work.prompt), "bf16")
+    token = machine.seconds(rows * layers_flops(shape, work.prompt), engine)
     step = max(read / (machine.bandwidth * 0.6), token, 0.0 if use_vllm else machine.launch)
     prompts = work.groups if use_vllm else work.rows
-    prefill = machine.seconds(prompts * work.prompt * layers_flops(shape, work.prompt / 2), "bf16")
+    prefill = machine.seconds(prompts * work.prompt * layers_flops(shape, work.prompt / 2), engine)
     return work.longest * step + prefill

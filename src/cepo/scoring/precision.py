@@ -20,11 +20,12 @@ from torch.distributed.tensor import DTensor
 from cepo.errors import ModelError, SettingError
 from cepo.scoring.models import causal_model
 
-__all__ = ["PRECISIONS", "Precision", "in_fp32", "replaced_forward", "scoring_in"]
+__all__ = ["PRECISIONS", "Precision", "in_fp32", "replaced_forward", "scoring_in", "tf32_products"]
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 """`tf32`: fp32 storage, accumulation and output layer; TF32 products where the GPU has them. `float32`: exact
-products. `bfloat16`: the model in its own dtype; only the output layer is fp32."""
+products. `bfloat16`: the model in its own dtype; only the output layer is fp32, with TF32 products where states and
+weights have 16 bits, since TF32 rounds nothing of those."""
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
 
 
@@ -50,7 +51,7 @@ def scoring_in(model: nn.Module, precision: str) -> Iterator[None]:
         stack.enter_context(_without_own_autocast(model))
         stack.enter_context(_without_router_logits(model))
         if precision != "bfloat16":
-            stack.enter_context(_tf32(precision == "tf32"))
+            stack.enter_context(tf32_products(precision == "tf32"))
             stack.enter_context(_without_flash_attention(model))
             stack.enter_context(_weights_in_fp32(model))
         yield
@@ -106,8 +107,11 @@ def _without_own_autocast(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """Products of fp32 matrices and convolutions on CUDA. torch refuses a mix of its old and its new switches."""
+def tf32_products(allowed: bool) -> Iterator[None]:
+    """Within the block, of products of fp32 matrices and convolutions on CUDA.
+
+    torch refuses a mix of its old and its new switches.
+    """
     if hasattr(torch.backends, "fp32_precision"):
         switches: list[tuple[Any, str]] = [(torch.backends.cuda.matmul, "fp32_precision")]
         switches += [(cast(Any, torch.backends.cudnn).conv, "fp32_precision")]
