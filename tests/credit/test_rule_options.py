@@ -39,7 +39,7 @@ class BentOptions:
 
 def assign_bent(inputs: Inputs) -> Credit:
     options = inputs.options(BentOptions)
-    weight_BT = torch.full(inputs.mask_BT.shape, options.tau * options.rounds)
+    weight_BT = torch.full_like(inputs.mask_BT, options.tau * options.rounds, dtype=torch.float32)
     return weighed(inputs, torch.zeros_like(weight_BT), weight_BT)
 
 

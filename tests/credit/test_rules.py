@@ -179,13 +179,14 @@ def rule_of(body: Body, prompts: tuple[str, ...] = ("plus",), **more: Any) -> Ru
 
 def plain(inputs: Inputs) -> Credit:
     """Every token keeps its row's advantage."""
-    nothing_BT = torch.zeros(inputs.mask_BT.shape)
+    nothing_BT = torch.zeros_like(inputs.mask_BT, dtype=torch.float32)
     return Credit(nothing_BT, nothing_BT + 1, inputs.advantage_B[:, None].expand_as(nothing_BT).clone())
 
 
 def reading(*prompts: str) -> Body:
     def body(inputs: Inputs) -> Credit:
-        return credit_from(inputs, sum((inputs.logp(prompt) for prompt in prompts), torch.zeros(inputs.mask_BT.shape)))
+        nothing_BT = torch.zeros_like(inputs.mask_BT, dtype=torch.float32)
+        return credit_from(inputs, sum((inputs.logp(prompt) for prompt in prompts), nothing_BT))
 
     return body
 
@@ -290,6 +291,14 @@ BAD = {
         rule_of(changed(weight_BT=not_again)),
         "weight_BT is another one when called again; draw from a fixed seed",
     ),
+    "a tensor made on the CPU": (
+        rule_of(changed(evidence_BT=lambda credit, inputs: credit.evidence_BT + torch.zeros(inputs.mask_BT.shape))),
+        "rule 'mine' mixes a tensor on the CPU where its rows are on a GPU: make tensors where these are",
+    ),
+    "a weight on the CPU": (
+        rule_of(changed(weight_BT=lambda credit, inputs: torch.ones(inputs.mask_BT.shape))),
+        "rule 'mine' returns a tensor on the CPU where its rows are on a GPU",
+    ),
     "a sign turned": (
         rule_of(changed(advantage_BT=lambda credit, inputs: -credit.advantage_BT)),
         "rule 'mine' turns the sign of A: say keeps_sign=False if that is meant",
@@ -316,6 +325,9 @@ def test_a_bad_rule_is_refused_with_its_sentence(name: str) -> None:
 
 GOOD = {
     "as it is": rule_of(plain),
+    "what it does depends on numbers": rule_of(
+        changed(weight_BT=lambda credit, inputs: credit.weight_BT * (2 if inputs.advantage_B.any().item() else 1))
+    ),
     "a sign turned, and said so": rule_of(
         changed(advantage_BT=lambda credit, inputs: -credit.advantage_BT), keeps_sign=False
     ),
@@ -356,8 +368,9 @@ def test_a_rule_is_probed_with_what_it_declares_alone() -> None:
         return plain(inputs)
 
     register(rule_of(body, ("minus", "student"), reads=frozenset({"entropy", "verdict"})))
-    assert seen
-    for inputs in seen:
+    *numbers, elsewhere = seen
+    assert elsewhere.mask_BT.device.type == "meta", "the last call is about the device, and has no numbers"
+    for inputs in numbers:
         assert set(inputs.logps) == {"minus", "student"}
         quantities = inputs.quantities
         assert quantities.entropy_BT is not None

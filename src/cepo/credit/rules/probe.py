@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cepo.credit.rules.rule import Credit, Inputs, Knobs, Quantities, Rule
 from cepo.errors import RuleError
@@ -12,6 +15,9 @@ __all__ = ["probe"]
 
 ADVANTAGE = (1.5, -0.5, 0.0, -2.0)
 LENGTHS = (7, 5, 3, 1)
+TWO_DEVICES = ("on the same device", "two different devices")
+"""What torch says of an operation on tensors of two devices, in one version or another."""
+
 KNOBS = (Knobs(0.5, 0.5), Knobs(1.0, 0.2, 0.1), Knobs(0.0, 0.0))
 
 
@@ -20,7 +26,8 @@ def probe(rule: Rule) -> None:
 
     Raises:
         RuleError: it reads what it does not declare, fails, returns other shapes, numbers that are not finite or
-            other numbers the second time, or breaks `keeps_sign` or `acts_where_equal`.
+            other numbers the second time, breaks `keeps_sign` or `acts_where_equal`, or makes a tensor that is not
+            where its rows are.
     """
     if rule.assign is None:
         return
@@ -28,6 +35,7 @@ def probe(rule: Rule) -> None:
         inputs = _random_inputs(rule, knobs, seed)
         credit, again = _call(rule, inputs), _call(rule, inputs)
         _check(rule, inputs, credit, again)
+    _check_place(rule, _random_inputs(rule, KNOBS[0], 0))
 
 
 def _random_inputs(rule: Rule, knobs: Knobs, seed: int) -> Inputs:
@@ -89,3 +97,46 @@ def _check_promises(rule: Rule, inputs: Inputs, advantage_BT: Tensor) -> None:
     opposed = advantage_BT.sign() * inputs.advantage_B.sign()[:, None] < 0
     if rule.keeps_sign and opposed.any():
         raise RuleError(f"rule {rule.name!r} turns the sign of A: say keeps_sign=False if that is meant")
+
+
+def _check_place(rule: Rule, inputs: Inputs) -> None:
+    """What would fail on a GPU, told without one: fake tensors have a device (`meta` stands for any) and no numbers.
+
+    A rule that looks at numbers to decide what to do cannot be followed so, and is taken at its word.
+    """
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            inputs = _moved(inputs, mode)
+            credit = _call(rule, inputs)
+    except RuleError as error:
+        if any(words in str(error.__cause__) for words in TWO_DEVICES):
+            raise _misplaced(rule, "mixes") from error
+        return
+    if any(
+        value.device != inputs.mask_BT.device for value in (credit.evidence_BT, credit.weight_BT, credit.advantage_BT)
+    ):
+        raise _misplaced(rule, "returns")
+
+
+def _moved(inputs: Inputs, mode: FakeTensorMode) -> Inputs:
+    """The same elsewhere."""
+
+    def there(value: Tensor) -> Tensor:
+        with mode:
+            return torch.empty(value.shape, dtype=value.dtype, device="meta")
+
+    quantities = {field.name: getattr(inputs.quantities, field.name) for field in fields(inputs.quantities)}
+    return replace(
+        inputs,
+        advantage_B=there(inputs.advantage_B),
+        mask_BT=there(inputs.mask_BT),
+        logps={prompt: there(logp_BT) for prompt, logp_BT in inputs.logps.items()},
+        quantities=Quantities(**{name: there(value) for name, value in quantities.items() if value is not None}),
+    )
+
+
+def _misplaced(rule: Rule, does: str) -> RuleError:
+    return RuleError(
+        f"rule {rule.name!r} {does} a tensor on the CPU where its rows are on a GPU: make tensors where these are, as "
+        "torch.zeros_like(inputs.mask_BT, dtype=torch.float32) does, or by device=inputs.mask_BT.device"
+    )
