@@ -1,4 +1,4 @@
-"""Rollouts of chain problems for a model that cannot solve them, as `cepo audit MODEL --data chain --completions FILE` takes them.
+"""Rollouts of chain problems, as `cepo audit MODEL --data chain --completions FILE` takes them.
 
     python experiments/audit/draw_chain_rollouts.py --out /tmp/chain_rollouts.jsonl
 
@@ -40,7 +40,9 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=8, help="of each problem")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--fillers", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0, help="of the rollouts; problems are those of the audit's --seed 0")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the rollouts; problems are those of the audit's --seed 0"
+    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     rows = drawn(options)

@@ -54,6 +54,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--mc-problems", type=int, default=None, help="problems with Monte-Carlo values")
     parser.add_argument("--continuations", type=int, default=None, help="K of each Monte-Carlo value")
+    parser.add_argument(
+        "--null-rollouts", type=int, default=None, help="rollouts with null references: dead zones come of them too"
+    )
     parser.add_argument("--sensitivity-problems", type=int, default=None, help="problems with groups of 32")
     parser.add_argument("--max-new-tokens", type=int, default=None)
     parser.add_argument("--reference-max-tokens", type=int, default=None, help="of a told solution (default: all)")
@@ -78,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
         "parts": options.parts,
         "mc_problems": options.mc_problems,
         "continuations": options.continuations,
+        "null_rollouts": options.null_rollouts,
         "sensitivity_problems": options.sensitivity_problems,
         "max_new_tokens": options.max_new_tokens,
         "reference_max_tokens": options.reference_max_tokens,
