@@ -2,8 +2,8 @@
 
     python experiments/audit/draw_chain_rollouts.py --out /tmp/chain_rollouts.jsonl
 
-They are solutions of `cepo.chain.policy.Misconceptions`, the policy that `tiny-text` was warm-started on: the model that
-is audited is their reader and teacher, not their author.
+They are solutions of `cepo.chain.policy.Misconceptions`, the policy that `tiny-text` was warm-started on: the model
+that is audited is their reader and teacher, not their author.
 """
 
 from __future__ import annotations

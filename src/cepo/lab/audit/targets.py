@@ -91,14 +91,14 @@ def given_target(
         ids = completion_ids(tokenizer, given.text)
     except DataError as error:
         raise DataError(f"{given.where}: {error}") from None
-    target = sampled_target(index, problem, tokenizer, [*ids, ends[0]], ends, grading)
-    if target.text.strip() != given.text.strip():
-        kept = agreement(target.text, given.text)
+    text = str(tokenizer.decode(ids, skip_special_tokens=True))
+    if text.strip() != given.text.strip():
+        kept = agreement(text, given.text)
         raise DataError(
             f"{given.where}: the model's tokenizer does not keep {given.text[kept:][:20]!r} of this completion, "
             "so that it is no text of this model's; take it out"
         )
-    return target
+    return sampled_target(index, problem, tokenizer, [*ids, ends[0]], ends, grading)
 
 
 def worked_target(
