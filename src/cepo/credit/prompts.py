@@ -20,7 +20,7 @@ from cepo.glossary import Prompt, ReferenceForm
 
 __all__ = [
     "ANSWER_TEMPLATE", "FEEDBACK_TEMPLATE", "RATIONALE_TEMPLATE", "Place", "PromptStyle", "TeacherPrompts",
-    "check_shown", "plain_ids",
+    "check_shown", "completion_ids", "plain_ids",
 ]  # fmt: skip
 
 PromptStyle = Literal["user", "prefill"]
@@ -48,13 +48,18 @@ Render = Callable[[Prompt], str]
 
 @dataclass(frozen=True)
 class _PlainText:
-    """Tokenises untrusted text; what that takes of the tokenizer, which is slow to say it, is asked once."""
+    """Tokenises untrusted text; what that takes of the tokenizer, which is slow to say it, is asked once.
+
+    `special_only`: added tokens that are not special stay tokens.
+    """
 
     tokenizer: PreTrainedTokenizerBase
+    special_only: bool = False
 
     @cached_property
     def _added(self) -> re.Pattern[str] | None:
-        names = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.content}
+        added = self.tokenizer.added_tokens_decoder.values()
+        names = {token.content for token in added if token.content and (token.special or not self.special_only)}
         return re.compile("|".join(map(re.escape, names))) if names else None
 
     @cached_property
@@ -71,7 +76,7 @@ class _PlainText:
         pieces.append(text[start:])
         ids = [index for piece in pieces for index in self.tokenizer(piece, add_special_tokens=False)["input_ids"]]
         if control := sorted(self._control_ids.intersection(ids)):
-            raise DataError(f"the reference {text!r} tokenises to control tokens {control}; remove them from it")
+            raise DataError(f"the text {text!r} tokenises to control tokens {control}; remove them from it")
         return ids
 
 
@@ -91,6 +96,17 @@ def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         DataError: the tokenizer yields a control token even so.
     """
     return _PlainText(tokenizer).ids(text)
+
+
+def completion_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Tokenise what a model wrote, its end left out: no special token comes of it, as none came into its text.
+
+    An added token that is not special (`<think>`, `<tool_call>`) is one here: decoding shows what a model wrote of it.
+
+    Raises:
+        DataError: as `plain_ids`.
+    """
+    return _PlainText(tokenizer, special_only=True).ids(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from cepo.answers import BOXED, Grading
+from cepo.errors import SettingError
 from cepo.lab.audit.montecarlo import Value, steps_of
 from cepo.lab.audit.problems import AuditProblem
 from cepo.lab.audit.sampling import Prompt, Sampler, Start
-from cepo.lab.audit.targets import Target, sampled_target, worked_target
+from cepo.lab.audit.targets import Target, given_target, sampled_target, worked_target
 
 __all__ = ["Bench", "chosen_for_steps", "is_decided", "progress_bar"]
 
@@ -47,6 +48,32 @@ class Bench:
                 for ids in completions
             ]
             for index, completions in zip(which, sampled, strict=True)
+        }
+
+    def check_length(self, completion: int) -> None:
+        """A teacher's prompt holds one whole completion more, where references are rationales.
+
+        Raises:
+            SettingError: the longest prompt with two completions of so many tokens exceeds the model's positions.
+        """
+        limit = getattr(self.sampler.model.config.get_text_config(), "max_position_embeddings", None)
+        prompt = max(len(prompt.ids) for prompt in self.prompts)
+        if limit is not None and prompt + 2 * completion > limit:
+            raise SettingError(
+                f"the longest prompt has {prompt} tokens, a reference and a completion up to {completion} each: more "
+                f"than the model's {limit} positions. Lower --max-new-tokens, or take shorter problems or completions"
+            )
+
+    def given(self) -> dict[int, list[Target]]:
+        """The completions that the problems come with.
+
+        Raises:
+            DataError: a completion that the tokenizer does not keep.
+        """
+        ends = self.sampler.ends
+        return {
+            index: [given_target(index, problem, self.tokenizer, one, ends, self.grading) for one in problem.given]
+            for index, problem in enumerate(self.problems)
         }
 
     def worked(self, which: Sequence[int]) -> list[Target]:

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from cepo.errors import ModelError
 from cepo.glossary import Span
 
-__all__ = ["Labels", "Parse", "Path", "label_text", "token_spans", "tokens_at"]
+__all__ = ["Labels", "Parse", "Path", "agreement", "label_text", "token_spans", "tokens_at"]
 
 Path = tuple[str, ...]
 Parse = Callable[[str], tuple[Span, ...] | None]
@@ -67,7 +67,7 @@ def _wrong_from(text: str, decisive: Sequence[Span], right: Path) -> int | None:
         piece = text[span.start : span.end]
         alternatives = _orders(expected)
         if piece not in alternatives:
-            agreed = max(_agreement(piece, alternative) for alternative in alternatives)
+            agreed = max(agreement(piece, alternative) for alternative in alternatives)
             return span.start + min(agreed, len(piece) - 1)
     if len(decisive) > len(right):
         return decisive[len(right)].start
@@ -76,7 +76,7 @@ def _wrong_from(text: str, decisive: Sequence[Span], right: Path) -> int | None:
     return None
 
 
-def _agreement(one: str, other: str) -> int:
+def agreement(one: str, other: str) -> int:
     """How many first characters two texts share."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 

@@ -28,7 +28,7 @@ from cepo.lab.audit.chains import label_steps, wrong_figure_solutions, wrong_sol
 from cepo.lab.audit.grammar import parse_equations, parse_geometry, right_paths
 from cepo.lab.audit.labels import Labels, label_text, path_of
 
-__all__ = ["AuditProblem", "Solution", "load_problems"]
+__all__ = ["AuditProblem", "Given", "Solution", "load_problems"]
 
 MARKUP, WRONG_MARKUPS = "markup", "wrong_markups"
 Row = Mapping[str, object]
@@ -46,16 +46,26 @@ class Solution:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """A completion that exists already; `where`: the file and line that it came from, for messages."""
+
+    text: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditProblem:
     """One problem.
 
     `row` is a row of `load_data`. `worked`: labelled worked solutions, the right one first; empty without
     labels. `label` labels any text of this problem, None where the text does not parse; None: no labels here.
+    `given`: completions that are audited; empty: they are sampled.
     """
 
     row: Row
     worked: tuple[Solution, ...] = ()
     label: Callable[[str], Labels | None] | None = None
+    given: tuple[Given, ...] = ()
 
     @property
     def gold(self) -> str:

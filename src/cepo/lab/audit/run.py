@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedModel
 
 from cepo.answers import grader_timeouts
 from cepo.errors import SettingError
@@ -21,7 +21,7 @@ from cepo.lab.audit.metrics import resamples
 from cepo.lab.audit.montecarlo import reliability, steps_of, value_changes
 from cepo.lab.audit.null import NullPair, null_floor, null_pairs, record_null
 from cepo.lab.audit.problems import AuditProblem
-from cepo.lab.audit.sampling import Processor, Sampler, encode
+from cepo.lab.audit.sampling import Processor, Sampler, encode, parts_of
 from cepo.lab.audit.sensitivity import GROUP_SIZES, bins_of, levels_of
 from cepo.lab.audit.settings import AuditSettings
 from cepo.lab.audit.targets import Target
@@ -65,6 +65,7 @@ def run_audit(
         say: is told what happens.
 
     Raises:
+        DataError: a given completion that the tokenizer does not keep.
         SettingError: an unknown method, prompts and completions that are longer than the model's positions, no group
             with right and wrong rollouts.
         ValueError: a model without an end token.
@@ -89,9 +90,8 @@ class _Audit:
         if all(problem.row.get("images") is None for problem in problems):
             variants = tuple(v for v in variants if v.asking.sees_images)  # blind is all that there is
         self.variants = variants
-        tokenizer, image_token_id = _parts_of(processor)
+        tokenizer, image_token_id = parts_of(processor)
         prompts = [encode(processor, problem.row) for problem in problems]
-        _check_length(model, max(len(prompt.ids) for prompt in prompts), settings.max_new_tokens)
         sampler = Sampler(model, end_tokens(model), image_token_id, settings.temperature, settings.max_new_tokens)
         self.bench = Bench(problems, prompts, tokenizer, sampler, settings.grading)
         self.book = ScoreBook(
@@ -106,18 +106,18 @@ class _Audit:
         self.ledger = Ledger(resamples(len(problems), settings.replicates, settings.seed))
         self.meter = Meter(self.book, self.ledger, settings.clip)
         self.labelled = any(problem.worked for problem in problems)
+        self.given = any(problem.given for problem in problems)
         self.notes: list[str] = []
 
     def run(self) -> AuditResult:
         parts, late = self._parts(), grader_timeouts()
-        groups = self.bench.rollouts(
-            range(len(self.problems)), self.settings.rollouts, self.settings.seed, "sampling rollouts"
-        )
+        groups = self._groups()
         decided = {index: group for index, group in groups.items() if is_decided(group)}
         if not decided:
+            of = "given completions" if self.given else f"{self.settings.rollouts} rollouts"
             raise SettingError(
-                f"no group of {self.settings.rollouts} rollouts has both right and wrong ones: there is no credit to "
-                "audit. Take more rollouts, or problems that this model solves some of the time"
+                f"no group of {of} has both right and wrong ones: there is no credit to audit. Take more rollouts, or "
+                "problems that their model solves some of the time"
             )
         self.say(f"{len(decided)} of {len(groups)} problems have right and wrong rollouts")
         main = self._choose(self.variants, [(member, group) for group in decided.values() for member in group])
@@ -141,6 +141,18 @@ class _Audit:
         named = {zone: {v.name: threshold for v, threshold in of.items()} for zone, of in floors.items()}
         facts = self._facts(groups, decided, main, table)
         return AuditResult(self.ledger, self.variants, facts, named, self.notes)
+
+    def _groups(self) -> dict[int, list[Target]]:
+        """The rollouts of every problem: the given completions, else sampled ones."""
+        settings, which = self.settings, range(len(self.problems))
+        if not self.given:
+            self.bench.check_length(settings.max_new_tokens)
+            return self.bench.rollouts(which, settings.rollouts, settings.seed, "sampling rollouts")
+        groups = self.bench.given()
+        continued = settings.max_new_tokens if "montecarlo" in settings.parts else 0
+        self.bench.check_length(max(continued, *(len(member.ids) for group in groups.values() for member in group)))
+        self.notes.append("the rollouts are the given completions, each with an end token behind it")
+        return groups
 
     def _parts(self) -> Sequence[str]:
         if self.labelled or "labelled" not in self.settings.parts:
@@ -166,6 +178,9 @@ class _Audit:
 
     def _levels(self, decided: Mapping[int, Sequence[Target]]) -> dict[tuple[str, str], Choices]:
         """(factor, value) -> references in those groups, of the plain way of asking."""
+        if self.given:
+            self.notes.append("given completions stay in groups of their own: none of other sizes or siblings")
+            return {}
         which = list(islice(decided, self.settings.sensitivity_problems))
         more = max(0, GROUP_SIZES[-1] - self.settings.rollouts)
         extra = self.bench.rollouts(which, more, self.settings.seed + 1, "enlarging groups") if more else {}
@@ -193,7 +208,8 @@ class _Audit:
         return StepTable(targets, cuts, steps, reliability(steps, self.ledger.weight_RP))
 
     def _nulls(self, groups: Mapping[int, Sequence[Target]]) -> list[NullPair]:
-        by_round = [target for place in range(self.settings.rollouts) for target in (g[place] for g in groups.values())]
+        rounds = zip_longest(*groups.values())
+        by_round = [target for members in rounds for target in members if target is not None]
         given = [
             sorted({member.rollout.answer for member in groups[index] if member.rollout.answer is not None})
             for index in range(len(self.problems))
@@ -277,20 +293,3 @@ class _Audit:
                 "mc_standard_error": float((table.steps.error_N**2).mean() ** 0.5),
             }
         return facts
-
-
-def _parts_of(processor: Processor) -> tuple[PreTrainedTokenizerBase, int | None]:
-    """The tokenizer, and the id of the image placeholder (None: a text model)."""
-    if not isinstance(processor, ProcessorMixin):
-        return processor, None
-    return processor.tokenizer, processor.image_token_id  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _check_length(model: PreTrainedModel, prompt: int, completion: int) -> None:
-    """A teacher's prompt holds one whole completion more, where references are rationales."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if limit is not None and prompt + 2 * completion > limit:
-        raise SettingError(
-            f"the longest prompt has {prompt} tokens, a reference and a completion up to {completion} each: more than "
-            f"the model's {limit} positions. Lower --max-new-tokens or take shorter problems"
-        )

@@ -20,7 +20,7 @@ from cepo.evaluate import encode_prompts, evaluating, messages_with_images, own_
 from cepo.lab.audit.problems import Row
 from cepo.scoring import Images
 
-__all__ = ["Processor", "Prompt", "Sampler", "Start", "encode"]
+__all__ = ["Processor", "Prompt", "Sampler", "Start", "encode", "parts_of"]
 
 Processor = ProcessorMixin | PreTrainedTokenizerBase
 """What a model is loaded with: its processor, or its tokenizer."""
@@ -58,6 +58,13 @@ def encode(processor: Processor, row: Row) -> Prompt:
             raise ModelError("the audit needs images in Qwen-VL's layout (pixel_values with image_grid_thw)")
         images = Images(inputs["pixel_values"], inputs["image_grid_thw"])
     return Prompt(messages, inputs["input_ids"][0].tolist(), images)
+
+
+def parts_of(processor: Processor) -> tuple[PreTrainedTokenizerBase, int | None]:
+    """The tokenizer, and the id of the image placeholder (None: a text model)."""
+    if not isinstance(processor, ProcessorMixin):
+        return processor, None
+    return processor.tokenizer, processor.image_token_id  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclass(frozen=True, slots=True)

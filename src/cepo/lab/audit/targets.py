@@ -9,14 +9,15 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from cepo.answers import BOXED, Grading
-from cepo.errors import ModelError
+from cepo.credit.prompts import completion_ids
+from cepo.errors import DataError, ModelError
 from cepo.glossary import Rollout
-from cepo.lab.audit.labels import Labels, token_spans, tokens_at
+from cepo.lab.audit.labels import Labels, agreement, token_spans, tokens_at
 from cepo.lab.audit.metrics import Bools
-from cepo.lab.audit.problems import AuditProblem, Solution
+from cepo.lab.audit.problems import AuditProblem, Given, Solution
 from cepo.lab.audit.steps import StepLabels, step_labels
 
-__all__ = ["Target", "TokenLabels", "sampled_target", "worked_target"]
+__all__ = ["Target", "TokenLabels", "given_target", "sampled_target", "worked_target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,33 @@ def sampled_target(
         truncated=not ids or ids[-1] not in ends,
         steps=labels and step_labels(text, chars, labels),
     )
+
+
+def given_target(
+    index: int,
+    problem: AuditProblem,
+    tokenizer: PreTrainedTokenizerBase,
+    given: Given,
+    ends: Sequence[int],
+    grading: Grading = BOXED,
+) -> Target:
+    """A completion that exists already, tokenised, with the end token behind it.
+
+    Raises:
+        DataError: a tokenizer that does not keep the text; a line's white space at its ends may go.
+    """
+    try:
+        ids = completion_ids(tokenizer, given.text)
+    except DataError as error:
+        raise DataError(f"{given.where}: {error}") from None
+    text = str(tokenizer.decode(ids, skip_special_tokens=True))
+    if text.strip() != given.text.strip():
+        kept = agreement(text, given.text)
+        raise DataError(
+            f"{given.where}: the model's tokenizer does not keep {given.text[kept:][:20]!r} of this completion, "
+            "so that it is no text of this model's; take it out"
+        )
+    return sampled_target(index, problem, tokenizer, [*ids, ends[0]], ends, grading)
 
 
 def worked_target(
