@@ -20,7 +20,7 @@ from cepo.glossary import Prompt, ReferenceForm
 
 __all__ = [
     "ANSWER_TEMPLATE", "FEEDBACK_TEMPLATE", "RATIONALE_TEMPLATE", "Place", "PromptStyle", "TeacherPrompts",
-    "check_shown", "completion_ids", "plain_ids",
+    "check_shown", "plain_ids", "written_ids",
 ]  # fmt: skip
 
 PromptStyle = Literal["user", "prefill"]
@@ -98,7 +98,7 @@ def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return _PlainText(tokenizer).ids(text)
 
 
-def completion_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def written_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Tokenise what a model wrote, its end left out: no special token comes of it, as none came into its text.
 
     An added token that is not special (`<think>`, `<tool_call>`) is one here: decoding shows what a model wrote of it.

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import AddedToken
 
 from cepo.cli import main
-from cepo.credit.prompts import completion_ids
+from cepo.credit.prompts import written_ids
 from cepo.data.datasets import DataSpec
 from cepo.errors import DataError
 from cepo.lab.audit.given import read_completions, with_completions
@@ -49,19 +49,17 @@ def audit(*arguments: str) -> int:
 
 
 def test_given_completions_are_what_is_audited(tmp_path: Path) -> None:
-    file = recorded(tmp_path)
-    for folder, seed in (("a", []), ("b", ["--problems", "6"])):  # fewer problems, of which all ids are
-        out = str(tmp_path / folder)
-        assert audit("--completions", str(file), "--parts", "labelled", "--out", out, *seed) == 0
+    given = ["--completions", str(recorded(tmp_path)), "--problems", "6"]  # fewer problems, of which all ids are
+    assert audit(*given, "--parts", "labelled", "--out", str(tmp_path / "a")) == 0
     content = json.loads((tmp_path / "a" / "audit.json").read_text())
     facts = content["facts"]
     assert [facts[name] for name in ("problems", "problems_decided", "rollouts")] == [3, 2, 6]
     assert [facts[name] for name in ("rollouts_right", "rollouts_truncated", "rollouts_not_parsed")] == [3, 0, 0]
     assert facts["rollouts_labelled_and_compared"] == 5
     assert any("given completions" in note for note in content["notes"])
-    assert (tmp_path / "a" / "audit.csv").read_bytes() == (tmp_path / "b" / "audit.csv").read_bytes()
 
 
+@pytest.mark.long
 def test_values_are_sampled_and_other_groups_left_out(tmp_path: Path) -> None:
     arguments = ["--completions", str(recorded(tmp_path)), "--max-new-tokens", "32", "--out", str(tmp_path / "out")]
     assert audit(*arguments) == 0
@@ -99,7 +97,7 @@ def test_an_added_token_that_is_not_special_is_one_token() -> None:
     tokenizer = copy.deepcopy(TOKENIZER)
     tokenizer.add_tokens([AddedToken("<think>", special=False)])
     (thought,) = tokenizer("<think>", add_special_tokens=False)["input_ids"]
-    ids = completion_ids(tokenizer, "<think>7<|im_end|>")
+    ids = written_ids(tokenizer, "<think>7<|im_end|>")
     assert ids[0] == thought
     assert not set(ids) & set(tokenizer.all_special_ids)
     assert tokenizer.decode(ids) == "<think>7<|im_end|>"

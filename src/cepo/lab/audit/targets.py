@@ -9,7 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from cepo.answers import BOXED, Grading
-from cepo.credit.prompts import completion_ids
+from cepo.credit.prompts import written_ids
 from cepo.errors import DataError, ModelError
 from cepo.glossary import Rollout
 from cepo.lab.audit.labels import Labels, agreement, token_spans, tokens_at
@@ -88,7 +88,7 @@ def given_target(
         DataError: a tokenizer that does not keep the text; a line's white space at its ends may go.
     """
     try:
-        ids = completion_ids(tokenizer, given.text)
+        ids = written_ids(tokenizer, given.text)
     except DataError as error:
         raise DataError(f"{given.where}: {error}") from None
     text = str(tokenizer.decode(ids, skip_special_tokens=True))
