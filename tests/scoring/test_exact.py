@@ -323,6 +323,17 @@ def test_an_output_layer_with_a_bias_under_lora() -> None:
     torch.testing.assert_close(found, plain(model.float(), text_rows(), 32, None), atol=1e-5, rtol=0)
 
 
+def test_the_plan_of_weights_that_lie_elsewhere_is_that_of_whole_ones() -> None:
+    """As ZeRO-3 leaves them between forwards: no numbers here, and how many there are in all."""
+    model, rows = text_model("llama"), text_rows()
+    whole = count_forwards(model, rows)
+    for parameter in model.parameters():
+        sharded: Any = parameter
+        sharded.ds_numel = parameter.numel()
+        parameter.data = torch.empty(0)
+    assert count_forwards(model, rows) == whole
+
+
 @pytest.fixture
 def fresh_accelerate() -> Iterator[None]:
     """What accelerate keeps for the process is of other settings, once another test has trained in it."""

@@ -20,6 +20,7 @@ from cepo.scoring.models import causal_model
 from cepo.scoring.plan import WORTH_A_FORWARD, Forwards, Plan, make_plan, unique_rows
 from cepo.scoring.precision import PRECISIONS, Precision, scoring_in
 from cepo.scoring.rows import Images, OtherImages, RowImages, ScoreRow
+from cepo.scoring.shards import whole_size
 
 __all__ = [
     "LOGITS_PER_CHUNK", "LOGITS_PER_CHUNK_CPU", "PRECISIONS", "Forwards", "Images", "OtherImages", "Precision",
@@ -112,7 +113,7 @@ def _plan(
 def _launch_on_cpu(model: nn.Module) -> int:
     """What a forward's launch costs on a CPU, in tokens of this model."""
     layers = causal_model(model).config.get_text_config().num_hidden_layers
-    per_token = 2 * sum(parameter.numel() for parameter in model.parameters())
+    per_token = 2 * sum(map(whole_size, model.parameters()))
     return max(WORTH_A_FORWARD_CPU, round(WORTH_A_LAYER_CPU * layers / per_token))
 
 

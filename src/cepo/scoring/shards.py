@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-__all__ = ["drop_gathered", "is_sharded", "local_values", "trainable"]
+__all__ = ["drop_gathered", "is_sharded", "local_values", "trainable", "whole_size"]
 
 
 def is_sharded(parameter: nn.Parameter) -> bool:
@@ -28,6 +28,11 @@ def local_values(parameter: nn.Parameter) -> Tensor:
             return parameter.to_local()
     shard = getattr(parameter, "ds_tensor", None)
     return parameter.data if shard is None else cast(Tensor, shard).data
+
+
+def whole_size(parameter: nn.Parameter) -> int:
+    """How many numbers it has on all processes together; ZeRO-3 leaves none here between forwards."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
 def trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
