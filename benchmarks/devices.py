@@ -1,20 +1,27 @@
-"""How much sooner a step on many processes ends when scoring is shared out evenly: `python benchmarks/devices.py`.
+"""How much sooner a step on many processes ends where they share its rows: `python benchmarks/devices.py`.
 
-A simulation with measured costs. Each process draws its groups (live or dead) and completion lengths; a step waits for
-the busiest. Costs of a token of scoring and of update, and of a prompt's encoding, are measured on one thread in the
-same run. Compared are: as it is; scoring shared by whole groups (a prompt is encoded once still), by half groups and by
-rows (what is split encodes its prompt again); and the update's live rows shared too, which needs whole weights on each
-process (DDP). What is sent is counted in bytes, not in time: token ids, log-probs back, and images.
+A simulation with the trainer's own dealing (`cepo.trainer.balance`) and measured costs: each process draws its groups
+(live or dead) and completion lengths. Scoring waits for the busiest process; the update does in each micro-batch, since
+TRL's loss gathers its metrics there, and pads to the longest completion of a process's generation. Costs of a token of
+scoring and of update, and of a prompt's encoding, are measured on one thread in the same run; what is sent is
+counted in bytes, not in time.
+
+Then one process and two for real, with `balance_batch` and without (`devices_real.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
+import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,9 +29,13 @@ import torch
 from provenance import provenance, write_results
 
 from cepo.scoring import score
+from cepo.trainer.balance.deal import deal
+from cepo.trainer.balance.scoring import WORTH_A_MOVE
+from cepo.trainer.balance.share import Load, share
 from scoring import make_rows, text_model
 
-GROUPS, SIZE, PROMPT = 4, 8, 400
+GROUPS, SIZE, PROMPT, ROWS = 4, 8, 400, 4
+"""Of a process and a generation; tokens of a prompt; rows of a micro-batch."""
 LIVE = 0.5
 PIXEL_BYTES = 100 * 4 * 1536 * 4
 """Of an image of 100 tokens: four patches each, of 1,536 numbers."""
@@ -37,6 +48,10 @@ class Costs:
     prompt: float
     token: float
     update: float
+
+    def scoring(self, load: Load) -> float:
+        """Of sequences of one group: `token` is of two contexts."""
+        return self.prompt + self.token * sum(load.tokens) / 2
 
 
 @dataclass(frozen=True)
@@ -82,48 +97,82 @@ def draw(rng: Random, processes: int) -> list[list[Group]]:
     return [[group() for _ in range(GROUPS) if rng.random() < LIVE] for _ in range(processes)]
 
 
-def scoring_s(costs: Costs, group: Group) -> float:
-    return costs.prompt + costs.token * sum(group.lengths)
-
-
-def update_s(costs: Costs, group: Group) -> float:
-    return costs.update * sum(length + PROMPT for length in group.lengths)
-
-
-def shared(jobs: list[float], bins: int) -> float:
-    """The busiest of `bins` when the longest job goes first to the least busy."""
-    loads = [0.0] * bins
-    for job in sorted(jobs, reverse=True):
-        heapq.heapreplace(loads, loads[0] + job)
-    return max(loads)
-
-
-def busiest(costs: Costs, drawn: list[list[Group]]) -> dict[str, float]:
-    """Seconds that a step waits for scoring and update, by how the work is shared."""
-    n, groups = len(drawn), [group for own in drawn for group in own]
-    scoring = [sum(scoring_s(costs, group) for group in own) for own in drawn]
-    update = [sum(update_s(costs, group) for group in own) for own in drawn]
-    half = [costs.prompt + costs.token * sum(part) for g in groups for part in (g.lengths[::2], g.lengths[1::2])]
-    row = [costs.prompt + costs.token * length for group in groups for length in group.lengths]
-    whole = shared([scoring_s(costs, group) for group in groups], n)
+def busiest(costs: Costs, drawn: list[list[Group]], rng: Random) -> dict[str, float]:
+    """Seconds that a step waits for scoring and for the update, as drawn and shared; and the mean, without padding."""
+    everyones = [[_load(group) for group in own] for own in drawn]
+    scoring = [sum(map(costs.scoring, own)) for own in everyones]
+    after = [list(own) for own in scoring_after(costs, everyones)]
+    live = [dict(enumerate(PROMPT + length for group in own for length in group.lengths)) for own in drawn]
+    dealt = deal(live, GROUPS * SIZE // ROWS)
+    tokens = [[[live[place.process][place.row] for place in own] for own in shares] for shares in dealt]
     return {
-        "as it is": max(scoring) + max(update),
-        "scoring by groups": whole + max(update),
-        "scoring by half groups": shared(half, n) + max(update),
-        "scoring by rows": shared(row, n) + max(update),
-        "scoring and update": min(whole, shared(half, n))
-        + shared([costs.update * (length + PROMPT) for group in groups for length in group.lengths], n),
-        "scoring alone, as it is": max(scoring),
-        "scoring alone, by half groups": shared(half, n),
-        "mean": statistics.mean(scoring) + statistics.mean(update),
+        "scoring": max(scoring),
+        "scoring, shared": max(map(sum, after)),
+        "update": costs.update * update_as_drawn(live, rng),
+        "update, dealt": costs.update * sum(max(map(_padded, shares)) for shares in tokens),
+        "mean": statistics.mean(scoring) + costs.update * statistics.mean(sum(own.values()) for own in live),
     }
 
 
+def _load(group: Group) -> Load:
+    """A row under both contexts."""
+    tokens = [length for length in group.lengths for _ in range(2)]
+    return Load(PROMPT, tokens, range(len(tokens)))
+
+
+def scoring_after(costs: Costs, everyones: list[list[Load]]) -> list[list[float]]:
+    """Seconds of each process's groups, own and others', once the moves are made."""
+    numbered, start = [], 0
+    for own in everyones:
+        numbered.append([])
+        for load in own:
+            numbered[-1].append(Load(load.prefix, load.tokens, range(start, start + len(load.tokens))))
+            start += len(load.tokens)
+    homes = {index: process for process, own in enumerate(numbered) for load in own for index in load.indices}
+    for move in share(numbered, WORTH_A_MOVE):
+        homes |= dict.fromkeys(move.indices, move.to)
+    found: list[list[float]] = [[] for _ in numbered]
+    for load in (load for own in numbered for load in own):
+        for process in {homes[index] for index in load.indices}:
+            pairs = zip(load.indices, load.tokens, strict=True)
+            tokens = [count for index, count in pairs if homes[index] == process]
+            found[process].append(costs.scoring(Load(load.prefix, tokens, [])))
+    return found
+
+
+def update_as_drawn(live: list[dict[int, int]], rng: Random) -> int:
+    """Padded tokens that are waited for: rows are shuffled and cut into micro-batches, and dead ones left out."""
+    waited = []
+    orders = [rng.sample(range(GROUPS * SIZE), GROUPS * SIZE) for _ in live]
+    longest = [max(own.values(), default=PROMPT + 1) for own in live]
+    for start in range(0, GROUPS * SIZE, ROWS):
+        counts = [
+            sum(row in own for row in order[start : start + ROWS]) for own, order in zip(live, orders, strict=True)
+        ]
+        waited.append(max(1, *counts) * max(longest))
+    return sum(waited)
+
+
+def _padded(tokens: list[int]) -> int:
+    return len(tokens) * max(tokens, default=0)
+
+
 def bytes_moved(drawn: list[list[Group]]) -> float:
-    """At most, of one process: ids and log-probs of the half of its groups that others score, and their images."""
-    tokens = statistics.mean(sum(sum(group.lengths) for group in own) for own in drawn) / 2
-    images = statistics.mean(len(own) for own in drawn) / 2 * PIXEL_BYTES
-    return tokens * (4 + 2 * 4) + images
+    """Of one process, at most: ids and log-probs of the half of its groups that others score, its live rows, images."""
+    rows = statistics.mean(sum(len(group.lengths) for group in own) for own in drawn)
+    tokens = statistics.mean(sum(sum(group.lengths) + PROMPT * len(group.lengths) for group in own) for own in drawn)
+    return tokens * 8 * 4 + rows * PIXEL_BYTES
+
+
+def for_real(processes: int) -> dict[str, Any]:
+    """What `devices_real.py` finds with so many processes, one thread each."""
+    script = Path(__file__).with_name("devices_real.py")
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "found.json"
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *launcher, str(script), str(out)], check=True, env=environment)
+        return json.loads(out.read_text())
 
 
 def main() -> None:
@@ -138,13 +187,17 @@ def main() -> None:
     results: dict[str, Any] = {"made_by": provenance(1), "costs": costs.__dict__, "draws": options.draws}
     for processes in (2, 8, 64, 1024):
         drawn = [draw(rng, processes) for _ in range(max(8, options.draws * 8 // processes))]
-        found = [busiest(costs, one) for one in drawn]
+        found = [busiest(costs, one, rng) for one in drawn]
         means = {name: statistics.mean(one[name] for one in found) for name in found[0]}
         results[str(processes)] = means | {"bytes": statistics.mean(map(bytes_moved, drawn))}
-        base = means["as it is"]
-        parts = ", ".join(f"{name} {value / base:.2f}" for name, value in means.items() if "alone" not in name)
-        alone = means["scoring alone, by half groups"] / means["scoring alone, as it is"]
-        print(f"{processes:5d} processes: {parts}; scoring alone by half groups {alone:.2f}")
+        before, after = means["scoring"] + means["update"], means["scoring, shared"] + means["update, dealt"]
+        scoring, update = (means[f"{p}, {how}"] / means[p] for p, how in (("scoring", "shared"), ("update", "dealt")))
+        print(f"{processes:5d} processes: scoring {scoring:.2f}, update {update:.2f}, both {after / before:.2f}")
+        print(f"      of what they are as drawn; the mean without padding {means['mean'] / before:.2f}")
+    results["for real"] = {str(processes): for_real(processes) for processes in (1, 2)}
+    for processes, found in results["for real"].items():
+        ratios = ", ".join(f"{kind} {found['dealt'][kind] / found['as drawn'][kind]:.2f}" for kind in ("cpu", "clock"))
+        print(f"{processes} for real, dealt over as drawn: {ratios}; weights apart {found['parameters apart']:.1e}")
     if options.keep:
         print(write_results("devices", results))
 

@@ -228,6 +228,42 @@ def test_replacing_by_shorter_and_longer_ones() -> None:
         assert merged.completions() == [new.completions()[1], old.completions()[1]]
 
 
+def test_rows_of_several_batches_are_put_together_in_order() -> None:
+    one, two = batch(3, [2, 1], [1, 3], **pictures(10.0, [2, 1], 5)), batch(7, [1, 3], [2, 1])
+    made = Batch.of([one, two], [(1, 0), (0, 1), (1, 1), (1, 0)], pad_id=9)
+    assert made.prompts() == [[7], [4], [8, 8, 8], [7]]
+    assert made.completions() == [[7, 7], [4, 4, 4], [8], [7, 7]]
+    assert made.raw["prompt_ids"][1].tolist() == [9, 0, 4]
+    assert pixels_of(made) == [None, [11.0], None, None]
+    assert made.raw["num_items_in_batch"] == one.raw["num_items_in_batch"]
+
+
+def test_advantages_of_rows_beside_those_of_tokens() -> None:
+    rows = batch(3, [1, 1], [2, 1])
+    tokens = batch(7, [1], [3], advantages=torch.tensor([[0.5, -0.5, 1.0]]))
+    made = Batch.of([rows, tokens], [(0, 1), (1, 0)], pad_id=9)
+    assert made.advantages.tolist() == [[4.0, 4.0, 4.0], [0.5, -0.5, 1.0]]
+
+
+def test_columns_of_padding_alone_are_cut() -> None:
+    wide = batch(3, [1, 2, 4], [2, 1, 5], **pictures(10.0, [1, None, 2], 9), **{RATIO: torch.tensor([[1.0]] * 3)})
+    narrow = wide.taking([0, 1])
+    cut = narrow.trimmed()
+    assert (cut.prompts(), cut.completions()) == (narrow.prompts(), narrow.completions())
+    assert (cut.raw["prompt_ids"].shape, cut.completion_ids.shape) == ((2, 2), (2, 2))
+    assert cut.raw["mm_token_type_ids"].tolist() == narrow.raw["mm_token_type_ids"][:, 2:6].tolist()
+    assert cut.raw[RATIO].shape == (2, 1)
+    assert cut.tokens.tolist() == narrow.tokens.tolist() == [3, 3]
+    assert pixels_of(cut) == pixels_of(narrow)
+    by_three = narrow.trimmed(3)
+    assert (by_three.raw["prompt_ids"].shape[1], by_three.width) == (3, 3)
+
+
+def test_a_batch_of_empty_completions_keeps_a_column() -> None:
+    empty = batch(3, [2, 2], [1, 1]).having(completion_mask=torch.zeros(2, 1, dtype=torch.long))
+    assert empty.trimmed().width == 1
+
+
 RATIO = "importance_sampling_ratio"
 
 

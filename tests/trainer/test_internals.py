@@ -29,6 +29,7 @@ TRAINER = SOURCE / "trainer" / "trainer.py"
 
 METHODS = {
     "_generate_and_score_completions": ["inputs"],
+    "_prepare_inputs": ["generation_batch"],
     "_calculate_rewards": ["inputs", "prompts", "completions", "completion_ids_list"],
     "_compute_loss": ["model", "inputs"],
     "_save_checkpoint": ["model", "trial"],
@@ -62,6 +63,7 @@ ATTRIBUTES = {
 
 CALLED_IN = {
     "_generate_and_score_completions": GRPOTrainer._prepare_inputs,
+    "_prepare_inputs": Trainer.training_step,
     "_calculate_rewards": GRPOTrainer._generate_and_score_completions,
     "_compute_loss": GRPOTrainer.compute_loss,
     "_save_checkpoint": Trainer._maybe_log_save_evaluate,

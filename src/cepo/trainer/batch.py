@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import accumulate
+from math import ceil
 from typing import Any, TypeAlias
 
 import torch
@@ -140,6 +142,11 @@ class Batch:
         return ids, torch.cat([self.raw["prompt_mask"], self.raw["completion_mask"]], dim=1)
 
     @property
+    def tokens(self) -> Tensor:
+        """Each row's tokens, prompt and completion, (B,)."""
+        return self.sequences[1].sum(dim=1)
+
+    @property
     def teacher_prompts(self) -> list[list[int]]:
         return _unpadded(self.raw["teacher_ids"], self.raw["teacher_mask"])
 
@@ -236,26 +243,51 @@ class Batch:
 
     def replacing(self, taken: Mapping[int, int], fresh: Batch, pad_id: int) -> Batch:
         """The batch with the rows `taken` (row -> row of `fresh`) replaced; both are padded to the wider one."""
-        widths = _Widths(
-            max(self.raw["prompt_ids"].shape[1], fresh.raw["prompt_ids"].shape[1]), max(self.width, fresh.width)
-        )
-        merged: dict[str, object] = {}
-        for name in {**self.raw, **fresh.raw}:
-            kind, value = KINDS[name], self._entry(name)
+        rows = [(1, taken[row]) if row in taken else (0, row) for row in range(len(self))]
+        return Batch.of([self, fresh], rows, pad_id)
+
+    @classmethod
+    def of(cls, parts: Sequence[Batch], rows: Sequence[tuple[int, int]], pad_id: int) -> Batch:
+        """Rows of several batches in this order, each (part, row), padded to the widest part; types of numbers, and
+        what holds for a whole batch, are those of the first part that has them."""
+        starts = list(accumulate(map(len, parts), initial=0))
+        places = [starts[part] + row for part, row in rows]
+        widths = _Widths(max(part.raw["prompt_ids"].shape[1] for part in parts), max(part.width for part in parts))
+        made: dict[str, object] = {}
+        for name in {name: None for part in parts for name in part.raw}:
+            kind, values = KINDS[name], [part._entry(name) for part in parts]
             if kind is Kind.IMAGES:
                 continue
-            if kind is Kind.WHOLE or value is None:
-                merged[name] = value
-            elif isinstance(value, Tensor):
+            if kind is Kind.WHOLE or values[0] is None:
+                made[name] = values[0]
+            elif isinstance(values[0], Tensor):
                 fill = pad_id if name in _PADDED_WITH_PAD else 0
-                old, new = self._padded(name, widths, fill).clone(), fresh._padded(name, widths, fill)
-                old, new = _alike(old, new)
-                old[list(taken)] = new[list(taken.values())].to(old.dtype)
-                merged[name] = old
+                padded = _alike([part._padded(name, widths, fill) for part in parts])
+                made[name] = torch.cat([one.to(padded[0].dtype) for one in padded])[places]
             else:
-                new = fresh._entry(name)
-                merged[name] = [new[taken[row]] if row in taken else own for row, own in enumerate(value)]
-        return Batch(merged | self._merged_images(taken, fresh))
+                together = [one for value in values for one in value]
+                made[name] = [together[place] for place in places]
+        if any("pixel_values" in part.raw for part in parts):
+            images = [image for part in parts for image in part.images()]
+            made |= joined([images[place] for place in places])
+        return cls(made)
+
+    def trimmed(self, multiple: int = 1) -> Batch:
+        """Without the columns that are padding in every row; widths stay multiples of `multiple`."""
+        prompts, completions = self.raw["prompt_mask"].sum(dim=1), self.raw["completion_mask"].sum(dim=1)
+        widest = [int(lengths.max()) for lengths in (prompts, completions)]
+        left, right = (
+            max(0, width - multiple * max(1, ceil(length / multiple)))
+            for width, length in zip((self.raw["prompt_ids"].shape[1], self.width), widest, strict=True)
+        )
+        cut = {
+            Kind.PROMPT: slice(left, None), Kind.COMPLETION: slice(0, self.width - right),
+            Kind.SEQUENCE: slice(left, self.sequences[0].shape[1] - right),
+        }  # fmt: skip
+        entries = {
+            name: value for name, value in self.raw.items() if KINDS[name] in cut and not _is_per_row(name, value)
+        }
+        return self.having(**{name: value[:, cut[KINDS[name]]] for name, value in entries.items()})
 
     def _entry(self, name: str) -> Any:
         """An entry; where no row has an image TRL leaves out what goes with images, and this stands for it."""
@@ -267,17 +299,11 @@ class Batch:
 
     def _padded(self, name: str, widths: _Widths, fill: int) -> Tensor:
         value, kind = self._entry(name), KINDS[name]
-        if value.dim() == 1 or kind in (Kind.ROW, Kind.TEACHER) or _is_per_row(name, value):
+        if kind in (Kind.ROW, Kind.TEACHER) or _is_per_row(name, value):
             return value
         left = widths.prompt - self.raw["prompt_ids"].shape[1] if kind is not Kind.COMPLETION else 0
         right = widths.completion - self.width if kind is not Kind.PROMPT else 0
         return torch.nn.functional.pad(value, (left, right), value=fill)
-
-    def _merged_images(self, taken: Mapping[int, int], fresh: Batch) -> dict[str, Tensor]:
-        if "pixel_values" not in self.raw and "pixel_values" not in fresh.raw:
-            return {}
-        old, new = self.images(), fresh.images()
-        return joined([new[taken[row]] if row in taken else old[row] for row in range(len(self))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,16 +315,17 @@ class _Widths:
 
 
 def _is_per_row(name: str, value: Tensor) -> bool:
-    """vLLM's importance ratio of a whole sequence is (B, 1): one number for each row, not a token."""
-    return name == "importance_sampling_ratio" and value.shape[1] == 1
+    """One number for each row, not a token: vLLM's importance ratio of a whole sequence is (B, 1)."""
+    return value.dim() == 1 or (name == "importance_sampling_ratio" and value.shape[1] == 1)
 
 
-def _alike(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+def _alike(parts: Sequence[Tensor]) -> list[Tensor]:
     """One number for each row against one for each token: the row's holds for all of its tokens."""
-    if old.dim() != new.dim() or old.shape[1:] == new.shape[1:]:
-        return old, new
-    width = max(old.shape[1], new.shape[1])
-    return old.expand(-1, width).clone(), new.expand(-1, width)
+    if all(part.dim() == 1 for part in parts):
+        return list(parts)
+    columns = [part[:, None] if part.dim() == 1 else part for part in parts]
+    width = max(part.shape[1] for part in columns)
+    return [part.expand(-1, width) for part in columns]
 
 
 def _unpadded(ids_BT: Tensor, mask_BT: Tensor, rows: Sequence[int] | None = None) -> list[list[int]]:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from trl import GRPOConfig
 
 from cepo.answers import Grading
-from cepo.credit.rules import Distillation, Rule, get_method
+from cepo.credit.rules import Distillation, Method, Rule, get_method
 from cepo.credit.settings import CreditSettings
 from cepo.errors import SettingError
 from cepo.reports.recorder import TRACE_GROUPS, TRACE_MAX_MB
@@ -115,6 +115,13 @@ class CEPOConfig(GRPOConfig):
         default=False,
         metadata={"help": "Leave rows with advantage 0 out of the policy's update: the same gradient, less work."},
     )
+    balance_batch: bool = field(
+        default=False,
+        metadata={
+            "help": "Deal live rows by length over processes and micro-batches, and share the scoring: the same "
+            "gradient with less waiting and padding. With skip_dead_groups."
+        },
+    )
     resample_dead_groups: int = field(
         default=0,
         metadata={"help": "Tries to replace groups of equal rewards by fresh problems (dynamic sampling); 0: never."},
@@ -176,6 +183,7 @@ class CEPOConfig(GRPOConfig):
             raise SettingError(f"method={self.method!r} compares the student's top k: distill_top_k must be at least 1")
         if isinstance(method, Rule):
             _refuse_misread(self, method)
+        _refuse_unbalanced(self, method)
 
     @property
     def teacher_template(self) -> Mapping[str, Any]:
@@ -272,3 +280,10 @@ def _refuse_misread(config: CEPOConfig, rule: Rule) -> None:
             f"method={rule.name!r} divides by the deviation of a group's rewards, but scale_rewards="
             f"{config.scale_rewards!r} divides A by another; use 'group'"
         )
+
+
+def _refuse_unbalanced(config: CEPOConfig, method: Method) -> None:
+    if config.balance_batch and not config.skip_dead_groups:
+        raise SettingError("balance_batch=True deals live rows alone: set skip_dead_groups: true with it")
+    if config.balance_batch and isinstance(method, Distillation):
+        raise SettingError(f"balance_batch=True deals rows by their advantage, which method={config.method!r} has not")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import DistributedType, gather_object, send_to_device
 from torch import Tensor, nn
 from transformers.trainer_utils import align_special_tokens
 from trl import GRPOTrainer
@@ -37,8 +37,8 @@ Loss = Callable[[nn.Module, RawBatch], Tensor]
 
 
 class HostTrainer(PromptTrainer):
-    """GRPOTrainer whose private hooks call public methods, to be overridden: `make_batch`, `rewarded`, `loss_of`,
-    `checkpoint_written`, `checkpoint_loaded`, `step_ended`."""
+    """GRPOTrainer whose private hooks call public methods, to be overridden: `make_batch`, `micro_batches`,
+    `rewarded`, `loss_of`, `checkpoint_written`, `checkpoint_loaded`, `step_ended`."""
 
     _name = "CEPO"  # in model cards
     stopping: StopAtStep | None = None
@@ -56,6 +56,10 @@ class HostTrainer(PromptTrainer):
     def make_batch(self, inputs: Rows, generate: Generate) -> RawBatch:
         """The batch to train on, from the rows of the data set."""
         return generate(inputs)
+
+    def micro_batches(self, batches: Sequence[RawBatch]) -> Sequence[RawBatch]:
+        """The micro-batches to train on, from those that TRL has cut the generated batch into."""
+        return batches
 
     def rewarded(self, rewards: Tensor, completions: list[Completion]) -> None:
         """Called with the rewards (all rows, functions) of a generation, over all processes, and our completions."""
@@ -78,6 +82,14 @@ class HostTrainer(PromptTrainer):
 
     def _generate_and_score_completions(self, inputs: Rows) -> dict[str, Any]:
         return dict(self.make_batch(inputs, super()._generate_and_score_completions))
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        makes = self.is_training and (self._step % self._window_steps == 0 or self._buffered_inputs is None)
+        inputs = super()._prepare_inputs(generation_batch)
+        if makes:
+            batches = [dict(batch) for batch in self.micro_batches(cast(list[RawBatch], self._buffered_inputs))]
+            self._buffered_inputs, inputs = batches, batches[self._step % len(batches)]
+        return inputs
 
     def _calculate_rewards(
         self, inputs: Rows, prompts: list[Prompt], completions: list[Completion], completion_ids_list: list[list[int]]
@@ -138,7 +150,8 @@ class HostTrainer(PromptTrainer):
         if checkpoint is not None:
             self.checkpoint_loaded(Path(checkpoint))
             if (file := Path(checkpoint) / window_file(self.accelerator.process_index)).is_file():
-                self.go_on_within(torch.load(file, map_location=self.accelerator.device, weights_only=True))
+                window = torch.load(file, map_location="cpu", weights_only=True)
+                self.go_on_within(send_to_device(window, self.accelerator.device))
 
     # --- public names -----------------------------------------------------------------------------------------
 

@@ -52,7 +52,8 @@ class OtherTeachers:
                 continue
             model = _loaded(spec, scorer, tokenizer, trust)
             others.models[name] = model
-            others.scorers[name] = replace(scorer, policy=lambda own=model: own, teacher=Teacher(), is_sharded=False)
+            alone = replace(scorer, is_sharded=False, balance=False)  # is asked only where a process has rows for it
+            others.scorers[name] = replace(alone, policy=lambda own=model: own, teacher=Teacher())
         return others
 
     def probe(self, rows: Sequence[ScoreRow], probing: Probing) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from cepo.scoring import Forwards, Quantity, ScoreRow, count_forwards, score
 from cepo.scoring.weights import Teacher
+from cepo.trainer.balance.scoring import score_shared
 
 __all__ = ["Scorer"]
 
@@ -30,6 +32,7 @@ class Scorer:
         tokens_per_forward: bounds the memory.
         is_sharded: whether a forward is collective.
         share: whether what a group's prompts have in common is encoded once.
+        balance: whether processes take sequences off each other; every call is collective then.
     """
 
     policy: Callable[[], nn.Module]
@@ -41,6 +44,7 @@ class Scorer:
     tokens_per_forward: int
     is_sharded: bool
     share: bool = True
+    balance: bool = False
 
     def __call__(self, sequences: Sequence[ScoreRow], width: int) -> Tensor:
         """Log-probs under the teacher's weights, (N, width), nats; a collective call where weights are sharded."""
@@ -52,6 +56,10 @@ class Scorer:
         return self._score(sequences, width, "entropy")
 
     def _score(self, sequences: Sequence[ScoreRow], width: int, quantity: Quantity) -> Tensor:
+        score = partial(self._score_here, quantity=quantity)
+        return score_shared(sequences, width, score, self.accelerator) if self.balance else score(sequences, width)
+
+    def _score_here(self, sequences: Sequence[ScoreRow], width: int, quantity: Quantity) -> Tensor:
         forwards = self._forwards(sequences) if self.is_sharded else None
         if not sequences and not any(forwards or ()):
             return torch.zeros(0, width, device=self.accelerator.device)

@@ -35,6 +35,7 @@ from cepo.errors import SettingError
 from cepo.glossary import Completion
 from cepo.scoring.weights import Part, Teacher
 from cepo.trainer.along import AlongTraining
+from cepo.trainer.balance.batches import Balancer
 from cepo.trainer.batch import Batch, RawBatch
 from cepo.trainer.checks import preflight
 from cepo.trainer.completions import credit_columns
@@ -100,7 +101,10 @@ class CEPOTrainer(HostTrainer):
             precision=self.credit.credit_precision,
             tokens_per_forward=args.score_tokens_per_forward,
             is_sharded=self.weights_are_sharded,
+            balance=args.balance_batch and self.accelerator.num_processes > 1,
         )
+        pad_id = cast(int, self.tokenizer.pad_token_id)
+        self._balancer = Balancer.of(args, self.accelerator, pad_id)
         self._graded: Graded | None = None
         self._clock = PhaseClock()
         self._silence = Silence()
@@ -113,7 +117,7 @@ class CEPOTrainer(HostTrainer):
         told = columns_of(self.method.references)
         self._grader = Grader(args, told, self.reward_func_names, self.total_rewards)
         self._sampling = Sampling(
-            args, self.train_dataset, self.accelerator, cast(int, self.tokenizer.pad_token_id), self.total_rewards,
+            args, self.train_dataset, self.accelerator, pad_id, self.total_rewards,
             self._grader.verdicts, self.log_step,
         )  # fmt: skip
         subject = subject_of(self)
@@ -153,6 +157,10 @@ class CEPOTrainer(HostTrainer):
             self._first_images(found.batch, found.inputs)
             return self._with_credit(found).raw
 
+    def micro_batches(self, batches: Sequence[RawBatch]) -> Sequence[RawBatch]:
+        with self._clock.phase("update"):
+            return self._balancer(batches) if self._balancer else batches
+
     def rewarded(self, rewards: Tensor, completions: list[Completion]) -> None:
         first = self.accelerator.process_index * len(completions)
         own = rewards[first : first + len(completions)]
@@ -173,7 +181,7 @@ class CEPOTrainer(HostTrainer):
             everywhere = cast(Tensor, self.accelerator.gather(own.detach()))
             self.log_step("distill/loss", everywhere.mean().item())
             return own
-        if self.args.skip_dead_groups:
+        if self.args.skip_dead_groups and self._balancer is None:
             inputs = without_dead_rows(Batch(inputs), self.accelerator).raw
         return loss(model, inputs)
 
