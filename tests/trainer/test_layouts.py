@@ -22,6 +22,7 @@ from cepo.errors import DataError, ModelError
 from cepo.scoring import OtherImages, ScoreRow, score
 from cepo.scoring.probe import probe
 from cepo.trainer import trainer as hook
+from cepo.trainer.balance.batches import Balancer
 from cepo.trainer.batch import Batch
 from cepo.trainer.image_checks import FirstImages, check_other_layout
 from cepo.trainer.prompt_host import PromptHost
@@ -222,7 +223,10 @@ def test_parts_of_a_batch_have_their_own_images(toy: Toy, pictures: Any, tmp_pat
                 assert (own[place, : len(expected[row])] - expected[row]).abs().max() < 1e-5
 
     shuffled = trl_utils.shuffle_sequence_dict(trl_utils.split_pixel_values_by_grid(dict(raw)))
-    for part in map(trl_utils.unsplit_pixel_values_by_grid, trl_utils.split_tensor_dict(shuffled, 4)):
+    parts = list(map(trl_utils.unsplit_pixel_values_by_grid, trl_utils.split_tensor_dict(shuffled, 4)))
+    dealt = Balancer(trainer.accelerator, window=4, pad_id=0)(parts)
+    assert sorted(int(value) for part in dealt for value in part["advantages"]) == list(range(1, 8)), "row 0 is dead"
+    for part in [*parts, *dealt]:
         check(part, [int(value) for value in part["advantages"]])
     check(dict(whole.taking([6, 1, 4]).raw), [6, 1, 4])
     fresh = whole.taking([0, 2, 4])
@@ -281,7 +285,7 @@ def test_a_run_with_all_that_moves_rows(toy: Toy, tmp_path: Path) -> None:
     trainer = make(
         toy, tmp_path, rows_of(*MIXED, *MIXED), rewards=every_other, method="cepo", max_steps=3, steps_per_generation=4,
         per_device_train_batch_size=2, gradient_accumulation_steps=4, resample_dead_groups=2, skip_dead_groups=True,
-        null_control_every=1,
+        balance_batch=True, null_control_every=1,
     )  # fmt: skip
     trainer.train()
     logged = [entry for entry in trainer.state.log_history if "resample/groups_replaced" in entry]

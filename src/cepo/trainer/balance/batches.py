@@ -63,12 +63,14 @@ class Balancer:
         dealt = deal(cast(list[dict[int, int]], gather_object([live])), len(window))
         # TRL gathers some metrics by row: every process has as many in a micro-batch, and one at least.
         counts = [max(1, *map(len, shares)) for shares in dealt]
-        arrived, found = self._arrived(dealt, window, rows)
+        found = {Place(self._me, index): row for index, row in enumerate(rows)}
+        arrived, places = self._arrived(dealt, window, rows)
+        found |= places
         filler = rows[min(range(len(rows)), key=lambda row: tokens[row])]
         picks: list[tuple[int, int]] = []
         dead: list[bool] = []
         for shares, count in zip(dealt, counts, strict=True):
-            own = [found.get(place, rows[place.row]) for place in shares[self._me]]
+            own = [found[place] for place in shares[self._me]]
             picks += [*own, *[filler] * (count - len(own))]
             dead += [False] * len(own) + [True] * (count - len(own))
         whole = Batch.of([*window, *arrived], picks, self.pad_id)
