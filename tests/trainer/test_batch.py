@@ -245,6 +245,23 @@ def test_advantages_of_rows_beside_those_of_tokens() -> None:
     assert made.advantages.tolist() == [[4.0, 4.0, 4.0], [0.5, -0.5, 1.0]]
 
 
+def test_teachers_prompts_of_several_batches_are_padded() -> None:
+    images = pictures(10.0, [1], 2)
+    taught = {"taught": torch.ones(1), "teacher_ids": torch.tensor([[5, 6]]), "teacher_mask": torch.tensor([[1, 1]])}
+    own = batch(3, [1], [1], **taught, **images)
+    other = own.having(
+        teacher_ids=torch.tensor([[7, 8, 9]]), teacher_mask=torch.tensor([[1, 1, 1]]), taught=torch.zeros(1),
+        teacher_pictures=[None],
+    )  # fmt: skip
+    for parts in ([own, other], [other, own]):  # without pictures of its own a teacher sees the student's
+        made = Batch.of(parts, [(0, 0), (1, 0)], pad_id=9)
+        assert sorted(made.teacher_prompts) == [[5, 6], [7, 8, 9]]
+        assert [image is None for image in made.teacher_images()] == [one is other for one in parts]
+        assert made.alive().tolist() == [one is own for one in parts]
+        assert not made.dead(torch.tensor([True, True])).alive().any()
+    assert own.tokens.tolist() == [4]
+
+
 def test_columns_of_padding_alone_are_cut() -> None:
     wide = batch(3, [1, 2, 4], [2, 1, 5], **pictures(10.0, [1, None, 2], 9), **{RATIO: torch.tensor([[1.0]] * 3)})
     narrow = wide.taking([0, 1])

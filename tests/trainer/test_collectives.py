@@ -31,7 +31,8 @@ OF_ACCELERATOR = {
 
 ANYWHERE = {
     "gather_object", "broadcast_object_list", "broadcast_", "all_gather", "all_reduce", "all_gather_object", "barrier",
-    "all_to_all", "reduce_scatter", "gather_into_tensor", "all_gather_into_tensor", "monitored_barrier",
+    "all_to_all", "all_to_all_single", "reduce_scatter", "gather_into_tensor", "all_gather_into_tensor",
+    "monitored_barrier",
     "unwrap_model_for_generation", "summon_full_params", "GatheredParameters", "unshard", "full_tensor",
     "scatter_object_list",
 }  # fmt: skip
@@ -41,6 +42,7 @@ DISTRIBUTED = "trainer/test_distributed.py::test_two_processes_equal_one"
 UNLIKE = "trainer/test_unlike_processes.py::test_unlike_data"
 DISTIL = "trainer/test_two_distil.py::test_every_process_gives_every_weight_a_gradient"
 SHARDED = "trainer/test_sharded_teachers.py::test_copies_of_shards_teach_as_whole_ones_do"
+SHARED = "trainer/balance/test_on_two.py::test_shared_work_trains_alike"
 STOP = "runs/test_lifecycle.py::test_two_processes_stop_and_go_on"
 TABLE = "trainer/test_collectives.py::test_a_table_has_the_rows_of_all_processes"
 REST = "trainer/test_sampling.py::test_two_processes_know_the_same"
@@ -64,6 +66,13 @@ LISTED: dict[str, tuple[list[str], str, str]] = {
     "trainer/trainer.py:CEPOTrainer._total": (["reduce"], "every generated batch", DISTRIBUTED),
     "trainer/scorer.py:Scorer._forwards": (["gather"], "sharded weights: as many forwards as anybody needs", SHARDED),
     "trainer/micro_batch.py:without_dead_rows": (["gather"], "a setting: as many rows as anybody has live", UNLIKE),
+    "trainer/balance/batches.py:Balancer._dealt": (["gather_object"], "a setting: every generated batch", SHARED),
+    "trainer/balance/scoring.py:score_shared": (["gather_object"], "a setting; whenever anybody scores", SHARED),
+    "trainer/balance/exchange.py:exchange": (
+        ["gather", "all_to_all_single"],
+        "what all have gathered says that something moves",
+        SHARED,
+    ),
     "trainer/resample.py:Resampler._gathered": (["gather"], "settings; every try, and after the last", UNLIKE),
     "trainer/resample.py:Resampler._once": (["gather"], "all end once no group is dead anywhere", UNLIKE),
     "trainer/sampling.py:Sampling._everywhere": (["gather_object"], "a setting: curriculum_rest; each batch", REST),

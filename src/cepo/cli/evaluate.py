@@ -83,6 +83,11 @@ def _generate(options: argparse.Namespace) -> int:
     of_run = settings_of(source)
     if options.like is not None and not of_run:
         raise SettingError(f"--like is a run folder, its model or one of its checkpoints; {source} belongs to no run")
+    if of_run.get("tools"):
+        raise SettingError(
+            f"{source} was trained with tools ({', '.join(cast(list[str], of_run['tools']))}), and `cepo eval` asks "
+            "for one turn, in which nobody answers a call; the run's own evaluations had them (eval/after.jsonl)"
+        )
     graded = grading.grading_of(options, str(source))
     data = load_data(_data(options, of_run, graded))
     model, processor = load_checkpoint(options.models[0], trust_remote_code=bool(of_run.get("trust_remote_code")))

@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> int:
     print_summary(summary, config.run_folder)
     baseline = baseline_command(options.config, config.method, parse_overrides(options.fields))
     look = shlex.join(["cepo", "report", str(config.run_folder)])
-    print("\nNext: " + "\n      ".join([look, next_command(run, config.run_folder), *baseline]))
+    evaluate = [] if run.tools else [next_command(run, config.run_folder)]
+    print("\nNext: " + "\n      ".join([look, *evaluate, *baseline]))
     return 0
 
 

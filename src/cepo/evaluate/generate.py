@@ -5,7 +5,7 @@ Left out on purpose: generation engines other than `model.generate`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -22,7 +22,18 @@ from cepo.evaluate.records import Generation, graded
 from cepo.evaluate.stops import NO_STOPS, Stops
 from cepo.glossary import DataRow
 
-__all__ = ["encode_prompts", "end_tokens", "evaluating", "generate_answers", "messages_with_images", "own_randomness"]
+__all__ = [
+    "Answers",
+    "encode_prompts",
+    "end_tokens",
+    "evaluating",
+    "generate_answers",
+    "messages_with_images",
+    "own_randomness",
+]
+
+Answers = Callable[[Sequence[DataRow]], list[tuple[str, bool]]]
+"""Rows -> the text of a completion of each, and whether it was truncated."""
 
 
 def generate_answers(
@@ -40,6 +51,7 @@ def generate_answers(
     grading: Grading = BOXED,
     team: Team = ALONE,
     stops: Stops = NO_STOPS,
+    answers: Answers | None = None,
 ) -> list[Generation]:
     """`samples` graded completions of every problem: problems in the data's order, a problem's side by side.
 
@@ -54,6 +66,7 @@ def generate_answers(
         grading: how answers are marked and graded; the prompts are the data's.
         stops: what ends a completion beside the model's end tokens.
         team: the processes that share the work; every one of them calls this, and gets all completions.
+        answers: who answers in place of `model.generate`, by settings of its own.
 
     Raises:
         SettingError, DataError, ModelError: a setting out of range; no rows, or an id that stands twice; a row
@@ -76,7 +89,7 @@ def generate_answers(
                     own_randomness(model.device, _seed_of(seed, turn.own)),
                     torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=autocast_bf16),
                 ):
-                    outputs = _complete(model, processor, rows, config, team.in_step)
+                    outputs = answers(rows) if answers else _complete(model, processor, rows, config, team.in_step)
                     outputs = [(*stops.cut(text), truncated) for text, truncated in outputs]
                 if turn.is_own:
                     read = [

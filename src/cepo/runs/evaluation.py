@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -12,6 +14,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
+from cepo.data.messages import completion_text
 from cepo.errors import RecordError
 from cepo.evaluate import (
     EvalReport,
@@ -25,6 +28,7 @@ from cepo.evaluate import (
     save_generations,
     stops_of,
 )
+from cepo.glossary import DataRow
 from cepo.models.loading import Processor
 from cepo.runs.callbacks import AccuracyCurve
 from cepo.runs.evaluation_parts import PartsOfEvaluation
@@ -103,16 +107,17 @@ def _generate(
     done: Mapping[int, Sequence[Generation]] | None = None,
     keep: Callable[[int, Sequence[Generation]], None] = lambda number, made: None,
 ) -> list[Generation]:
-    processes = trainer.accelerator.num_processes
+    processes, size = trainer.accelerator.num_processes, batch or BATCH
+    talks = bool(trainer.tools)
     team = Team(
         index=trainer.accelerator.process_index,
         count=processes,
-        in_step=trainer.weights_are_sharded,
+        in_step=trainer.weights_are_sharded or talks,
         gather=gather_object if processes > 1 else list,
         done=done or {},
         keep=keep,
     )
-    with policy_for_generation(trainer) as model:
+    with nullcontext(cast(PreTrainedModel, trainer.model)) if talks else policy_for_generation(trainer) as model:
         return generate_answers(
             model,
             cast(Processor, trainer.processing_class),
@@ -120,14 +125,24 @@ def _generate(
             samples=samples,
             temperature=1.0,
             max_new_tokens=trainer.args.max_completion_length or 256,
-            batch_size=batch or BATCH,
+            batch_size=size,
             seed=0,
             progress=progress,
             grading=trainer.args.grading,
             stops=stops_of(trainer.args.generation_kwargs),
             autocast_bf16=bool(trainer.args.bf16),
             team=team,
+            answers=partial(_conversations, trainer, min(size, len(data) * samples)) if talks else None,
         )
+
+
+def _conversations(trainer: CEPOTrainer, size: int, rows: Sequence[DataRow]) -> list[tuple[str, bool]]:
+    """What the model says in conversations with its tools, whose words are left out; TRL's own loop, as in training.
+
+    `size`: every process asks for as many at a time, and a batch is drawn alike on any number of them.
+    """
+    found = trainer.converse([*rows, *[rows[-1]] * (size - len(rows))])
+    return [(completion_text(completion), cut) for completion, cut in found[: len(rows)]]
 
 
 def _about(trainer: CEPOTrainer, data: Dataset, run: RunConfig) -> dict[str, object]:
@@ -161,7 +176,8 @@ def first_prompts(trainer: CEPOTrainer) -> dict[str, object]:
     processor = cast(Processor, trainer.processing_class)
     student = trainer.prompt_ids(row)
     tokenizer = trainer.tokenizer
-    evaluated = encode_prompts(processor, [row])["input_ids"][0].tolist() if isinstance(prompt, list) else student
+    asked_alike = isinstance(prompt, str) or bool(trainer.tools)
+    evaluated = student if asked_alike else encode_prompts(processor, [row])["input_ids"][0].tolist()
     view = trainer.views(row) if trainer.told else None
     base, ids = (view.prompt, view.prompt_ids) if view else (prompt, student)
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from cepo.credit.settings import CreditSettings
+from cepo.data.tools import get_tool
 from cepo.errors import RuleError, SettingError, did_you_mean
 from cepo.runs.method_files import run_method_files
 from cepo.runs.values import build, field_names
@@ -40,7 +41,8 @@ class RunConfig:
     """What a run needs beside the trainer's own fields."""
 
     method_files: list[str] = field(
-        default_factory=list, metadata={"help": "Python files that register methods of your own; run first."}
+        default_factory=list,
+        metadata={"help": "Python files that register methods, rewards or tools of your own; run first."},
     )
     model: str = field(default="tiny", metadata={"help": "`tiny`, `tiny-text`, `tiny-figures`, a folder or a hub id."})
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa or flash_attention_2."})
@@ -78,6 +80,9 @@ class RunConfig:
     eval_curve_limit: int = field(default=200, metadata={"help": "Problems of each: the first of the evaluation's."})
     rewards: list[str] = field(
         default_factory=lambda: ["accuracy_reward"], metadata={"help": "Names in cepo.data.rewards."}
+    )
+    tools: list[str] = field(
+        default_factory=list, metadata={"help": "Tools that the model may call: names in cepo.data.tools."}
     )
     lora_rank: int | None = field(default=None, metadata={"help": "LoRA rank; none: all weights are trained."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})
@@ -236,6 +241,8 @@ def resolve_recipe(values: Mapping[str, object]) -> tuple[RunConfig, CEPOConfig]
         if run.load_in_4bit and run.lora_rank is None:
             raise RecipeError("load_in_4bit: true keeps weights that cannot be trained: set lora_rank (16, say)")
         run_method_files(run.method_files)  # `method` may be one of theirs
+        for name in run.tools:
+            get_tool(name)
         return run, build(CEPOConfig, here | dict(values))
     except (SettingError, RuleError) as error:
         raise RecipeError(str(error)) from error

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cepo.data.rewards import get_reward
+from cepo.data.tools import get_tool
 from cepo.errors import CepoError, ModelError, OutOfMemory, RunFolderError, SettingError
 from cepo.evaluate import EvalReport
 from cepo.models.processor import fix_template_arguments
@@ -248,6 +249,7 @@ def _build_trainer(
             processing_class=processor,
             peft_config=_lora(run, model),
             callbacks=[MetricsFile(folder.metrics), Progress()],
+            tools=[get_tool(name) for name in run.tools] or None,
         )
     except CepoError:
         raise

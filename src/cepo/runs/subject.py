@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from cepo.credit.rules import get_method
 from cepo.data.rewards import bind_reward, get_reward
+from cepo.data.tools import get_tool
 from cepo.runs.recipe import RunConfig
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.internals_prompts import tokens_of_images
@@ -21,7 +22,8 @@ __all__ = ["subject_of", "views_of"]
 
 def subject_of(run: RunConfig, config: CEPOConfig, data: Dataset, processor: Any, model_config: Any) -> Subject:
     """Of a recipe, its data and its model's processor and config; the weights are not needed."""
-    host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}))
+    tools = {"tools": [get_tool(name) for name in run.tools]} if run.tools else {}
+    host = PromptHost(processor, cast(dict[str, Any], config.chat_template_kwargs or {}) | tools)
     views = views_of(host, config)
     return Subject(
         config=config,

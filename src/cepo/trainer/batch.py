@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import accumulate
 from math import ceil
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from cepo.credit.step import Row, StepCredit
 from cepo.errors import ModelError
 from cepo.glossary import Prompt
 from cepo.scoring import RowImages
-from cepo.trainer.batch_images import image_inputs, images_of_prompt, images_of_rows, joined
+from cepo.trainer.batch_images import fields_of, image_inputs, images_of_prompt, images_of_rows, joined
 
 __all__ = ["KINDS", "Batch", "Kind", "RawBatch"]
 
@@ -143,8 +143,9 @@ class Batch:
 
     @property
     def tokens(self) -> Tensor:
-        """Each row's tokens, prompt and completion, (B,)."""
-        return self.sequences[1].sum(dim=1)
+        """Tokens that the update reads of each row, its teacher's prompt among them, (B,)."""
+        own = self.sequences[1].sum(dim=1)
+        return own + self.raw["teacher_mask"].sum(dim=1) if "teacher_mask" in self.raw else own
 
     @property
     def teacher_prompts(self) -> list[list[int]]:
@@ -222,8 +223,17 @@ class Batch:
         return self.having(advantages=advantage_BT)
 
     def alive(self) -> Tensor:
-        """Rows with any advantage that is not 0, (B,)."""
+        """Rows that the update learns from, (B,): those that are taught, or with any advantage that is not 0."""
+        if "taught" in self.raw:
+            return self.taught > 0
         return (self.advantages != 0).any(dim=-1) if self.advantages.dim() > 1 else self.advantages != 0
+
+    def dead(self, rows_B: Tensor) -> Batch:
+        """The batch with rows (B, true or false) from which nothing is learnt any more."""
+        kept = {name: self.raw[name].clone() for name in ("advantages", "taught") if name in self.raw}
+        for value in kept.values():
+            value[rows_B] = 0.0
+        return self.having(**kept)
 
     def taking(self, rows: Sequence[int]) -> Batch:
         """The batch of these rows alone."""
@@ -252,7 +262,7 @@ class Batch:
         what holds for a whole batch, are those of the first part that has them."""
         starts = list(accumulate(map(len, parts), initial=0))
         places = [starts[part] + row for part, row in rows]
-        widths = _Widths(max(part.raw["prompt_ids"].shape[1] for part in parts), max(part.width for part in parts))
+        widths = _Widths(*(max(part._width(name) for part in parts) for name in _Widths._fields))
         made: dict[str, object] = {}
         for name in {name: None for part in parts for name in part.raw}:
             kind, values = KINDS[name], [part._entry(name) for part in parts]
@@ -295,23 +305,30 @@ class Batch:
             return torch.zeros_like(self.sequences[0])  # every token is text
         if name not in self.raw and name in ("num_images", "num_tiles"):  # where images are one tile, TRL counts none
             return self.raw.get("num_images") or [0] * len(self)
+        if name == "teacher_pictures" and name not in self.raw:  # teachers see what the student sees
+            return [fields_of(image) for image in self.images()]
         return self.raw.get(name)
+
+    def _width(self, name: str) -> int:
+        return self.raw[name].shape[1] if name in self.raw else 0
 
     def _padded(self, name: str, widths: _Widths, fill: int) -> Tensor:
         value, kind = self._entry(name), KINDS[name]
-        if kind in (Kind.ROW, Kind.TEACHER) or _is_per_row(name, value):
+        if kind is Kind.ROW or _is_per_row(name, value):
             return value
-        left = widths.prompt - self.raw["prompt_ids"].shape[1] if kind is not Kind.COMPLETION else 0
-        right = widths.completion - self.width if kind is not Kind.PROMPT else 0
+        more = {wanted: getattr(widths, wanted) - self._width(wanted) for wanted in _Widths._fields}
+        left = more["prompt_ids"] if kind in (Kind.PROMPT, Kind.SEQUENCE) else 0
+        right = more["completion_ids"] if kind in (Kind.COMPLETION, Kind.SEQUENCE) else 0
+        right = more["teacher_ids"] if kind is Kind.TEACHER else right
         return torch.nn.functional.pad(value, (left, right), value=fill)
 
 
-@dataclass(frozen=True, slots=True)
-class _Widths:
-    """Padded lengths of prompts and completions."""
+class _Widths(NamedTuple):
+    """Padded lengths."""
 
-    prompt: int
-    completion: int
+    prompt_ids: int
+    completion_ids: int
+    teacher_ids: int
 
 
 def _is_per_row(name: str, value: Tensor) -> bool:

@@ -283,7 +283,5 @@ def _refuse_misread(config: CEPOConfig, rule: Rule) -> None:
 
 
 def _refuse_unbalanced(config: CEPOConfig, method: Method) -> None:
-    if config.balance_batch and not config.skip_dead_groups:
+    if config.balance_batch and isinstance(method, Rule) and not config.skip_dead_groups:
         raise SettingError("balance_batch=True deals live rows alone: set skip_dead_groups: true with it")
-    if config.balance_batch and isinstance(method, Distillation):
-        raise SettingError(f"balance_batch=True deals rows by their advantage, which method={config.method!r} has not")

@@ -6,7 +6,9 @@ What a new release changed is changed here and in `cepo.trainer.batch`; tests/tr
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
@@ -20,8 +22,8 @@ from trl import GRPOTrainer
 from trl.trainer import utils as trl_utils
 
 from cepo.errors import RunFolderError, SettingError
-from cepo.glossary import Completion, Prompt
-from cepo.trainer.batch import RawBatch
+from cepo.glossary import Completion, DataRow, Prompt
+from cepo.trainer.batch import Batch, RawBatch
 from cepo.trainer.checkpoint import mark_complete, rotate, window_file, writing
 from cepo.trainer.internals_prompts import PromptTrainer
 from cepo.trainer.prompt_host import Rows
@@ -43,6 +45,8 @@ class HostTrainer(PromptTrainer):
     _name = "CEPO"  # in model cards
     stopping: StopAtStep | None = None
     """Who stops the training on a signal; nobody but in `cepo train`."""
+    _said: Sequence[Completion] = ()
+    """The completions of the last generation."""
     _random_of_all: Sequence[Mapping[str, Any]] | None = None
 
     @staticmethod
@@ -95,6 +99,7 @@ class HostTrainer(PromptTrainer):
         self, inputs: Rows, prompts: list[Prompt], completions: list[Completion], completion_ids_list: list[list[int]]
     ) -> Tensor:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._said = completions
         self.rewarded(rewards, completions)
         return rewards
 
@@ -177,6 +182,23 @@ class HostTrainer(PromptTrainer):
     def log_table(self, name: str, values: Sequence[object]) -> None:
         """A column of TRL's table of completions (`log_completions`), from all processes."""
         self._logs["extra"][name].extend(gather_object(list(values)))
+
+    def converse(self, rows: Sequence[DataRow]) -> list[tuple[Completion, bool]]:
+        """What the policy says to each row's prompt, with tools that answer it, as TRL generates in an evaluation; and
+        whether it was cut off. A collective call, with equally many rows everywhere; the model is in eval mode.
+
+        TRL's metrics and tables stay as they were.
+        """
+        kept = self._metrics, self._logs, self.num_generations_eval
+        self._metrics, self._logs = {"train": defaultdict(list), "eval": defaultdict(list)}, deepcopy(self._logs)
+        self.num_generations_eval = 1
+        try:
+            batch = Batch(self._generate_and_score_completions([dict(row) for row in rows]))
+        finally:
+            self._metrics, self._logs, self.num_generations_eval = kept
+        ends = {*self.eos_token_ids, cast(int, self.tokenizer.pad_token_id)}
+        cut = [not ids or ids[-1] not in ends for ids in batch.completions()]
+        return list(zip(self._said, cut, strict=True))
 
     def save_now(self) -> None:
         """Write a checkpoint of the present step (a collective call)."""

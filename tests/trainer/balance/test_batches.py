@@ -83,5 +83,3 @@ def test_rows_stay_in_their_optimiser_step(
 def test_what_it_cannot_be_used_with_is_said(make_text_trainer: MakeTrainer) -> None:
     with pytest.raises(SettingError, match="set skip_dead_groups: true"):
         make_text_trainer(balance_batch=True)
-    with pytest.raises(SettingError, match="method='opsd' has not"):
-        make_text_trainer(balance_batch=True, skip_dead_groups=True, method="opsd")

@@ -60,11 +60,15 @@ def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tens
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
-def check_alike(both: list[Outcome], sharding: Sharding = "ddp") -> None:
+def check_weights(both: list[Outcome]) -> None:
     assert not any(one.error or one.hung for one in both), "".join(one.error for one in both)
     alone, shared = both[0].value
     learned = largest_difference(alone["weights"], alone["before"])
     assert largest_difference(alone["weights"], shared["weights"]) < 1e-4 * learned
+
+
+def check_alike(both: list[Outcome], sharding: Sharding = "ddp") -> None:
+    check_weights(both)
     apart, together = ([one.value[place]["tokens"] for one in both] for place in (0, 1))
     assert max(own["update"] for own in together) < 0.6 * apart[0]["update"]
     if sharding == "ddp":  # with sharded weights a process without rows runs as many forwards as the other
@@ -84,6 +88,25 @@ def test_shared_work_trains_alike(sharding: Sharding, tmp_path: Path) -> None:
         ]
 
     check_alike(on_two(work, tmp_path / "two", sharding, seconds=100), sharding)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_taught_rows_are_shared_too(tmp_path: Path) -> None:
+    """Only the first process has right siblings that SDPO's teacher could be told."""
+    model = write_model(tmp_path / "model")
+
+    def work(rank: int, folder: Path) -> list[dict[str, Any]]:
+        fields = FIELDS | {"method": "sdpo", "optim": "sgd"}
+        return [
+            trained(build(model, folder / str(on), Counting, rewards=[one_sided], balance_batch=on, **fields))
+            for on in (False, True)
+        ]
+
+    both = on_two(work, tmp_path / "two", "ddp", seconds=100)
+    check_weights(both)
+    apart, together = ([one.value[place]["tokens"] for one in both] for place in (0, 1))
+    assert max(own["update"] for own in together) < 0.7 * max(own["update"] for own in apart)
 
 
 @pytest.mark.slow

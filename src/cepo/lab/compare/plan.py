@@ -211,6 +211,10 @@ def _resolve_arm(arm: Arm, recipe: Mapping[str, object]) -> tuple[RunConfig, CEP
         run, config = resolve_recipe({**recipe, "output_dir": "runs"})
     except ValueError as error:
         raise SettingError(f"arm {arm.name!r}: {error}") from error
+    if run.tools:
+        raise SettingError(
+            f"arm {arm.name!r}: tools={run.tools}: a comparison asks for one turn, where no call is answered"
+        )
     if config.max_steps < 1:
         raise SettingError(f"arm {arm.name!r}: set max_steps, so that all arms have the same number of steps")
     return run, config

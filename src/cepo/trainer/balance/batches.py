@@ -1,6 +1,6 @@
 """The micro-batches of an update with its live rows dealt evenly: the same gradient for less waiting and padding.
 
-Losses that divide by the tokens of the whole step (`num_items_in_batch`: dapo, cispo) sum over its rows, whichever
+Losses that divide by the tokens of the whole step (dapo, cispo, those of distillations) sum over its rows, whichever
 process and micro-batch a row is in.
 """
 
@@ -74,9 +74,7 @@ class Balancer:
             picks += [*own, *[filler] * (count - len(own))]
             dead += [False] * len(own) + [True] * (count - len(own))
         whole = Batch.of([*window, *arrived], picks, self.pad_id)
-        advantages = whole.advantages.clone()
-        advantages[torch.tensor(dead, device=whole.device)] = 0.0
-        whole, ends = whole.having(advantages=advantages), list(accumulate(counts))
+        whole, ends = whole.dead(torch.tensor(dead, device=whole.device)), list(accumulate(counts))
         return [
             whole.taking(range(end - count, end)).trimmed(self.multiple).raw
             for end, count in zip(ends, counts, strict=True)

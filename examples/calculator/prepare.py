@@ -1,0 +1,33 @@
+"""The model and the problems of `recipe.yaml`, as files. `python examples/calculator/prepare.py`"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import cast
+
+from training import rows, start
+
+from cepo.glossary import DataRow
+
+FOLDER = "runs/calculator-start"
+
+
+def main(folder: str = FOLDER) -> None:
+    out = Path(folder)
+    model, tokenizer = start()
+    model.save_pretrained(out / "model")
+    tokenizer.save_pretrained(out / "model")
+    for split, count in (("train", 2000), ("held_out", 64)):
+        (out / f"{split}.jsonl").write_text("".join(map(_line, enumerate(rows(split, count)))))
+    print(f"model and problems are in {out}; next: cepo train --config examples/calculator/recipe.yaml")
+
+
+def _line(numbered: tuple[int, object]) -> str:
+    number, row = numbered
+    return json.dumps({"id": f"calculator-{number}", **cast(DataRow, row)}) + "\n"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
