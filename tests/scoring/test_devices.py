@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import cepo.scoring.forward as forward
 from cepo.scoring import score
 from cepo.scoring.probe import own_logps
+from cepo.scoring.weights import Teacher
 from tests.elsewhere import DEVICE, Elsewhere, elsewhere, move
 from tests.scoring.test_exact import text_model, text_rows
 
@@ -48,6 +50,16 @@ def test_text_is_scored_where_the_model_is(kind: str, quantity: Any) -> None:
     with elsewhere():
         assert score(model, text_rows(2), width=32, quantity=quantity).device == DEVICE
         assert own_logps(model, text_rows(1)[0], 1.0, None).device == DEVICE
+
+
+def test_a_teacher_of_a_checkpoint_lies_where_the_model_is(tmp_path: Path) -> None:
+    teacher, net = Teacher("frozen"), nn.Linear(2, 2)
+    teacher.start(net)
+    teacher.save(tmp_path)
+    with elsewhere():
+        teacher.load(tmp_path, move(net))
+        with teacher.in_place(net):
+            assert net.weight.device == DEVICE
 
 
 def test_a_mask_made_on_the_cpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
