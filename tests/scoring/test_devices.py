@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import cepo.scoring as scoring
 import cepo.scoring.forward as forward
-from cepo.scoring import score
+from cepo.scoring import Forwards, ScoreRow, count_forwards, score
+from cepo.scoring.logits import logits_map
 from cepo.scoring.probe import own_logps
 from cepo.scoring.weights import Teacher
 from tests.elsewhere import DEVICE, Elsewhere, elsewhere, move
 from tests.scoring.test_exact import text_model, text_rows
+from tests.scoring.test_logits import Renamed, model_of
 
 
 def eager(model: Any) -> Any:
@@ -50,6 +53,24 @@ def test_text_is_scored_where_the_model_is(kind: str, quantity: Any) -> None:
     with elsewhere():
         assert score(model, text_rows(2), width=32, quantity=quantity).device == DEVICE
         assert own_logps(model, text_rows(1)[0], 1.0, None).device == DEVICE
+
+
+def test_what_a_model_does_to_its_logits_is_measured_where_it_is() -> None:
+    model: Any = move(eager(model_of(Renamed, text_model("llama").config)))
+    with elsewhere():
+        three = torch.full((1,), 3.0, device=DEVICE)
+        Renamed.change = staticmethod(lambda z: z * three)
+        assert logits_map(model).scale == pytest.approx(3.0)
+
+
+def test_padding_is_weighed_against_what_a_forward_costs_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five hundred tokens of padding: less than a launch, but for a CPU on which a layer costs next to nothing."""
+    rows = [ScoreRow([5] * 10, []), ScoreRow([5] * 510, [])]
+    assert count_forwards(text_model("llama"), rows) == Forwards(0, 1)
+    monkeypatch.setattr(scoring, "WORTH_A_LAYER_CPU", 1.0)
+    assert count_forwards(text_model("llama"), rows) == Forwards(0, 2)
+    with elsewhere():
+        assert count_forwards(move(text_model("llama")), rows) == Forwards(0, 1)
 
 
 def test_a_teacher_of_a_checkpoint_lies_where_the_model_is(tmp_path: Path) -> None:

@@ -306,6 +306,11 @@ def test_bad_rows_are_named(row: ScoreRow, words: str) -> None:
         score(text_model("llama"), [row], width=8)
 
 
+def test_a_completion_may_be_as_long_as_the_width() -> None:
+    row = ScoreRow([5, 6], [7] * 8)
+    assert torch.equal(score(text_model("llama"), [row], width=8), score(text_model("llama"), [row], width=9)[:, :8])
+
+
 def test_unknown_precision_is_refused() -> None:
     precision: Any = "fp8"
     with pytest.raises(ValueError, match="'fp8'"):

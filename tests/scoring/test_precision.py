@@ -108,6 +108,24 @@ def test_packed_weights_of_four_bits_are_left_alone() -> None:
     torch.testing.assert_close(found, plain(exact, text_rows(1), 32, None), atol=2e-5, rtol=0)
 
 
+class PackedHead(nn.Linear):
+    """An output layer whose weight has another shape than it says, as bitsandbytes' has."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.in_features, linear.out_features, bias=False)
+        self.weight = nn.Parameter(linear.weight.detach().reshape(-1, 1))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight.view(self.out_features, self.in_features))
+
+
+def test_a_packed_output_layer_is_run_as_it_is() -> None:
+    model, rows = text_model("llama"), text_rows(1)
+    expected = plain(model, rows, 32, None)
+    model.lm_head = PackedHead(model.lm_head)
+    torch.testing.assert_close(score(model, rows, width=32), expected, atol=1e-5, rtol=0)
+
+
 def test_models_without_sdpa_score_with_eager_attention() -> None:
     sinks = GptOssConfig(**SIZES, num_local_experts=4, num_experts_per_tok=2)
     torch.manual_seed(0)
