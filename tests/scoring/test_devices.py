@@ -64,8 +64,8 @@ def test_what_a_model_does_to_its_logits_is_measured_where_it_is() -> None:
 
 
 def test_padding_is_weighed_against_what_a_forward_costs_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five hundred tokens of padding: less than a launch, but for a CPU on which a layer costs next to nothing."""
-    rows = [ScoreRow([5] * 10, []), ScoreRow([5] * 510, [])]
+    """Seven hundred tokens of padding: less than a launch, but for a CPU on which a layer costs next to nothing."""
+    rows = [ScoreRow([5] * 10, []), ScoreRow([5] * 710, [])]
     assert count_forwards(text_model("llama"), rows) == Forwards(0, 1)
     monkeypatch.setattr(scoring, "WORTH_A_LAYER_CPU", 1.0)
     assert count_forwards(text_model("llama"), rows) == Forwards(0, 2)

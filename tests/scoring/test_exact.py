@@ -219,8 +219,10 @@ def test_bf16_weights_are_scored_in_fp32_and_left_as_they_were(vision: bool) -> 
 def test_equal_references_give_exactly_equal_log_probs() -> None:
     rows = text_rows()
     twice = [row for row in rows for _ in range(2)]
-    logp_BT = score(text_model("llama"), twice, width=32)
+    model = text_model("llama")
+    logp_BT = score(model, twice, width=32)
     assert torch.equal(logp_BT[::2], logp_BT[1::2])
+    assert count_forwards(model, twice, tokens_per_forward=200) == count_forwards(model, rows, tokens_per_forward=200)
 
 
 def test_prefixes_are_encoded_once() -> None:
