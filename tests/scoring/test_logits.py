@@ -20,7 +20,6 @@ from transformers import (
 
 from cepo.errors import ModelError
 from cepo.scoring import score
-from cepo.scoring.head import Reading
 from cepo.scoring.logits import LogitsMap, logits_map
 from tests.scoring.test_exact import SIZES, assert_exact, plain, text_model, text_rows
 
@@ -92,15 +91,6 @@ def test_any_other_change_is_refused_with_the_model_named() -> None:
         Renamed.change = staticmethod(change)
         with pytest.raises(ModelError, match="Renamed changes its logits after the output layer"):
             score(model, text_rows(1), width=32)
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_the_temperature_divides_what_the_model_made_of_its_logits(temperature: float) -> None:
-    logits = torch.tensor([-1.0, 0.0, 4.0])
-    capped = 2.0 * (3.0 * logits / 2.0).tanh()
-    torch.testing.assert_close(
-        Reading(temperature, logits_map=LogitsMap(3.0, 2.0)).logits(logits), capped / temperature
-    )
 
 
 def test_one_number_added_to_all_logits_is_no_change() -> None:
