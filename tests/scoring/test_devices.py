@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import cepo.scoring as scoring
 import cepo.scoring.forward as forward
-from cepo.scoring import Forwards, ScoreRow, count_forwards, score
+from cepo.scoring import Forwards, Images, OtherImages, ScoreRow, count_forwards, score
 from cepo.scoring.logits import logits_map
 from cepo.scoring.probe import own_logps
 from cepo.scoring.weights import Teacher
@@ -61,6 +61,14 @@ def test_what_a_model_does_to_its_logits_is_measured_where_it_is() -> None:
         three = torch.full((1,), 3.0, device=DEVICE)
         Renamed.change = staticmethod(lambda z: z * three)
         assert logits_map(model).scale == pytest.approx(3.0)
+
+
+def test_images_go_where_the_ids_are() -> None:
+    other = OtherImages({"pixels": torch.zeros(1, 1)}, {"token_type_ids": torch.ones(1, 2, dtype=torch.long)})
+    with elsewhere():
+        ids = torch.zeros(1, 6, dtype=torch.long, device=DEVICE)
+        for image in (other, Images(torch.zeros(1, 1), torch.ones(1, 3, dtype=torch.long))):
+            assert {value.device for value in forward.vision_inputs([image], ids, 3).values()} == {DEVICE}
 
 
 def test_padding_is_weighed_against_what_a_forward_costs_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:

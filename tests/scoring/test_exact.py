@@ -170,8 +170,10 @@ def test_qwen3_vl_with_images_of_several_sizes(images: int, budget: int) -> None
 
 def test_the_last_prompts_offset_is_not_reused() -> None:
     model, processor = vision_model()
-    model.model.rope_deltas = torch.tensor([[-40]])
-    assert_exact(model, image_rows(processor, 1), processor.image_token_id)
+    for share in (True, False):
+        model.model.rope_deltas = torch.tensor([[-40]])
+        rows = image_rows(processor, 1)
+        assert_exact(model, rows if share else rows[:9], processor.image_token_id, share=share)
 
 
 def test_an_image_after_the_reference_is_scored_whole() -> None:
@@ -276,11 +278,12 @@ def test_forwards_are_counted_and_filled_up(vision: bool) -> None:
     model.model.register_forward_hook(lambda *_: ran.append("text"))
     if vision:
         model.model.visual.register_forward_hook(lambda *_: ran.append("images"))
-    options: Any = {"width": 40, "tokens_per_forward": 200, "image_token_id": token}
-    counted = count_forwards(model, rows, tokens_per_forward=200, image_token_id=token)
+    budget = 60 if vision else 200  # prefixes with images go apart: all of them still come first
+    options: Any = {"width": 40, "tokens_per_forward": budget, "image_token_id": token}
+    counted = count_forwards(model, rows, tokens_per_forward=budget, image_token_id=token)
     expected = score(model, rows, **options)
     assert (ran.count("images"), len(ran) - 2 * ran.count("images")) == counted
-    assert (counted.with_images > 0) == vision
+    assert (counted.with_images > 1) == vision
     wanted = Forwards(counted.with_images + 2 * vision, counted.without + 3)
     for given in (rows, []):
         ran.clear()
