@@ -142,9 +142,9 @@ def test_each_process_has_its_own_part_of_a_checkpoint(tmp_path: Path) -> None:
         Teacher("frozen").load(tmp_path, net, (0, 4))
 
 
-@pytest.mark.parametrize("teacher", [Teacher("synced", sync_every=1), Teacher("ema", ema_rate=1.0)])
-def test_a_teacher_may_follow_every_step(teacher: Teacher) -> None:
-    net = model(1.0)
+@pytest.mark.parametrize("fields", [{"weights": "synced", "sync_every": 1}, {"weights": "ema", "ema_rate": 1.0}])
+def test_a_teacher_may_follow_every_step(fields: dict[str, Any]) -> None:
+    net, teacher = model(1.0), Teacher(**fields)
     teacher.start(net)
     for step in (1, 2):
         fill(net, 10.0 * step)
