@@ -25,8 +25,9 @@ from transformers import (
 
 from cepo.errors import ModelError
 from cepo.scoring import score
-from cepo.scoring.precision import scoring_in
+from cepo.scoring.precision import in_fp32, scoring_in
 from tests.scoring.test_exact import SIZES, plain, text_model, text_rows, vision_model
+from tests.scoring.test_shards import Status
 
 FOUR: dict[str, Any] = {**SIZES, "num_hidden_layers": 4}
 
@@ -68,6 +69,43 @@ def test_adapters_on_the_experts_parameters() -> None:
     wanted.load_state_dict(found.state_dict())
     torch.testing.assert_close(score(found, text_rows(1), width=32, precision="float32"),
                                plain(wanted, text_rows(1), 32, None), atol=2e-5, rtol=0)  # fmt: skip
+
+
+class Reader(nn.Module):
+    """Reads a part's weight beside running it, on a number of 16 bits; and looks how many bits the others have."""
+
+    def __init__(self, others: nn.Module, exact: bool) -> None:
+        super().__init__()
+        self.inner, self.exact = nn.Linear(32, 32), exact
+        self.seen, self._others = set[torch.dtype](), [others]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen |= {parameter.dtype for parameter in self._others[0].parameters()}
+        given = x.bfloat16()
+        return F.linear(self.inner(given.float() if self.exact else given), self.inner.weight)
+
+
+def test_a_whole_layer_is_turned_while_it_runs_and_no_other() -> None:
+    torch.manual_seed(0)
+    exact, model = text_model("llama"), text_model("llama")
+    for one in (exact, model):
+        one.model.layers[1].mlp = Reader(one.model.layers[0], exact=one is exact)
+    model = model.to(torch.bfloat16)
+    exact.load_state_dict(model.state_dict())
+    found = score(model, text_rows(1), width=32, precision="float32")
+    torch.testing.assert_close(found, plain(exact, text_rows(1), 32, None), atol=1e-3, rtol=0)
+    assert model.model.layers[1].mlp.seen == {torch.bfloat16}
+
+
+def test_what_lies_on_other_processes_is_not_turned() -> None:
+    """As ZeRO-3 has it: between its gathering and its giving up a parameter's numbers are here."""
+    whole, gathered, left = (nn.Parameter(torch.ones(2, dtype=torch.bfloat16)) for _ in range(3))
+    for parameter, status in ((gathered, Status.AVAILABLE), (left, Status.NOT_AVAILABLE)):
+        zero: Any = parameter
+        zero.ds_status = status
+    with in_fp32([whole, gathered, left]):
+        assert [one.dtype for one in (whole, gathered, left)] == [torch.float32, torch.float32, torch.bfloat16]
+    assert {one.dtype for one in (whole, gathered, left)} == {torch.bfloat16}
 
 
 class Packed(nn.Parameter):
