@@ -206,6 +206,12 @@ def test_a_data_column_is_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(one.source == "none" for row in bare for one in row.values())
 
 
+def test_what_is_told_before_there_are_rollouts_is_drawn_alike(own_registrations: None) -> None:
+    register_source(ReferenceSource("die", lambda choice: Told((str(choice.rng.random()),), "die")))
+    first, again = (told_by_data("die", Group("7", ()), ReferencePolicy()) for _ in range(2))
+    assert first == again
+
+
 def test_prompts_of_ours_are_not_replaced() -> None:
     for name in ("plus", "student"):
         with pytest.raises(RuleError, match=name):

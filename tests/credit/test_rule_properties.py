@@ -150,6 +150,13 @@ def test_rows_without_enough_evidence_keep_their_advantage(case: Case) -> None:
     assert torch.equal(got, case.advantage_B[:, None].expand_as(got))
 
 
+@pytest.mark.parametrize(("least", "weights"), [(0.5, [2.0, 0.0]), (0.5 + 1e-9, [1.0, 1.0])])
+def test_a_row_with_just_enough_evidence_is_shared_out(least: float, weights: list[float]) -> None:
+    logps = {"plus": torch.tensor([[-1.0, -1.0]]).double(), "minus": torch.tensor([[-1.5, -1.0]]).double()}
+    case = Case(torch.ones(1).double(), torch.ones(1, 2, dtype=torch.bool), logps, Quantities(), 1.0, 0.5)
+    assert case.credit(FOCUSED, FocusedOptions(least=least)).weight_BT.tolist() == [weights]
+
+
 # --- decisive ------------------------------------------------------------------------------------------------
 
 
