@@ -47,6 +47,11 @@ def test_a_prompt_that_told_nothing_has_no_log_probs_of_its_own() -> None:
     assert list(recorded(traced(1))[0].logps) == ["plus", "student"]
 
 
+def test_a_rule_without_prompts_has_credit_and_no_log_probs() -> None:
+    (one,) = recorded(traced(0), logps={})
+    assert (one.evidence, one.logps) == ([-4.0, -5.0, -6.0], {})
+
+
 def test_a_row_without_credit_has_its_advantage_and_no_more() -> None:
     for one in (*recorded(traced(2)), *recorded(traced(0), credit=None)):
         assert (one.advantage, one.evidence, one.weight, one.logps) == (0.5, None, None, {})

@@ -168,6 +168,12 @@ def test_qwen3_vl_with_images_of_several_sizes(images: int, budget: int) -> None
     assert_exact(model, rows, processor.image_token_id, tokens_per_forward=budget)
 
 
+def test_text_goes_on_from_where_its_own_images_end() -> None:
+    """Images of four heights in one forward: the larger ones take more positions."""
+    model, processor = vision_model()
+    assert_exact(model, image_rows(processor, 1, groups=5, size=1)[3:], processor.image_token_id)
+
+
 def test_the_last_prompts_offset_is_not_reused() -> None:
     model, processor = vision_model()
     model.model.rope_deltas = torch.tensor([[-40]])
@@ -177,7 +183,7 @@ def test_the_last_prompts_offset_is_not_reused() -> None:
 def test_an_image_after_the_reference_is_scored_whole() -> None:
     model, processor = vision_model()
     rows = [
-        ScoreRow([9, 10 + i, *row.prompt_ids], row.completion_ids, row.images, row.group)
+        ScoreRow([*[9] * 20, 10 + i, *row.prompt_ids], row.completion_ids, row.images, row.group)
         for i, row in enumerate(image_rows(processor, 1)[9:])
     ]
     assert not make_plan(rows, 1000, processor.image_token_id).shared
