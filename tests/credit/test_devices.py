@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from cepo.credit.control import CONTROLS, Control
+from cepo.credit.metrics import step_sums
 from cepo.credit.references import References
 from cepo.credit.rules import Credit, Inputs, Rule, credit_from
 from cepo.credit.rules.rule import QUANTITIES
@@ -40,6 +43,15 @@ def test_a_step_stays_where_the_mask_is(kind: str) -> None:
         credit = assign_credit(step(rule, control=Control(kind)), rows, logps, advantage_B, mask_BT, entropy).credit
         assert credit is not None
         assert {part.device for part in (credit.evidence_BT, credit.weight_BT, credit.advantage_BT)} == {DEVICE}
+
+
+def test_a_steps_sums_are_made_where_the_mask_is() -> None:
+    with elsewhere():
+        mask_BT, advantage_B = torch.ones(6, WIDTH, device=DEVICE), torch.zeros(6, device=DEVICE)
+        told: dict[int, References] = {index: {} for index in range(6)}
+        credit = Credit(*(torch.ones(1, WIDTH, device=DEVICE) for _ in range(3)))
+        done = replace(step(rule_of("cepo")), references=told, rows=(0,), credit=credit)
+        assert step_sums(done, advantage_B, mask_BT).device == DEVICE
 
 
 ROWS = [row(index, group, advantage, scores=[0.5, -0.5, 1.0]) for index, group, advantage in

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cepo.credit.diagnostics import credit_sums, summarise
-from cepo.credit.evidence import modulate
+from cepo.credit.evidence import clip_bounds, modulate
 from tests import naive
 from tests.credit.strategies import Batch, batches
 
@@ -122,6 +122,12 @@ def test_the_multiplier_is_what_the_rule_made_of_the_advantage():
     token = torch.tensor([[6.0, 2.0], [5.0, 5.0]])
     got = summarise(credit_sums(advantage, ones, token, ones, torch.ones(2, dtype=torch.bool), 0.5))
     assert got["credit/multiplier_mean"] == (3 + 1 + 1 + 1) / 4
+
+
+def test_a_weight_at_its_bound_is_not_clipped():
+    evidence, ones = torch.tensor([clip_bounds(0.5)], dtype=torch.float64), torch.ones(1, 2)
+    got = summarise(credit_sums(torch.ones(1).double(), evidence, ones.double(), ones, torch.ones(1).bool(), 0.5))
+    assert (got["credit/clip_low"], got["credit/clip_high"]) == (0.0, 0.0)
 
 
 def test_a_foreign_vector():

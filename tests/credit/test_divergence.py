@@ -156,6 +156,7 @@ def test_the_importance_weight_is_bounded_and_constant() -> None:
     )
     ratio = clipped_ratio(logp, torch.tensor([[0.0, 0.0, 0.0]]), 2.0)
     assert not ratio.requires_grad
+    torch.testing.assert_close(clipped_ratio(logp, logp - 1.0, 0.5), torch.full_like(logp, 0.5))
     torch.testing.assert_close(ratio, torch.tensor([[1.0, math.exp(-1.0), 2.0]]))
 
 

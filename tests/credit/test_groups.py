@@ -25,6 +25,7 @@ from cepo.credit.groups import (
 from cepo.credit.references import ReferencePolicy, choose_references
 from cepo.credit.rules import METHODS, Rule
 from cepo.credit.step import Row, credited_rows
+from cepo.errors import DataError
 from cepo.glossary import Group, Rollout, Told
 
 
@@ -40,6 +41,19 @@ def rule(name: str, **more: Any) -> Rule:
     method = METHODS[name]
     assert isinstance(method, Rule)
     return replace(method, **more)
+
+
+def test_rows_of_a_group_that_are_of_two_problems_are_named() -> None:
+    first = Group("7", (), "s", {"hint": "h", "same": "x"})
+    for other, unlike in (
+        (replace(first, gold="8"), r"row 1 has an answer \('8', '7'\) other than"),
+        (replace(first, columns={"same": "x", "hint": "k"}), "a column 'hint'"),
+        (replace(first, columns={"same": "x"}), "a column 'hint'"),
+        (replace(first, columns={**first.columns, "more": "m"}), "a column 'more'"),
+        (replace(first, solution="t"), "a solution other than"),
+    ):
+        with pytest.raises(DataError, match=unlike):
+            gather_groups([Rollout("", None, None, 0.0)] * 2, [first, other], 2, 0, list)
 
 
 # --- grading ----------------------------------------------------------------------------------------------

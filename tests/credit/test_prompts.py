@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 
-from cepo.credit.prompts import TeacherPrompts, plain_ids
+from cepo.credit.prompts import TeacherPrompts, plain_ids, written_ids
 from cepo.errors import DataError
 from cepo.models.embedded import EMBEDDED
 from cepo.models.processor import load_processor
@@ -150,6 +150,18 @@ def test_added_tokens_of_two_characters_stay_text_too() -> None:
     ids = plain_ids(tokenizer, "2@@3 @@")
     assert control not in ids
     assert tokenizer.decode(ids) == "2@@3 @@"
+
+
+def test_what_a_model_wrote_keeps_its_added_tokens_but_special_ones() -> None:
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.add_tokens([AddedToken("<think>", special=False)])
+    think, text = tokenizer.convert_tokens_to_ids("<think>"), "<think>7<|im_end|>"
+    written, untrusted = written_ids(tokenizer, text), plain_ids(tokenizer, text)
+    assert written[0] == think
+    assert think not in untrusted
+    for ids in (written, untrusted):
+        assert not set(ids) & set(tokenizer.all_special_ids)
+        assert tokenizer.decode(ids) == text
 
 
 def test_a_tokenizer_that_opens_every_text_is_not_asked_to_here() -> None:

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cepo.answers import same_answer
 from cepo.credit.references import (
     MINUS_POLICIES,
+    NEUTRAL,
     SOURCES,
     Choice,
     ReferencePolicy,
@@ -19,6 +21,7 @@ from cepo.credit.references import (
     choose_references,
     column_source,
     columns_of,
+    irrelevant_references,
     register_source,
     resolve_source,
     teacher_of,
@@ -203,10 +206,18 @@ def test_a_data_column_is_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(one.source == "none" for row in bare for one in row.values())
 
 
+def test_what_is_told_before_there_are_rollouts_is_drawn_alike(own_registrations: None) -> None:
+    register_source(ReferenceSource("die", lambda choice: Told((str(choice.rng.random()),), "die")))
+    first, again = (told_by_data("die", Group("7", ()), ReferencePolicy()) for _ in range(2))
+    assert first == again
+
+
 def test_prompts_of_ours_are_not_replaced() -> None:
     for name in ("plus", "student"):
         with pytest.raises(RuleError, match=name):
             register_source(ReferenceSource(name, lambda choice: Told((), "none")))
+    with pytest.raises(RuleError, match="'skill@large': what follows @ is a teacher"):
+        register_source(ReferenceSource("skill@large", lambda choice: Told((), "none")))
 
 
 def test_what_the_data_tell_before_there_are_rollouts() -> None:
@@ -271,3 +282,23 @@ def test_never_the_gold_answer_and_never_silently_nothing(answers: Any, minus: A
 def test_bad_policies_are_named(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(fields.values())))):
         ReferencePolicy(**fields)
+
+
+# --- a null contrast ---------------------------------------------------------------------------------------
+
+STRANGE = Group("12", tuple(Rollout("", answer, answer == "12", 0.0) for answer in ("12", "7", None)))
+
+
+def test_irrelevant_references_are_two_and_strange_to_the_group() -> None:
+    others = ["12", "12.0", "7", "30", "30.0", "41", "5"]
+    for seed in range(20):
+        first, second = irrelevant_references(STRANGE, others, Random(seed))
+        assert not same_answer(first, second)
+        for told in ("12", "7"):
+            assert not same_answer(first, told)
+            assert not same_answer(second, told)
+    assert irrelevant_references(STRANGE, others, Random(3)) == irrelevant_references(STRANGE, others, Random(3))
+
+
+def test_neutral_words_stand_in() -> None:
+    assert irrelevant_references(STRANGE, ["12", "7", "30"], Random(0)) == NEUTRAL

@@ -40,6 +40,8 @@ def test_outside_the_mask_it_is_grpo(name: str, case: Case) -> None:
     credit = case.credit(rule_of(name))
     outside = ~case.keep
     assert torch.equal(credit.advantage_BT[outside], case.advantage_B[:, None].expand_as(outside)[outside])
+    assert not credit.evidence_BT[outside].any()
+    assert (credit.weight_BT[outside] == 1).all()
 
 
 @EVERY_RULE

@@ -150,6 +150,13 @@ def test_rows_without_enough_evidence_keep_their_advantage(case: Case) -> None:
     assert torch.equal(got, case.advantage_B[:, None].expand_as(got))
 
 
+@pytest.mark.parametrize(("least", "weights"), [(0.5, [2.0, 0.0]), (0.5 + 1e-9, [1.0, 1.0])])
+def test_a_row_with_just_enough_evidence_is_shared_out(least: float, weights: list[float]) -> None:
+    logps = {"plus": torch.tensor([[-1.0, -1.0]]).double(), "minus": torch.tensor([[-1.5, -1.0]]).double()}
+    case = Case(torch.ones(1).double(), torch.ones(1, 2, dtype=torch.bool), logps, Quantities(), 1.0, 0.5)
+    assert case.credit(FOCUSED, FocusedOptions(least=least)).weight_BT.tolist() == [weights]
+
+
 # --- decisive ------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +193,15 @@ def test_an_error_that_follows_from_another_is_not_blamed() -> None:
     torch.testing.assert_close(DECISIVE.assign(inputs).weight_BT, want, atol=1e-4, rtol=0)
 
 
+def test_what_a_tool_said_does_not_lose_a_row() -> None:
+    """The token outside of the mask is against the right solution too, and the blame is all the next one's."""
+    against = torch.tensor([[0.0, -10.0, -10.0]], dtype=torch.float64)
+    logps = {"plus": against - 1.0, "minus": torch.full_like(against, -1.0)}
+    case = Case(-torch.ones(1).double(), torch.tensor([[1, 0, 1]]), logps, Quantities(), 1.0, 0.5)
+    want = torch.tensor([[0.5, 1.0, 1.5]], dtype=torch.float64)
+    torch.testing.assert_close(case.credit(DECISIVE).weight_BT, want, atol=1e-4, rtol=0)
+
+
 # --- rlcsd, cpo, distilled_rl, prob_mask ---------------------------------------------------------------------
 
 
@@ -209,6 +225,24 @@ def test_rlcsd_selects_nearly_all_at_the_papers_tau_and_none_within_the_dead_zon
     )
     assert (case.credit(RLCSD).advantage_BT != 1).double().mean() > 0.5
     assert torch.equal(but(case, dead_zone=0.003).credit(RLCSD).advantage_BT, torch.ones(1, 40).double())
+
+
+def test_a_rule_that_adds_shows_what_an_advantage_was_multiplied_by() -> None:
+    """Of A = 1 too; of A = 0 it shows 1."""
+    advantage = torch.tensor([1.0, -0.5, 0.0]).double()
+    logps = {"plus": torch.full((3, 2), -1.0).double(), "minus": torch.tensor([[-1.1, -0.9]] * 3).double()}
+    credit = Case(advantage, torch.ones(3, 2, dtype=torch.bool), logps, Quantities(), 0.25, 0.5).credit(RLCSD)
+    assert (credit.advantage_BT[:2] != advantage[:2, None]).all()
+    torch.testing.assert_close(credit.weight_BT[:2] * advantage[:2, None], credit.advantage_BT[:2])
+    assert credit.weight_BT[2].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("tokens", [3, 49])
+def test_two_means_of_nothing_selected_are_grpo_bitwise(tokens: int) -> None:
+    """49 times a 49th is not 1."""
+    logps = {prompt: torch.full((1, tokens), -1.0).double() for prompt in ("plus", "minus")}
+    case = Case(torch.ones(1).double(), torch.ones(1, tokens, dtype=torch.bool), logps, Quantities(), 0.5, 0.5)
+    assert set(case.credit(RLCSD, RLCSDOptions(two_means=True)).advantage_BT[0].tolist()) == {1.0}
 
 
 def test_prob_mask_leaves_out_from_the_bound_on() -> None:

@@ -260,7 +260,7 @@ BAD = {
     ),
     "a name of ours": (
         Rule("cepo", "a test", ("plus",), plain),
-        "there is a method 'cepo' already .*choose another name",
+        r"there is a method 'cepo' already \(CEPO, arXiv.*\); choose another name",
     ),
     "an exception": (rule_of(broken), "rule 'mine' fails on random input of 4 rows x 7 tokens: KeyError: 'price'"),
     "no Credit": (rule_of(lambda inputs: inputs.advantage_B), "rule 'mine' must return a Credit, got Tensor"),

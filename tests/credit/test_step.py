@@ -98,6 +98,13 @@ def test_each_rule_scores_what_it_declares_and_no_more() -> None:
     assert planned(rule("grpo"), rows[:1], nothing) == []
 
 
+def test_a_bare_prompt_is_the_students_wherever_a_reference_would_stand() -> None:
+    """Also where none could: the last turn is not the user's."""
+    closed = replace(row(0), prompt=[{"role": "assistant", "content": "so"}])
+    (request,) = plan_scoring([closed], {0: {"bare": Told(("",), "bare")}}, rule("cepo", prompts=("bare",)), asking())
+    assert list(request.sequence.prompt_ids) == list(closed.prompt_ids)
+
+
 def test_several_references_are_scored_each() -> None:
     told: dict[int, References] = {0: {"plus": PLUS, "minus": Told(("8", "9"), "group")}}
     assert planned(rule("cepo"), [row(0)], told) == [(0, "plus", 0), (0, "minus", 0), (0, "minus", 1)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -154,11 +155,18 @@ def rounds(tests: list[str], seconds: float) -> Iterator[list[str]]:
 
 
 def prepare(files: list[str], tests: list[str]) -> MutantRunner:
-    """The mutated tree, and which tests call which function; both are kept in `mutants/` for the next time."""
+    """The mutated tree, and which tests call which function; both are kept in `mutants/` for the next time.
+
+    But not for other files or tests: mutmut would take files that it has once copied for ones that it has changed.
+    """
     config().only_mutate = files or config().only_mutate
     config().pytest_add_cli_args_test_selection = tests or config().pytest_add_cli_args_test_selection
     set_mutant_under_test("mutant_generation")
+    made_of, words = FOLDER / "made_of.txt", "\n".join([*config().only_mutate, "", *tests])
+    if not made_of.is_file() or made_of.read_text() != words:
+        shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(exist_ok=True)
+    made_of.write_text(words)
     tool.copy_src_dir()
     tool.copy_also_copy_files()
     tool.setup_source_paths()

@@ -168,6 +168,12 @@ def test_qwen3_vl_with_images_of_several_sizes(images: int, budget: int) -> None
     assert_exact(model, rows, processor.image_token_id, tokens_per_forward=budget)
 
 
+def test_text_goes_on_from_where_its_own_images_end() -> None:
+    """Images of four heights in one forward: the larger ones take more positions."""
+    model, processor = vision_model()
+    assert_exact(model, image_rows(processor, 1, groups=5, size=1)[3:], processor.image_token_id)
+
+
 def test_the_last_prompts_offset_is_not_reused() -> None:
     model, processor = vision_model()
     model.model.rope_deltas = torch.tensor([[-40]])
@@ -177,10 +183,11 @@ def test_the_last_prompts_offset_is_not_reused() -> None:
 def test_an_image_after_the_reference_is_scored_whole() -> None:
     model, processor = vision_model()
     rows = [
-        ScoreRow([9, 10 + i, *row.prompt_ids], row.completion_ids, row.images, row.group)
+        ScoreRow([*[9] * 20, 10 + i, *row.prompt_ids], row.completion_ids, row.images, row.group)
         for i, row in enumerate(image_rows(processor, 1)[9:])
     ]
     assert not make_plan(rows, 1000, processor.image_token_id).shared
+    assert count_forwards(model, rows, image_token_id=processor.image_token_id).without == 0
     assert_exact(model, rows, processor.image_token_id)
 
 
@@ -219,8 +226,10 @@ def test_bf16_weights_are_scored_in_fp32_and_left_as_they_were(vision: bool) -> 
 def test_equal_references_give_exactly_equal_log_probs() -> None:
     rows = text_rows()
     twice = [row for row in rows for _ in range(2)]
-    logp_BT = score(text_model("llama"), twice, width=32)
+    model = text_model("llama")
+    logp_BT = score(model, twice, width=32)
     assert torch.equal(logp_BT[::2], logp_BT[1::2])
+    assert count_forwards(model, twice, tokens_per_forward=200) == count_forwards(model, rows, tokens_per_forward=200)
 
 
 def test_prefixes_are_encoded_once() -> None:
@@ -274,11 +283,12 @@ def test_forwards_are_counted_and_filled_up(vision: bool) -> None:
     model.model.register_forward_hook(lambda *_: ran.append("text"))
     if vision:
         model.model.visual.register_forward_hook(lambda *_: ran.append("images"))
-    options: Any = {"width": 40, "tokens_per_forward": 200, "image_token_id": token}
-    counted = count_forwards(model, rows, tokens_per_forward=200, image_token_id=token)
+    budget = 60 if vision else 200  # prefixes with images go apart: all of them still come first
+    options: Any = {"width": 40, "tokens_per_forward": budget, "image_token_id": token}
+    counted = count_forwards(model, rows, tokens_per_forward=budget, image_token_id=token)
     expected = score(model, rows, **options)
     assert (ran.count("images"), len(ran) - 2 * ran.count("images")) == counted
-    assert (counted.with_images > 0) == vision
+    assert (counted.with_images > 1) == vision
     wanted = Forwards(counted.with_images + 2 * vision, counted.without + 3)
     for given in (rows, []):
         ran.clear()
@@ -304,6 +314,11 @@ def test_common_prefix() -> None:
 def test_bad_rows_are_named(row: ScoreRow, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         score(text_model("llama"), [row], width=8)
+
+
+def test_a_completion_may_be_as_long_as_the_width() -> None:
+    row = ScoreRow([5, 6], [7] * 8)
+    assert torch.equal(score(text_model("llama"), [row], width=8), score(text_model("llama"), [row], width=9)[:, :8])
 
 
 def test_unknown_precision_is_refused() -> None:

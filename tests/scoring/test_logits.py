@@ -70,6 +70,7 @@ def test_what_a_model_does_is_measured_whatever_it_is_called() -> None:
         (lambda z: z * 3, LogitsMap(3.0)),
         (lambda z: 5 * (z / 5).tanh(), LogitsMap(1.0, 5.0)),
         (lambda z: 2 * (5 * (z / 5).tanh()), LogitsMap(2.0, 10.0)),
+        (lambda z: 200 * (z / 200).tanh(), LogitsMap(1.0, 200.0)),
     ):
         model = model_of(Renamed, text_model("llama").config)
         Renamed.change = staticmethod(change)
@@ -81,7 +82,11 @@ def test_what_a_model_does_is_measured_whatever_it_is_called() -> None:
 
 
 def test_any_other_change_is_refused_with_the_model_named() -> None:
-    for change in (lambda z: z + 0.01 * z.abs(), lambda z: z.clamp(-3, 3), lambda z: z - 2 * (z > 1), lambda z: z**3):
+    for change in (
+        lambda z: z + 0.01 * z.abs(), lambda z: z.clamp(-3, 3), lambda z: z - 2 * (z > 1), lambda z: z**3,
+        lambda z: 0.05 * z + 2e-5 * z.abs(), lambda z: z.clamp(min=-1000), lambda z: z.clamp(-1, 1), lambda z: z * 0.0,
+        lambda z: -z, lambda z: z[..., :-1], lambda z: z.masked_fill(z > 99, -torch.inf),
+    ):  # fmt: skip
         model = model_of(Renamed, text_model("llama").config)
         Renamed.change = staticmethod(change)
         with pytest.raises(ModelError, match="Renamed changes its logits after the output layer"):

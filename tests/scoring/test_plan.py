@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cepo.scoring import Forwards, Images, ScoreRow
+from cepo.scoring import Forwards, Images, OtherImages, ScoreRow
 from cepo.scoring.plan import SHORTEST_PREFIX, Plan, SharedBatch, make_plan, unique_rows
 
 TOKEN = 3
@@ -121,6 +122,8 @@ def cheapest(lengths: Sequence[int], budget: int, launch: int) -> int:
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=7), st.sampled_from([10, 40, 100]), st.sampled_from([0, 5, 40])
 )
+@example([10] * 4, 40, 5)
+@example([1] * 10, 10, 5)
 def test_there_is_no_cheaper_way_to_cut(lengths: list[int], budget: int, launch: int) -> None:
     rows = [ScoreRow([9] * length, []) for length in lengths]
     _, batches = make_plan(rows, budget, None, launch=launch).whole
@@ -143,6 +146,49 @@ def test_a_prefix_must_be_worth_it_and_hold_all_images() -> None:
     assert (len(seen.shared), seen.forwards) == (1, Forwards(1, 1))
     assert not planned([*prefix, 6, TOKEN], [*prefix, 7, TOKEN], images=IMAGES).shared, "its image comes later"
     assert planned([*prefix, 6, TOKEN], [*prefix, 7, TOKEN], token=None).shared, "a token as any other"
+
+
+def told_two(groups: int) -> list[ScoreRow]:
+    """Of each group five rows of 52 tokens: a prefix of 20, one of two stems of 30, and two that follow."""
+    stems = [[5] * 30, [6] * 30]
+    return [ScoreRow([*[10 + g] * 20, *stems[i % 2], 9], [8], None, g) for g in range(groups) for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("groups", "launch", "parts", "forwards"),
+    [
+        (1, 90, 1, 1 + 1 + 2), (1, 91, 0, 1 + 2),
+        (2, 180, 1, 1 + 1 + 3), (2, 181, 0, 1 + 3),
+        (4, 180, 2, 2 * (1 + 1 + 3)), (4, 181, 0, 1 + 5),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_stems_are_encoded_where_each_forward_of_them_saves_as_many_tokens_as_it_costs(
+    groups: int, launch: int, parts: int, forwards: int
+) -> None:
+    """Three rows of a group spare their stem: 90 tokens. Stems and what they continue from, 100, fit twice."""
+    rows = told_two(groups)
+    plan = make_plan(rows, 208, None, launch=launch)
+    assert [bool(batch.stems) for batch in plan.shared] == [True] * parts or [False]
+    assert Counter(group for batch in plan.shared for group in batch.prefixes) == Counter(range(groups))
+    assert sum(plan.forwards) == forwards
+    assert all(len(tokens) * max(tokens) <= 208 for batch in plan.shared for tokens in forwards_of(batch, rows))
+
+
+def test_prefixes_that_just_fit_are_encoded_together() -> None:
+    for budget, batches in ((80, 1), (79, 2)):
+        assert len(make_plan(told_two(4), budget, None).shared) == batches
+
+
+def test_images_of_another_layout_go_one_by_one_and_are_shared_where_all_that_they_mark_is() -> None:
+    """What they mark, 20 tokens here, may be any: there need be no placeholder."""
+    other = OtherImages({"pixels": torch.zeros(1, 1)}, {"token_type_ids": torch.zeros(1, 20, dtype=torch.long)})
+    text = [ScoreRow([4] * 5, [1]), ScoreRow([4] * 5, [1])]
+    for length, are_shared in ((19, False), (20, True)):
+        rows = [ScoreRow([*[g] * length, end], [1], other, g) for g in (5, 6) for end in (7, 8)]
+        plan = make_plan([*rows, *text], 1000, None)
+        assert [list(batch.prefixes) for batch in plan.shared] == ([[5], [6]] if are_shared else [])
+        assert plan.whole == (([] if are_shared else [[0], [1], [2], [3]]), [[4, 5]])
 
 
 @pytest.mark.parametrize(

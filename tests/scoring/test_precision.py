@@ -25,8 +25,9 @@ from transformers import (
 
 from cepo.errors import ModelError
 from cepo.scoring import score
-from cepo.scoring.precision import scoring_in
+from cepo.scoring.precision import in_fp32, scoring_in
 from tests.scoring.test_exact import SIZES, plain, text_model, text_rows, vision_model
+from tests.scoring.test_shards import Status
 
 FOUR: dict[str, Any] = {**SIZES, "num_hidden_layers": 4}
 
@@ -70,6 +71,43 @@ def test_adapters_on_the_experts_parameters() -> None:
                                plain(wanted, text_rows(1), 32, None), atol=2e-5, rtol=0)  # fmt: skip
 
 
+class Reader(nn.Module):
+    """Reads a part's weight beside running it, on a number of 16 bits; and looks how many bits the others have."""
+
+    def __init__(self, others: nn.Module, exact: bool) -> None:
+        super().__init__()
+        self.inner, self.exact = nn.Linear(32, 32), exact
+        self.seen, self._others = set[torch.dtype](), [others]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen |= {parameter.dtype for parameter in self._others[0].parameters()}
+        given = x.bfloat16()
+        return F.linear(self.inner(given.float() if self.exact else given), self.inner.weight)
+
+
+def test_a_whole_layer_is_turned_while_it_runs_and_no_other() -> None:
+    torch.manual_seed(0)
+    exact, model = text_model("llama"), text_model("llama")
+    for one in (exact, model):
+        one.model.layers[1].mlp = Reader(one.model.layers[0], exact=one is exact)
+    model = model.to(torch.bfloat16)
+    exact.load_state_dict(model.state_dict())
+    found = score(model, text_rows(1), width=32, precision="float32")
+    torch.testing.assert_close(found, plain(exact, text_rows(1), 32, None), atol=1e-3, rtol=0)
+    assert model.model.layers[1].mlp.seen == {torch.bfloat16}
+
+
+def test_what_lies_on_other_processes_is_not_turned() -> None:
+    """As ZeRO-3 has it: between its gathering and its giving up a parameter's numbers are here."""
+    whole, gathered, left = (nn.Parameter(torch.ones(2, dtype=torch.bfloat16)) for _ in range(3))
+    for parameter, status in ((gathered, Status.AVAILABLE), (left, Status.NOT_AVAILABLE)):
+        zero: Any = parameter
+        zero.ds_status = status
+    with in_fp32([whole, gathered, left]):
+        assert [one.dtype for one in (whole, gathered, left)] == [torch.float32, torch.float32, torch.bfloat16]
+    assert {one.dtype for one in (whole, gathered, left)} == {torch.bfloat16}
+
+
 class Packed(nn.Parameter):
     """As bitsandbytes' Params4bit with bf16 storage: the numbers are codes, two weights in a byte."""
 
@@ -106,6 +144,24 @@ def test_packed_weights_of_four_bits_are_left_alone() -> None:
         if not isinstance(parameter, Packed):
             parameter.data = parameter.data.float()
     torch.testing.assert_close(found, plain(exact, text_rows(1), 32, None), atol=2e-5, rtol=0)
+
+
+class PackedHead(nn.Linear):
+    """An output layer whose weight has another shape than it says, as bitsandbytes' has."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.in_features, linear.out_features, bias=False)
+        self.weight = nn.Parameter(linear.weight.detach().reshape(-1, 1))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight.view(self.out_features, self.in_features))
+
+
+def test_a_packed_output_layer_is_run_as_it_is() -> None:
+    model, rows = text_model("llama"), text_rows(1)
+    expected = plain(model, rows, 32, None)
+    model.lm_head = PackedHead(model.lm_head)
+    torch.testing.assert_close(score(model, rows, width=32), expected, atol=1e-5, rtol=0)
 
 
 def test_models_without_sdpa_score_with_eager_attention() -> None:

@@ -22,7 +22,7 @@ from transformers import (
 
 from cepo.errors import ModelError
 from cepo.scoring import ScoreRow
-from cepo.scoring.probe import BOUND, probe
+from cepo.scoring.probe import BOUND, _sharing, probe
 from tests.scoring.test_exact import SIZES, image_rows, text_model, text_rows, vision_model
 from tests.scoring.test_precision import bf16_of, packed_model
 
@@ -101,13 +101,28 @@ class OddHead(nn.Linear):
 
 
 def test_an_output_layer_that_is_not_its_weights_is_refused() -> None:
-    model = text_model("llama")
-    head = OddHead(32, 300, bias=False)
-    head.weight = model.lm_head.weight
-    model.lm_head = head
-    with pytest.raises(ModelError, match=r"LlamaForCausalLM .* differ from its own forward by up to .* nats in fp32 "
-                                         r"\(bound 1e-04\); they part in LlamaForCausalLM.forward, after"):  # fmt: skip
-        probe(model, ROWS)
+    vision, processor = vision_model()
+    seen = two_groups(image_rows(processor, 1))
+    for model, rows, token in ((text_model("llama"), ROWS, None), (vision, seen, processor.image_token_id)):
+        head = OddHead(model.lm_head.in_features, model.lm_head.out_features, bias=False)
+        head.weight = model.lm_head.weight
+        model.lm_head = head
+        name = type(model).__name__
+        with pytest.raises(ModelError, match=rf"{name} .* differ from its own forward by up to .* nats in fp32 "
+                                             rf"\(bound 1e-04\); they part in {name}.forward, after"):  # fmt: skip
+            probe(model, rows, image_token_id=token)
+
+
+@pytest.mark.parametrize(("off", "shares"), [(0.9, True), (1.1, False), (torch.nan, False)])
+def test_prefixes_are_shared_within_the_bound_and_no_further(off: float, shares: bool) -> None:
+    """It widens with the log-prob: 1e-4 nats at 0, and twice as much at -10."""
+    own = [torch.tensor([0.0, -10.0])]
+    shifts = [off * torch.tensor([BOUND, 0.0]), off * torch.tensor([0.0, 2 * BOUND])]
+    for shift in shifts:
+        found = _sharing(text_model("llama"), "Toy", lambda shift=shift: [own[0] + shift], own, own)
+        assert found.shares == shares
+        assert found.difference == pytest.approx(shift.abs().max().item() if shares else 0.0, rel=1e-2)
+        assert bool(found.why_whole) != shares
 
 
 def test_positions_that_are_not_ours_name_the_module() -> None:

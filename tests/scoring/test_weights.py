@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from cepo.errors import RunFolderError
-from cepo.scoring.weights import STATE_FILE, Teacher
+from cepo.scoring.weights import STATE_FILE, Teacher, state_file
 
 
 def model(value: float = 1.0) -> nn.Module:
@@ -32,10 +32,10 @@ def value_inside(teacher: Teacher, net: nn.Module) -> float:
 
 
 def test_live_is_the_policy() -> None:
-    net, teacher = model(1.0), Teacher("live")
-    teacher.start(net)
-    fill(net, 2.0)
-    assert value_inside(teacher, net) == 2.0
+    for net, teacher in ((model(1.0), Teacher("live")), (model(1.0), Teacher())):
+        teacher.start(net)
+        fill(net, 2.0)
+        assert value_inside(teacher, net) == 2.0
 
 
 def test_frozen_stays_at_the_start_and_the_policy_comes_back() -> None:
@@ -126,6 +126,33 @@ def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
         Teacher("ema").load(tmp_path, net)
 
 
+def test_each_process_has_its_own_part_of_a_checkpoint(tmp_path: Path) -> None:
+    net, teachers = model(), [Teacher("frozen"), Teacher("frozen")]
+    for number, teacher in enumerate(teachers):
+        fill(net, float(number))
+        teacher.start(net)
+        teacher.save(tmp_path, (number, 2))
+    assert {file.name for file in tmp_path.iterdir()} == {state_file((0, 2)), state_file((1, 2))}
+    assert state_file((1, 2)) == "cepo_teacher_1_of_2.safetensors"
+    for number in (0, 1):
+        again = Teacher("frozen")
+        again.load(tmp_path, net, (number, 2))
+        assert value_inside(again, net) == number
+    with pytest.raises(RunFolderError, match="'frozen', or not by 4 processes that share the weights; resume"):
+        Teacher("frozen").load(tmp_path, net, (0, 4))
+
+
+@pytest.mark.parametrize("fields", [{"weights": "synced", "sync_every": 1}, {"weights": "ema", "ema_rate": 1.0}])
+def test_a_teacher_may_follow_every_step(fields: dict[str, Any]) -> None:
+    net, teacher = model(1.0), Teacher(**fields)
+    teacher.start(net)
+    for step in (1, 2):
+        fill(net, 10.0 * step)
+        teacher.before_step(net, step)
+        teacher.after_step(net)
+        assert value_inside(teacher, net) == 10.0 * step
+
+
 @pytest.mark.parametrize("weights", ["live", "frozen", "synced", "ema"])
 def test_scoring_leaves_the_policy_bit_for_bit(weights: Any) -> None:
     torch.manual_seed(0)
@@ -143,7 +170,7 @@ def test_scoring_leaves_the_policy_bit_for_bit(weights: Any) -> None:
 def test_live_saves_nothing_and_a_missing_copy_is_named(tmp_path: Path) -> None:
     Teacher("live").save(tmp_path)
     assert not (tmp_path / STATE_FILE).exists()
-    with pytest.raises(RunFolderError, match="teacher_weights='ema'"):
+    with pytest.raises(RunFolderError, match="teacher_weights='ema'; resume"):
         Teacher("ema").load(tmp_path, model())
 
 

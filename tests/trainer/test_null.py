@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 import pytest
 import torch
 
-from cepo.answers import same_answer
 from cepo.credit.groups import LocalGroups
-from cepo.credit.references import NEUTRAL, irrelevant_references
+from cepo.credit.references import NEUTRAL
 from cepo.credit.rules import METHODS, Inputs, Knobs, Rule
 from cepo.credit.settings import CreditSettings
 from cepo.credit.step import Row
@@ -19,21 +17,6 @@ from cepo.trainer.null import null_level, null_references
 from tests.trainer.conftest import MakeTrainer
 
 GROUP = Group("12", tuple(Rollout("", answer, answer == "12", 0.0) for answer in ("12", "7", None)))
-
-
-def test_irrelevant_references_are_two_and_strange_to_the_group() -> None:
-    others = ["12", "12.0", "7", "30", "30.0", "41", "5"]
-    for seed in range(20):
-        first, second = irrelevant_references(GROUP, others, Random(seed))
-        assert not same_answer(first, second)
-        for told in ("12", "7"):
-            assert not same_answer(first, told)
-            assert not same_answer(second, told)
-    assert irrelevant_references(GROUP, others, Random(3)) == irrelevant_references(GROUP, others, Random(3))
-
-
-def test_neutral_words_stand_in() -> None:
-    assert irrelevant_references(GROUP, ["12", "7", "30"], Random(0)) == NEUTRAL
 
 
 def rule(name: str) -> Rule:

@@ -169,7 +169,7 @@ def _by_columns(hidden_CD: Tensor, target_C: Tensor, layer: nn.Linear, columns: 
         shrink_C = (before_C - top_C).exp()
         logits.sub_(top_C[:, None])
         if reading.quantity == "entropy":
-            moved_C = torch.where(sum_C > 0, (before_C - top_C) * sum_C, 0.0)
+            moved_C = (before_C - top_C) * sum_C
             weighed_C = shrink_C * (weighed_C + moved_C) + (logits.exp() * logits).sum(dim=-1)
         sum_C = sum_C * shrink_C + logits.exp_().sum(dim=-1)
     if reading.quantity == "entropy":

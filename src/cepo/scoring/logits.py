@@ -90,7 +90,7 @@ def _fitted(given: Tensor, found: Tensor) -> LogitsMap | None:
         return None
     found = found - found[2]
     far, near = found[0].item(), found[3].item()
-    if abs(far) >= REACH * abs(near):
+    if abs(far) >= FAR / 2 * abs(near):
         fitted = LogitsMap(far / FAR)
     else:
         cap = far

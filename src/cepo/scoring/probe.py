@@ -18,7 +18,6 @@ from cepo.errors import CepoError, ModelError
 from cepo.scoring import score
 from cepo.scoring.forward import continues_from_prefixes, read_whole, vision_inputs
 from cepo.scoring.head import Reading
-from cepo.scoring.logits import logits_map
 from cepo.scoring.models import causal_model
 from cepo.scoring.precision import Precision, scoring_in
 from cepo.scoring.rows import ScoreRow
@@ -27,7 +26,7 @@ from cepo.scoring.watch import first_difference, half_precision
 __all__ = ["BOUND", "ROUNDING_BOUND", "Agreement", "own_logps", "probe"]
 
 BOUND = 1e-4
-"""Nats between two ways to compute a log-prob in fp32, plus as much of ten times the log-prob itself."""
+"""Nats between two ways to compute a log-prob in fp32, and as much again for every ten nats of the log-prob itself."""
 
 ROUNDING_BOUND = 0.25
 """Nats, on average over tokens, between the run's own precision and fp32: more is no rounding of bf16."""
@@ -86,7 +85,7 @@ def probe(
         )
     difference = _largest(whole, own)
     if not difference < 1.0:
-        blame = _blame(model, rows[0], temperature, image_token_id)
+        blame = _blame(model, rows[0], image_token_id)
         raise ModelError(
             f"log-probs of {kind} as they are scored differ from its own forward by up to {_nats(whole, own):.1e} "
             f"nats in fp32 (bound {BOUND:.0e}); {blame}. Use method='grpo' with this model"
@@ -171,14 +170,13 @@ def _raise_if_memory(error: Exception) -> None:
         raise error
 
 
-def _blame(model: nn.Module, row: ScoreRow, temperature: float, image_token_id: int | None) -> str:
-    """What is likely to be wrong when whole rows disagree."""
-    reading = Reading(temperature, logits_map=logits_map(model))
+def _blame(model: nn.Module, row: ScoreRow, image_token_id: int | None) -> str:
+    """What is likely to be wrong when whole rows disagree; told by states, so that what is read of them is one."""
     with scoring_in(model, "float32"):
         found = first_difference(
             model,
-            lambda: own_logps(model, row, temperature, image_token_id),
-            lambda: read_whole(model, [row], image_token_id, reading),
+            lambda: own_logps(model, row, 1.0, image_token_id),
+            lambda: read_whole(model, [row], image_token_id, Reading()),
         )
     kind = type(causal_model(model)).__name__
     return f"they part at its {found}" if found else f"they part in {kind}.forward, after the output layer"

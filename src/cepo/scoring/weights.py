@@ -170,7 +170,7 @@ class Teacher:
 
 def state_file(part: Part | None) -> str:
     """Of a whole copy, or of a process's part."""
-    return STATE_FILE if part is None else STATE_FILE.replace(".", f"_{part[0]}_of_{part[1]}.", 1)
+    return STATE_FILE if part is None else STATE_FILE.replace(".", f"_{part[0]}_of_{part[1]}.")
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
