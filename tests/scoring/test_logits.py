@@ -70,6 +70,7 @@ def test_what_a_model_does_is_measured_whatever_it_is_called() -> None:
         (lambda z: z * 3, LogitsMap(3.0)),
         (lambda z: 5 * (z / 5).tanh(), LogitsMap(1.0, 5.0)),
         (lambda z: 2 * (5 * (z / 5).tanh()), LogitsMap(2.0, 10.0)),
+        (lambda z: 20 * (0.176 * z / 20).tanh(), LogitsMap(0.176, 20.0)),  # Muse Spark: a cap of 100 times the scale
     ):
         model = model_of(Renamed, text_model("llama").config)
         Renamed.change = staticmethod(change)

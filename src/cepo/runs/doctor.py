@@ -229,7 +229,8 @@ def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
         token = getattr(model.config, "image_token_id", None)
         rows = probe_rows(data, host.encoded, host.tokenizer, token, views_of(host, config))
         check_other_layout(rows, data, False, host.made_together)
-        found = Probing(None, config.temperature, config.credit.credit_precision, token)(model, rows)
+        completion = config.max_completion_length or 0
+        found = Probing(None, config.temperature, config.credit.credit_precision, token, completion)(model, rows)
     except CepoError as error:
         return Finding("probe", "fail", _one_line(error), "training would refuse with this sentence")
     seen = f"scored log-probs are the model's own within {found.difference:.0e} nats"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,6 @@ BOUND = 1e-4
 
 ROUNDING_BOUND = 0.25
 """Nats, on average over tokens, between the run's own precision and fp32: more is no rounding of bf16."""
-
-_FAULTS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
-"""What a forward that is asked for what it cannot do has been seen to raise; RuntimeError holds torch's own kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +63,13 @@ def probe(
     every process must be given the same ones where weights are sharded.
 
     Raises:
-        ModelError: log-probs that are not the model's own, or not of the precision that was asked for.
+        ModelError: a model that sees the tokens it predicts; log-probs that are not its own, or not of the precision
+            that was asked for.
     """
     kind = type(causal_model(model)).__name__
     own = _tried(f"{kind} cannot compute in fp32", lambda: _own_in_fp32(model, rows, temperature, image_token_id))
+
+    _check_causal(model, rows, own, temperature, image_token_id)
 
     def scored(share: bool) -> list[Tensor]:
         width = max(len(row.completion_ids) for row in rows)
@@ -103,7 +103,7 @@ def _sharing(
         return Agreement(False, _nats(whole, own))
     try:
         shared = scored()
-    except _FAULTS as error:
+    except Exception as error:  # whatever its code raises when it is asked for what it cannot do
         _raise_if_memory(error)
         return Agreement(False, _nats(whole, own), f"{kind} cannot continue from one ({_line(error)})")
     if not _largest(shared, own) < 1.0:
@@ -136,6 +136,26 @@ def _own_in_fp32(
         return [own_logps(model, row, temperature, image_token_id) for row in rows]
 
 
+def _check_causal(
+    model: nn.Module, rows: Sequence[ScoreRow], own: Sequence[Tensor], temperature: float, image_token_id: int | None
+) -> None:
+    """Another last token moves no log-prob before it: one row, its longest completion."""
+    place = max(range(len(rows)), key=lambda index: len(rows[index].completion_ids))
+    row, own_T = rows[place], own[place]
+    last = row.completion_ids[-1]
+    words = [token for one in rows for token in one.completion_ids]
+    other = next((token for token in words if token != last), int(not last))
+    changed = replace(row, completion_ids=[*row.completion_ids[:-1], other])
+    moved = (_own_in_fp32(model, [changed], temperature, image_token_id)[0] - own_T).abs()[:-1]
+    if moved.numel() and not _largest([own_T[:-1] + moved], [own_T[:-1]]) < 1.0:
+        raise ModelError(
+            f"{type(causal_model(model)).__name__} sees the tokens that it predicts: another last token moves "
+            f"log-probs before it by up to {moved.max().item():.1e} nats in fp32. By method='grpo' too it would be "
+            "trained on what it cannot know when it generates; train a causal model (is_decoder, where its config has "
+            "that)"
+        )
+
+
 def _check_rounding(
     model: nn.Module, row: ScoreRow, exact_T: Tensor, temperature: float, image_token_id: int | None
 ) -> None:
@@ -161,7 +181,7 @@ def _tried(what: str, compute: Callable[[], list[Tensor]]) -> list[Tensor]:
         return compute()
     except CepoError:
         raise
-    except _FAULTS as error:
+    except Exception as error:
         _raise_if_memory(error)
         raise ModelError(f"{what}: {_line(error)}. Use method='grpo' with this model") from error
 
@@ -172,16 +192,22 @@ def _raise_if_memory(error: Exception) -> None:
 
 
 def _blame(model: nn.Module, row: ScoreRow, temperature: float, image_token_id: int | None) -> str:
-    """What is likely to be wrong when whole rows disagree."""
+    """What is likely to be wrong when whole rows disagree, looked for in one row alone."""
     reading = Reading(temperature, logits_map=logits_map(model))
+    own_again: list[Tensor] = []
+    alone: list[Tensor] = []
     with scoring_in(model, "float32"):
         found = first_difference(
             model,
-            lambda: own_logps(model, row, temperature, image_token_id),
-            lambda: read_whole(model, [row], image_token_id, reading),
+            lambda: own_again.append(own_logps(model, row, temperature, image_token_id)),
+            lambda: alone.extend(read_whole(model, [row], image_token_id, reading)),
         )
     kind = type(causal_model(model)).__name__
-    return f"they part at its {found}" if found else f"they part in {kind}.forward, after the output layer"
+    if found:
+        return f"they part at its {found}"
+    if not _largest(alone, own_again) < 1.0:
+        return f"they part in {kind}.forward, after the output layer"
+    return "a row alone agrees: its log-probs depend on the rows beside it, or on their padding"
 
 
 def _largest(found: Sequence[Tensor], own: Sequence[Tensor]) -> float:
