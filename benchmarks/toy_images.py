@@ -105,6 +105,7 @@ def _layouts(config: Any, takes: Any) -> Iterator[dict[str, Tensor]]:
         yield {"pixel_values": _noise(1, 36, 3 * patch**2), "image_position_ids": places}
     if "pixel_attention_mask" in takes:
         yield {"pixel_values": picture[None], "pixel_attention_mask": torch.ones(1, 1, side, side).long()}
+        yield {"pixel_values": picture[None], "pixel_attention_mask": torch.ones(1, 1, dtype=torch.bool)}  # of tiles
     yield {"pixel_values": picture}
 
 
@@ -117,7 +118,8 @@ def _tokens(model: Any, fields: dict[str, Tensor]) -> int:
     given = {name: value for name, value in fields.items() if name in known}
     with torch.no_grad():
         found = ask(**given)
-    features = getattr(found, "pooler_output", found)
+    pooled = getattr(found, "pooler_output", found)
+    features = found.last_hidden_state if pooled is None else pooled
     parts = [features] if isinstance(features, Tensor) else list(features)
     return sum(part.numel() for part in parts) // model.config.get_text_config().hidden_size
 

@@ -11,6 +11,8 @@ from torch import nn
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
+    BltConfig,
+    BltForCausalLM,
     HunYuanVLConfig,
     HunYuanVLForConditionalGeneration,
     LlamaConfig,
@@ -29,7 +31,7 @@ from transformers import (
 from cepo.errors import ModelError
 from cepo.scoring import ScoreRow
 from cepo.scoring.probe import BOUND, probe
-from tests.scoring.test_exact import SIZES, image_rows, text_model, text_rows, vision_model
+from tests.scoring.test_exact import SIZES, VOCAB, image_rows, text_model, text_rows, vision_model
 from tests.scoring.test_precision import bf16_of, packed_model
 
 
@@ -185,6 +187,21 @@ def test_attention_that_computes_something_else_in_fp32_is_refused() -> None:
         probe(model, ROWS)
 
 
+def test_a_model_that_fails_in_its_own_precision_is_refused_in_one_sentence() -> None:
+    """Kimi K2.5 does not bring pixels to the dtype of its weights."""
+    model = text_model("llama").to(torch.bfloat16)
+    own = model.model.norm.forward
+
+    def forward(states: Any) -> Any:
+        if states.dtype != torch.float32:
+            raise RuntimeError("expected floats")
+        return own(states)
+
+    model.model.norm.forward = forward
+    with pytest.raises(ModelError, match="cannot compute in the run's own precision: RuntimeError: expected floats"):
+        probe(model, ROWS)
+
+
 @pytest.mark.parametrize("kind", [TypeError, ZeroDivisionError, ImportError])
 def test_a_model_that_fails_is_refused_in_one_sentence(kind: type[Exception]) -> None:
     """Whatever its code raises: Qwen2.5-Omni's vision tower divides by zero, others ask for a package."""
@@ -275,6 +292,22 @@ def hunyuan() -> Any:
     return HunYuanVLForConditionalGeneration(
         HunYuanVLConfig(text_config=text, vision_config=tower, image_token_id=290)
     ).eval()
+
+
+def test_a_model_of_several_stacks_is_scored_whole() -> None:
+    """BLT's config has no number of layers: its patcher, encoder, decoder and trunk have theirs."""
+    part = SIZES | {"num_key_value_heads": 4, "num_hidden_layers": 1}
+    both = part | {"hidden_size_global": 32}
+    config = BltConfig(
+        vocab_size=VOCAB, encoder_hash_byte_group_vocab=300, patcher_config=part, encoder_config=both,
+        decoder_config=both, global_config=part,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = BltForCausalLM(config).eval()
+    unlike_its_start(model, 0.1)
+    found = probe(model, ROWS)
+    assert not found.shares
+    assert found.difference < BOUND
 
 
 def test_alibi_that_follows_the_mask_is_shared() -> None:

@@ -114,7 +114,7 @@ def _plan(
 
 def _launch_on_cpu(model: nn.Module) -> int:
     """What a forward's launch costs on a CPU, in tokens of this model."""
-    layers = causal_model(model).config.get_text_config().num_hidden_layers
+    layers = getattr(causal_model(model).config.get_text_config(), "num_hidden_layers", 1)
     per_token = 2 * sum(map(whole_size, model.parameters()))
     return max(WORTH_A_FORWARD_CPU, round(WORTH_A_LAYER_CPU * layers / per_token))
 

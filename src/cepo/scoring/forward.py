@@ -22,8 +22,12 @@ __all__ = ["causal_model", "continues_from_prefixes", "hidden_of_whole", "read_w
 
 
 def continues_from_prefixes(model: nn.Module) -> bool:
-    """Whether every layer keeps a plain cache of keys and values; not with sliding windows or recurrent states."""
-    layers = DynamicCache(config=causal_model(model).config.get_text_config()).layers
+    """Whether every layer keeps a plain cache of keys and values; not with sliding windows or recurrent states, nor in
+    a model of several stacks (BLT), whose config has no layers of its own."""
+    config = causal_model(model).config.get_text_config()
+    if not hasattr(config, "num_hidden_layers"):
+        return False
+    layers = DynamicCache(config=config).layers
     return all(type(layer) is DynamicLayer for layer in layers)
 
 

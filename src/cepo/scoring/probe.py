@@ -160,17 +160,21 @@ def _check_rounding(
     model: nn.Module, row: ScoreRow, exact_T: Tensor, temperature: float, image_token_id: int | None
 ) -> None:
     """In the run's own precision and attention the model gives the same but for rounding."""
+    kind = type(causal_model(model)).__name__
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        found_T = own_logps(model, row, temperature, image_token_id)
+        (found_T,) = _tried(
+            f"{kind} cannot compute in the run's own precision",
+            lambda: [own_logps(model, row, temperature, image_token_id)],
+        )
     finally:
         for module, training in modes.items():
             module.training = training
     off = (found_T - exact_T).abs().mean().item()
     if not off < ROUNDING_BOUND:
         raise ModelError(
-            f"{type(causal_model(model)).__name__} computes something else in fp32 than in the run's own precision and "
+            f"{kind} computes something else in fp32 than in the run's own precision and "
             f"attention: log-probs differ by {off:.2f} nats on average (rounding: less than {ROUNDING_BOUND}). Set "
             "attn_implementation: eager, or credit_precision: bfloat16"
         )
