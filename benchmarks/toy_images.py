@@ -102,7 +102,8 @@ def _layouts(config: Any, takes: Any) -> Iterator[dict[str, Tensor]]:
                "pixel_attention_mask": torch.ones(1, grid**2).long()}  # fmt: skip
     if "image_position_ids" in takes:
         places = torch.stack(torch.meshgrid(torch.arange(6), torch.arange(6), indexing="xy"), dim=-1).view(1, -1, 2)
-        yield {"pixel_values": _noise(1, 36, 3 * patch**2), "image_position_ids": places}
+        for pooled in (1, 9):  # patches that are one
+            yield {"pixel_values": _noise(1, 36, 3 * patch**2 * pooled), "image_position_ids": places}
     if "pixel_attention_mask" in takes:
         yield {"pixel_values": picture[None], "pixel_attention_mask": torch.ones(1, 1, side, side).long()}
         yield {"pixel_values": picture[None], "pixel_attention_mask": torch.ones(1, 1, dtype=torch.bool)}  # of tiles
