@@ -164,7 +164,7 @@ FITTING: dict[str, dict[str, Any]] = {
         "ngram_vocab_size_base": 320,
     },
     "radio": {"video_temporal_patch_size": 2},
-    "reformer": {"axial_pos_embds": False},
+    "reformer": {"axial_pos_embds": False, "local_attn_chunk_length": 16, "lsh_attn_chunk_length": 16},
     "step3p5": {
         "sliding_window": 16,
         "layer_types": ["full_attention", "sliding_attention"] * 2,

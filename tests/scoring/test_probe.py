@@ -157,6 +157,15 @@ def test_a_model_that_sees_what_it_predicts_is_refused() -> None:
         probe(roberta(is_decoder=False), ROWS)
 
 
+def test_a_model_that_draws_at_random_is_refused() -> None:
+    """Reformer's hashes, on rows longer than a chunk."""
+    model = text_model("llama")
+    own = model.model.norm.forward
+    model.model.norm.forward = lambda states: own(states) + 0.1 * torch.randn_like(states)
+    with pytest.raises(ModelError, match="LlamaForCausalLM gives other log-probs for the same tokens each time"):
+        probe(model, ROWS)
+
+
 def test_a_model_with_positions_of_its_own_is_scored_whole() -> None:
     found = probe(roberta(is_decoder=True), ROWS)
     assert not found.shares

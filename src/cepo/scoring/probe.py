@@ -63,8 +63,8 @@ def probe(
     every process must be given the same ones where weights are sharded.
 
     Raises:
-        ModelError: a model that sees the tokens it predicts; log-probs that are not its own, or not of the precision
-            that was asked for.
+        ModelError: a model that sees the tokens it predicts, or draws at random; log-probs that are not its own, or not
+            of the precision that was asked for.
     """
     kind = type(causal_model(model)).__name__
     own = _tried(f"{kind} cannot compute in fp32", lambda: _own_in_fp32(model, rows, temperature, image_token_id))
@@ -139,21 +139,30 @@ def _own_in_fp32(
 def _check_causal(
     model: nn.Module, rows: Sequence[ScoreRow], own: Sequence[Tensor], temperature: float, image_token_id: int | None
 ) -> None:
-    """Another last token moves no log-prob before it: one row, its longest completion."""
+    """Another last token moves no log-prob before it: one row, of the longest completion."""
     place = max(range(len(rows)), key=lambda index: len(rows[index].completion_ids))
-    row, own_T = rows[place], own[place]
+    row, own_T = rows[place], own[place][:-1]
     last = row.completion_ids[-1]
     words = [token for one in rows for token in one.completion_ids]
     other = next((token for token in words if token != last), int(not last))
     changed = replace(row, completion_ids=[*row.completion_ids[:-1], other])
-    moved = (_own_in_fp32(model, [changed], temperature, image_token_id)[0] - own_T).abs()[:-1]
-    if moved.numel() and not _largest([own_T[:-1] + moved], [own_T[:-1]]) < 1.0:
+
+    def before_last(given: ScoreRow) -> Tensor:
+        return _own_in_fp32(model, [given], temperature, image_token_id)[0][:-1]
+
+    kind, found_T = type(causal_model(model)).__name__, before_last(changed)
+    if _within(found_T, own_T):
+        return
+    if not _within(before_last(row), own_T):
         raise ModelError(
-            f"{type(causal_model(model)).__name__} sees the tokens that it predicts: another last token moves "
-            f"log-probs before it by up to {moved.max().item():.1e} nats in fp32. By method='grpo' too it would be "
-            "trained on what it cannot know when it generates; train a causal model (is_decoder, where its config has "
-            "that)"
+            f"{kind} gives other log-probs for the same tokens each time, in eval mode and fp32: a difference of two "
+            "contexts would be its noise. Use method='grpo' with this model"
         )
+    raise ModelError(
+        f"{kind} sees the tokens that it predicts: another last token moves log-probs before it by up to "
+        f"{_nats([found_T], [own_T]):.1e} nats in fp32. By method='grpo' too it would be trained on what it cannot know "
+        "when it generates; train a causal model (is_decoder, where its config has that)"
+    )
 
 
 def _check_rounding(
@@ -218,6 +227,11 @@ def _largest(found: Sequence[Tensor], own: Sequence[Tensor]) -> float:
     """The largest difference as a share of what is allowed."""
     pairs = zip(found, own, strict=True)
     return max(((f - o).abs() / (BOUND * (1 + o.abs() / 10))).nan_to_num(torch.inf).max().item() for f, o in pairs)
+
+
+def _within(found_T: Tensor, own_T: Tensor) -> bool:
+    """Whether two agree, or are of no token."""
+    return not len(own_T) or _largest([found_T], [own_T]) < 1.0
 
 
 def _nats(found: Sequence[Tensor], own: Sequence[Tensor]) -> float:
