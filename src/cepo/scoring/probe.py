@@ -160,8 +160,8 @@ def _check_causal(
         )
     raise ModelError(
         f"{kind} sees the tokens that it predicts: another last token moves log-probs before it by up to "
-        f"{_nats([found_T], [own_T]):.1e} nats in fp32. By method='grpo' too it would be trained on what it cannot know "
-        "when it generates; train a causal model (is_decoder, where its config has that)"
+        f"{_nats([found_T], [own_T]):.1e} nats in fp32. By method='grpo' too it would be trained on what it cannot "
+        "know when it generates; train a causal model (is_decoder, where its config has that)"
     )
 
 
