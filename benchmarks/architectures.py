@@ -2,13 +2,14 @@
 
     python benchmarks/architectures.py [--only NAME ...]
 
-Writes docs/architectures.md, and the same as JSON under benchmarks/results (a quarter of an hour on one
-core). What cannot be built from its own default config with small numbers is listed as not tried.
+Writes docs/architectures.md, and the same as JSON under benchmarks/results (some minutes on one core). What cannot be
+built from its own default config with small numbers is listed as not tried.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import signal
 import warnings
@@ -23,7 +24,7 @@ import torch
 import transformers
 from torch import nn
 from toy_images import not_handed_on, toy_image
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -42,22 +43,29 @@ VOCABULARY = 320
 MOST_WEIGHTS = 30_000_000
 
 SMALL: dict[int, Sequence[str]] = {
-    32: ("hidden_size", "d_model", "n_embd", "dim", "embed_dim", "word_embed_proj_dim", "hidden_dim", "embedding_size",
-         "out_hidden_size", "projection_dim", "output_dim", "hidden_size_per_layer_input", "out_dim", "width"),
-    64: ("intermediate_size", "ffn_dim", "d_ff", "moe_intermediate_size", "ffn_hidden_size", "n_inner", "mlp_dim",
-         "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim",
-         "intermediate_size_mlp", "shared_intermediate_size", "lru_width"),
+    32: ("hidden_size", "d_model", "n_embd", "dim", "embed_dim", "word_embed_proj_dim", "hidden_dim",
+        "embedding_size", "emb_dim", "text_hidden_size", "projection_hidden_size", "projector_hidden_size",
+        "hidden_size_global", "base_channels", "moe_hidden_size", "out_hidden_size", "projection_dim", "output_dim",
+        "hidden_size_per_layer_input", "out_dim", "width"),
+    64: ("intermediate_size", "ffn_dim", "d_ff", "moe_intermediate_size", "ffn_hidden_size", "n_inner",
+        "mlp_dim", "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size",
+        "encoder_ffn_dim", "decoder_ffn_dim", "intermediate_size_mlp", "expert_ffn_hidden_size",
+        "share_expert_dim", "expert_intermediate_size", "projection_hidden_dim", "shared_intermediate_size",
+        "lru_width"),
     4: ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_attention_heads", "n_head", "n_heads",
         "num_heads", "encoder_attention_heads", "decoder_attention_heads", "attention_heads", "num_experts",
-        "num_local_experts", "n_routed_experts", "moe_num_experts", "state_size", "num_query_tokens", "num_latents",
-        "hc_mult", "num_hash", "mm_tokens_per_image"),
-    2: ("depth", "encoder_layers", "decoder_layers",
-        "num_key_value_heads", "num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts", "linear_num_key_heads",
+        "num_local_experts", "n_routed_experts", "moe_num_experts", "state_size", "num_query_tokens",
+        "num_latents", "hc_mult", "num_hash", "linear_num_heads", "mm_tokens_per_image"),
+    2: ("depth", "encoder_layers", "decoder_layers", "num_key_value_heads", "num_experts_per_tok",
+        "num_experts_per_token", "moe_k", "moe_topk", "top_k_experts", "linear_num_key_heads",
         "linear_num_value_heads", "num_kv_heads", "num_global_layers"),
-    16: ("head_dim",),
+    16: ("head_dim", "chunk_size", "index_topk", "keep_window_size", "mamba_chunk_size", "sliding_window",
+        "attention_chunk_size"),
     8: ("linear_key_head_dim", "linear_value_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim",
-        "q_lora_rank", "kv_lora_rank", "mamba_d_state", "attention_head_dim", "global_head_dim", "kda_head_dim"),
-    1: ("n_group", "topk_group", "n_shared_experts", "num_expert_group", "first_k_dense_replace", "mamba_n_groups"),
+        "q_lora_rank", "kv_lora_rank", "linear_head_dim", "rotary_dim", "mamba_d_state",
+        "attention_head_dim", "global_head_dim", "kda_head_dim"),
+    1: ("n_group", "topk_group", "n_shared_experts", "num_expert_group", "first_k_dense_replace",
+        "mamba_n_groups", "num_shared_experts", "moe_num_shared_experts"),
     512: ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "max_sequence_length", "seq_length"),
     VOCABULARY: ("vocab_size", "vocab_size_per_layer_input", "text_vocab_size"),
     28: ("image_size",),
@@ -69,8 +77,103 @@ _TOKENS = {"image_token_id": 300, "image_token_index": 300, "video_token_id": 30
            "img_context_token_id": 300}  # fmt: skip
 
 
+ROPE = {"rope_type": "default", "rope_theta": 1e4}
 FITTING: dict[str, dict[str, Any]] = {
+    "bamba": {"mamba_n_heads": 4, "mamba_d_head": 16, "attn_layer_indices": [1]},
+    "blip_2_qformer": {"num_attention_heads": 4, "encoder_hidden_size": 32},
+    "blt": {"encoder_hash_byte_group_vocab": 500, "vocab_size": VOCABULARY},
+    "blt_local_encoder": {"head_dim": 8, "vocab_size": VOCABULARY},
+    "blt_local_decoder": {"head_dim": 8, "vocab_size": VOCABULARY},
+    "blt_patcher": {"head_dim": 8, "vocab_size": VOCABULARY},
+    "blt_global_transformer": {"head_dim": 8, "vocab_size": VOCABULARY},
+    "chameleon": {"vocabulary_map": {"<image>": 300, "IMGIMGAZ": 310, "IMGIMGBZ": 311}},
+    "cohere_compass_text": {
+        "layer_types": ["full_attention", "sliding_attention"] * 2,
+        "rope_parameters": {
+            kind: ROPE | {"mrope_section": [2, 1, 1]} for kind in ("full_attention", "sliding_attention")
+        },
+    },
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
+        "ffn_config": {"ffn_hidden_size": 64, "moe_top_k": 2},
+    },
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "deepseek_ocr2_text": {"mlp_layer_types": ["dense", "sparse"] * 2, "num_experts_per_tok": 2},
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "emu3": {"vocabulary_map": {"<image>": 300, "<|extra_200|>": 299, "<|visual token 000000|>": 310}},
+    "ernie4_5_vl_moe_text": {"moe_intermediate_size": [64, 32], "rope_parameters": ROPE | {"mrope_section": [1, 1, 2]}},
+    "gemma3n_text": {"num_kv_shared_layers": 0},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": 16},
+    "granite4_vision": {
+        "downsample_rate": "1/2",
+        "deepstack_layer_map": [[-2, 1]],
+        "spatial_target_layers": [0, 1, 2, 3],
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "hidden_size": 64,
+            "intermediate_size": 64,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+    },
+    "granite_docling_vision": {"deepstack_visual_indexes": [1, 2, 3], "scale_factor": 2},
+    "granitemoehybrid": {
+        "mamba_n_heads": 4,
+        "mamba_d_head": 16,
+        "layer_types": ["linear_attention", "full_attention"] * 2,
+    },
+    "helium": {"head_dim": 8},
+    "hunyuan_v1_dense": {"head_dim": 16},
+    "hunyuan_v1_moe": {"head_dim": 16, "num_experts": 4, "moe_topk": 2},
+    "hunyuan_vl_text": {"head_dim": 16, "rope_parameters": ROPE | {"mrope_section": [2, 2, 2, 2]}},
+    "laguna": {"layer_types": ["full_attention", "sliding_attention"] * 2},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "llama4_vision_model": {
+        "intermediate_size": 128,
+        "projector_input_dim": 32,
+        "projector_output_dim": 32,
+        "vision_output_dim": 32,
+    },
+    "longcat_flash": {"zero_expert_num": 2},
+    "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1},
+    "mellum": {"layer_types": ["full_attention", "sliding_attention"] * 2},
+    "minimax_m3_vl_text": {
+        "layer_types": ["full_attention", "minimax_m3_sparse"] * 2,
+        "index_block_size": 8,
+        "index_topk_blocks": 2,
+    },
+    "ministral": {"head_dim": 16, "layer_types": ["full_attention", "sliding_attention"] * 2},
+    "molmo2_adapter": {"vision_feature_layer": [3, 1]},
+    "muse_glimmer": {"out_hidden_size": 128},
+    "muse_spark": {"out_hidden_size": 128},
+    "muse_spark_audio": {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+    "nemotron": {"num_key_value_heads": 2},
     "pixtral": {"head_dim": 8, "image_size": 56},
+    "qwen2_5_omni_thinker": {"vision_start_token_id": 302},
+    "qwen3_omni_moe_thinker": {"vision_start_token_id": 302},
+    "qwen4_exp_text": {
+        "layer_types": ["linear_attention", "indexed_attention"] * 2,
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 16,
+        "indexer_budget": 8,
+        "indexer_compress_ratio": 2,
+        "ngram_vocab_size_base": 320,
+    },
+    "radio": {"video_temporal_patch_size": 2},
+    "reformer": {"axial_pos_embds": False, "local_attn_chunk_length": 16, "lsh_attn_chunk_length": 16},
+    "step3p5": {
+        "sliding_window": 16,
+        "layer_types": ["full_attention", "sliding_attention"] * 2,
+        "rope_parameters": {kind: ROPE for kind in ("full_attention", "sliding_attention")},
+    },
+    "xlm": {"causal": True},
+    "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    "zamba": {"layers_block_type": ["linear_attention", "hybrid"] * 2, "attention_head_dim": 16},
+    "zamba2": {"layers_block_type": ["linear_attention", "hybrid"] * 2},
     "vipllava": {"vision_feature_layers": [-1, -2]},
 }
 """What must fit the small numbers, by kind of config."""
@@ -107,15 +210,23 @@ def small_config(
     default = given if given is not None else kind()
     own = default.to_dict()
     changes: dict[str, Any] = {name: small for name in own if (small := _small(name, own[name])) is not None}
-    for name in default.sub_configs:
+    if "is_decoder" in own:  # encoders that can be policies: left alone they see the tokens that they predict
+        changes["is_decoder"] = True
+    for name, made in default.sub_configs.items():
         part = getattr(default, name, None)
+        if part is None and name == "vision_config" and made is not AutoConfig:
+            part = made()
         if isinstance(part, PretrainedConfig):
             changes[name] = small_config(type(part), variant, part).to_dict()
+    if "qk_rope_head_dim" in changes and own.get("head_dim") == own["qk_rope_head_dim"]:
+        changes["head_dim"] = changes["qk_rope_head_dim"]  # in latent attention: the part that positions turn
+    fitting = FITTING.get(default.model_type, {})
+    changes |= fitting
     if "num_key_value_heads" in changes:
         changes["num_key_value_heads"] = variant.key_value_heads
-    if variant.image_axes and hasattr(default, "num_key_value_heads"):
+    if variant.image_axes and hasattr(default, "num_key_value_heads") and "rope_parameters" not in fitting:
         changes["rope_parameters"] = _axes(default, changes, variant)
-    return kind(**changes | FITTING.get(default.model_type, {}))
+    return kind(**changes)
 
 
 def _small(name: str, value: object) -> int | None:
@@ -172,7 +283,10 @@ def tried(name: str, auto: Any) -> Iterator[Outcome]:
         return
     yield judged(name, kind, "text", model, rows_of(None, []), None)
     if kind == "image-text":
-        if more := not_handed_on(name, model):
+        more = not_handed_on(name, model)
+        if not more and "pixel_values" not in inspect.signature(model.forward).parameters:
+            return  # a text model that is listed with the others
+        if more:
             why = f"its processor gives {', '.join(more)} with images, which TRL does not hand on to training"
             yield Outcome(name, kind, "images", "refused", why=why)
             return
@@ -248,7 +362,8 @@ def page(outcomes: Sequence[Mapping[str, Any]]) -> str:
         f"Every causal and image-text architecture of transformers {transformers.__version__} that can be built from "
         "its own default config with small numbers and random weights, through the probe that every run makes at its "
         "start: log-probs as they are scored against the log-softmax of the model's own forward, in fp32. Images: "
-        "one, in the first that the model takes of the layouts that TRL trains.",
+        "one, in the first that the model takes of the layouts that TRL trains. Windows, blocks and budgets of "
+        "attention are shorter than the rows: verdicts are those of long rows.",
         "",
         "- **exact**: they agree within 1e-4 nats, and what the prompts of a group share is encoded once.",
         "- **whole rows**: they agree when every row is encoded whole; sharing is switched off, which takes longer.",

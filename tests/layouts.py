@@ -20,6 +20,7 @@ from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
+    GemmaConfig,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     InternVLConfig,
@@ -29,6 +30,8 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
     Qwen2Config,
     SiglipVisionConfig,
     SmolVLMConfig,
@@ -44,13 +47,15 @@ from transformers.models.internvl.processing_internvl import InternVLProcessor
 from transformers.models.llava.processing_llava import LlavaProcessor
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
+from transformers.models.paligemma.processing_paligemma import PaliGemmaProcessor
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from cepo.models.chat_tokenizer import word_tokenizer
 
-__all__ = ["LAYOUTS", "Toy", "picture", "rows_of"]
+__all__ = ["LAYOUTS", "Toy", "paligemma", "picture", "rows_of"]
 
 SIDE, PATCH = 16, 4
 KINDS_OF_LAYERS = ("sliding_attention", "full_attention")
@@ -218,6 +223,20 @@ def internvl() -> Toy:
         image_token_id=processor.image_token_id, image_seq_length=4, downsample_ratio=0.5,
     )  # fmt: skip
     return Toy(_shaken(InternVLForConditionalGeneration(config)), processor)
+
+
+def paligemma() -> Toy:
+    """Not among the layouts: TRL trains it on completions that it sees."""
+    tokenizer = _tokenizer("<image>", image_token="<image>", bos_token="<|im_start|>")
+    images = SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    images.image_seq_length = (SIDE // PATCH) ** 2
+    processor = PaliGemmaProcessor(images, tokenizer, chat_template=tokenizer.chat_template)
+    config = PaliGemmaConfig(
+        text_config=_text(GemmaConfig, tokenizer).to_dict(), projection_dim=32,
+        vision_config=VISION | {"model_type": "siglip_vision_model", "vision_use_head": False},
+        image_token_index=processor.image_token_id,
+    )  # fmt: skip
+    return Toy(_shaken(PaliGemmaForConditionalGeneration(config)), processor)
 
 
 LAYOUTS: dict[str, Callable[[], Toy]] = {

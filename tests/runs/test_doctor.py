@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cepo.cli import main
+from cepo.runs import doctor
 from cepo.runs.doctor import diagnose
 from cepo.runs.doctor_gpu import gpu_settings
 from cepo.runs.recipe import load_recipe, parse_overrides, resolve_recipe
@@ -51,6 +52,23 @@ def test_a_loaded_model_is_probed(tmp_path: Path) -> None:
     assert verdict == "ok"
     assert seen.startswith("scored log-probs are the model's own within ")
     assert "probe" not in findings(tmp_path)
+
+
+def test_the_probe_computes_as_a_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under autocast, which brings together what a model leaves in two dtypes (Llama 4: pixels and weights)."""
+    real = doctor.load_policy
+
+    def loaded(*args: Any) -> Any:
+        model, processor = real(*args)
+        model = model.bfloat16()
+        model.model.language_model.norm.register_forward_hook(lambda _module, _args, output: output.float())
+        return model, processor
+
+    monkeypatch.setattr(doctor, "load_policy", loaded)
+    asked = [*TINY, "--output_dir", str(tmp_path), "--bf16", "true"]
+    values = load_recipe(Path("tiny/cepo.yaml")) | parse_overrides(asked)
+    found = {one.name: (one.verdict, one.seen) for one in diagnose(*resolve_recipe(values), load=True)}
+    assert found["probe"][0] == "ok", found["probe"]
 
 
 def test_words_that_the_model_does_not_know_are_counted(tmp_path: Path) -> None:

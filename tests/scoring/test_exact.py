@@ -13,13 +13,23 @@ from accelerate.state import AcceleratorState
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 import cepo.scoring as scoring
 import cepo.scoring.head as head
 from cepo.models.embedded import EMBEDDED, build_model
 from cepo.models.processor import load_processor
 from cepo.scoring import Forwards, Images, ScoreRow, count_forwards, score
+from cepo.scoring.forward import hidden_of_whole
 from cepo.scoring.logits import logits_map
 from cepo.scoring.plan import common_prefix, make_plan
 from cepo.scoring.precision import scoring_in
@@ -118,6 +128,28 @@ def assert_exact(model: Any, rows: list[ScoreRow], image_token: int | None = Non
 @pytest.mark.parametrize("budget", [60, 400, 100_000])
 def test_text_models(kind: str, budget: int) -> None:
     assert_exact(text_model(kind), text_rows(), tokens_per_forward=budget)
+
+
+@pytest.mark.parametrize("budget", [60, 100_000])
+def test_rows_on_either_side_of_what_longrope_turns_at(budget: int) -> None:
+    """A forward with one row beyond it turns the positions of all: Phi-3 and Phi-4-mini beyond 4096 tokens."""
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 54,
+            "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}  # fmt: skip
+    torch.manual_seed(0)
+    model = Phi3ForCausalLM(Phi3Config(**SIZES, rope_parameters=rope, pad_token_id=0)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    rows = told_the_same(text_rows())
+    assert 10 < sum(row.length > 54 for row in rows) < len(rows) - 10
+    assert_exact(model, rows, tokens_per_forward=budget)
+    own = plain(model, rows, 32, None)
+    with scoring_in(model, "float32"):
+        states = hidden_of_whole(model, rows[-9:], None)
+    for row, state, own_T in zip(rows[-9:], states, own[-9:], strict=True):
+        ids = torch.tensor(row.completion_ids)
+        found_T = model.lm_head(state).log_softmax(-1).gather(1, ids[:, None])[:, 0]
+        torch.testing.assert_close(found_T.detach(), own_T[: len(ids)], atol=1e-5, rtol=0)
 
 
 def told_the_same(rows: list[ScoreRow]) -> list[ScoreRow]:

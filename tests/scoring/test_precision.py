@@ -61,6 +61,28 @@ def test_weights_that_a_parent_reads_are_fp32_too(name: str) -> None:
     assert all(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
 
 
+class Table(nn.Embedding):
+    """Of shares as of numbers: Ovis 2's words for pictures."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input @ self.weight if input.is_floating_point() else super().forward(input)
+
+
+def test_a_table_that_is_given_shares_is_fp32_too() -> None:
+    def made() -> Any:
+        model = text_model("llama")
+        model.model.norm = nn.Sequential(model.model.norm, nn.Softmax(dim=-1), Table(32, 32))
+        return model
+
+    torch.manual_seed(0)
+    model, exact = made(), made()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    exact.load_state_dict(model.state_dict())
+    found = score(model, text_rows(1), width=32, precision="float32")
+    torch.testing.assert_close(found, plain(exact, text_rows(1), 32, None), atol=2e-5, rtol=0)
+
+
 def test_adapters_on_the_experts_parameters() -> None:
     model, exact = bf16_of("qwen 3 moe")
     lora = LoraConfig(r=2, target_modules=["q_proj"], target_parameters=["mlp.experts.gate_up_proj"],

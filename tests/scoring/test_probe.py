@@ -11,9 +11,17 @@ from torch import nn
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
+    BltConfig,
+    BltForCausalLM,
+    HunYuanVLConfig,
+    HunYuanVLForConditionalGeneration,
+    LlamaConfig,
     LlamaForCausalLM,
     MptConfig,
     MptForCausalLM,
+    PreTrainedModel,
+    Qwen2_5OmniThinkerConfig,
+    Qwen2_5OmniThinkerForConditionalGeneration,
     Qwen3_5ForCausalLM,
     Qwen3_5TextConfig,
     RobertaConfig,
@@ -23,7 +31,7 @@ from transformers import (
 from cepo.errors import ModelError
 from cepo.scoring import ScoreRow
 from cepo.scoring.probe import BOUND, _sharing, probe
-from tests.scoring.test_exact import SIZES, image_rows, text_model, text_rows, vision_model
+from tests.scoring.test_exact import SIZES, VOCAB, image_rows, text_model, text_rows, vision_model
 from tests.scoring.test_precision import bf16_of, packed_model
 
 
@@ -149,13 +157,32 @@ class Stubborn(nn.Module):
         return self.inner(x.bfloat16().float())
 
 
-def test_a_model_with_positions_of_its_own_is_scored_whole() -> None:
-    config = RobertaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, is_decoder=True,
-                           intermediate_size=64, pad_token_id=1)  # fmt: skip
+def roberta(**fields: Any) -> Any:
+    config = RobertaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                           intermediate_size=64, pad_token_id=1, **fields)  # fmt: skip
     torch.manual_seed(0)
     model = RobertaForCausalLM(config).eval()
     unlike_its_start(model, 0.1)
-    found = probe(model, ROWS)
+    return model
+
+
+def test_a_model_that_sees_what_it_predicts_is_refused() -> None:
+    """Its log-probs are its own forward's, and say nothing: an encoder's, or PaliGemma's."""
+    with pytest.raises(ModelError, match="RobertaForCausalLM sees the tokens that it predicts: another last token"):
+        probe(roberta(is_decoder=False), ROWS)
+
+
+def test_a_model_that_draws_at_random_is_refused() -> None:
+    """Reformer's hashes, on rows longer than a chunk."""
+    model = text_model("llama")
+    own = model.model.norm.forward
+    model.model.norm.forward = lambda states: own(states) + 0.1 * torch.randn_like(states)
+    with pytest.raises(ModelError, match="LlamaForCausalLM gives other log-probs for the same tokens each time"):
+        probe(model, ROWS)
+
+
+def test_a_model_with_positions_of_its_own_is_scored_whole() -> None:
+    found = probe(roberta(is_decoder=True), ROWS)
     assert not found.shares
     assert found.difference < BOUND
 
@@ -184,19 +211,127 @@ def test_attention_that_computes_something_else_in_fp32_is_refused() -> None:
         probe(model, ROWS)
 
 
-def test_a_model_that_fails_is_refused_in_one_sentence() -> None:
+def test_a_model_that_fails_in_its_own_precision_is_refused_in_one_sentence() -> None:
+    """Kimi K2.5 does not bring pixels to the dtype of its weights."""
+    model = text_model("llama").to(torch.bfloat16)
+    own = model.model.norm.forward
+
+    def forward(states: Any) -> Any:
+        if states.dtype != torch.float32:
+            raise RuntimeError("expected floats")
+        return own(states)
+
+    model.model.norm.forward = forward
+    with pytest.raises(ModelError, match="cannot compute in the run's own precision: RuntimeError: expected floats"):
+        probe(model, ROWS)
+
+
+@pytest.mark.parametrize("kind", [TypeError, ZeroDivisionError, ImportError])
+def test_a_model_that_fails_is_refused_in_one_sentence(kind: type[Exception]) -> None:
+    """Whatever its code raises: Qwen2.5-Omni's vision tower divides by zero, others ask for a package."""
     model = text_model("llama")
     own = model.forward
 
     @wraps(own)
     def forward(*args: Any, **kwargs: Any) -> Any:
         if len(kwargs["input_ids"]) > 1:
-            raise TypeError("one row at a time")
+            raise kind("one row at a time")
         return own(*args, **kwargs)
 
     model.forward = forward
-    with pytest.raises(ModelError, match="the completions of LlamaForCausalLM cannot be scored: TypeError: one row"):
+    with pytest.raises(ModelError, match=f"the completions of LlamaForCausalLM cannot be scored: {kind.__name__}: one"):
         probe(model, ROWS)
+
+
+def test_rows_that_depend_on_each_other_are_blamed_on_that() -> None:
+    model = text_model("llama")
+    own = model.model.forward
+
+    @wraps(own)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        output = own(*args, **kwargs)
+        output.last_hidden_state = output.last_hidden_state + len(output.last_hidden_state)
+        return output
+
+    model.model.forward = forward
+    with pytest.raises(ModelError, match="a row alone agrees: its log-probs depend on the rows beside it"):
+        probe(model, ROWS)
+
+
+class Around(PreTrainedModel):
+    """A whole text model inside, and no output layer of its own: NemotronH-Omni."""
+
+    config_class = LlamaConfig
+    base_model_prefix = "language_model"
+    _supports_sdpa = True
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.language_model = LlamaForCausalLM(config)
+        self.post_init()
+
+    def forward(self, **kwargs: Any) -> Any:
+        return self.language_model(**kwargs)
+
+
+def test_the_output_layer_of_a_model_inside() -> None:
+    torch.manual_seed(0)
+    found = probe(Around(text_model("llama").config).eval(), ROWS)
+    assert found.shares
+    assert found.difference < BOUND
+    model = text_model("llama")
+    model.get_output_embeddings = lambda: None
+    with pytest.raises(ModelError, match="LlamaForCausalLM names no output layer"):
+        probe(model, ROWS)
+
+
+@pytest.mark.parametrize("axes", [3, 4])
+def test_positions_as_the_model_makes_them(axes: int) -> None:
+    """M-RoPE in Qwen2.5-Omni's way, told from the ids alone, and in HunYuan-VL's, of four axes."""
+    torch.manual_seed(0)
+    model = omni() if axes == 3 else hunyuan()
+    unlike_its_start(model, 0.1)
+    found = probe(model, ROWS)
+    assert found.shares
+    assert found.difference < BOUND
+
+
+def omni() -> Any:
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+    tower = {"depth": 1, "hidden_size": 32, "num_heads": 4, "intermediate_size": 64, "out_hidden_size": 32}
+    ears = {"encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 64, "d_model": 32, "output_dim": 32}
+    return Qwen2_5OmniThinkerForConditionalGeneration(
+        Qwen2_5OmniThinkerConfig(
+            text_config=SIZES | {"rope_parameters": rope}, vision_config=tower, audio_config=ears,
+            image_token_index=290, video_token_index=291, audio_token_index=292, vision_start_token_id=293,
+        )
+    ).eval()  # fmt: skip
+
+
+def hunyuan() -> Any:
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 1, 1]}
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 4,
+             "num_hidden_layers": 1, "out_hidden_size": 32, "text_hidden_size": 32}  # fmt: skip
+    text = SIZES | {"rope_parameters": rope, "head_dim": 8}
+    return HunYuanVLForConditionalGeneration(
+        HunYuanVLConfig(text_config=text, vision_config=tower, image_token_id=290)
+    ).eval()
+
+
+def test_a_model_of_several_stacks_is_scored_whole() -> None:
+    """BLT's config has no number of layers: its patcher, encoder, decoder and trunk have theirs."""
+    part = SIZES | {"num_key_value_heads": 4, "num_hidden_layers": 1}
+    both = part | {"hidden_size_global": 32}
+    config = BltConfig(
+        vocab_size=VOCAB, encoder_hash_byte_group_vocab=300, patcher_config=part, encoder_config=both,
+        decoder_config=both, global_config=part,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = BltForCausalLM(config).eval()
+    unlike_its_start(model, 0.1)
+    found = probe(model, ROWS)
+    assert not found.shares
+    assert found.difference < BOUND
 
 
 def test_alibi_that_follows_the_mask_is_shared() -> None:

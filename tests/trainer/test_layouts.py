@@ -27,7 +27,7 @@ from cepo.trainer.batch import Batch
 from cepo.trainer.image_checks import FirstImages, check_other_layout
 from cepo.trainer.prompt_host import PromptHost
 from tests.gpu import ON_GPU
-from tests.layouts import LAYOUTS, Toy, picture, rows_of
+from tests.layouts import LAYOUTS, Toy, paligemma, picture, rows_of
 from tests.trainer.small_text import every_other
 
 SETTINGS: dict[str, Any] = {
@@ -301,6 +301,20 @@ def test_a_run_with_all_that_moves_rows(toy: Toy, tmp_path: Path) -> None:
 def test_none_and_several_in_a_layout_without_counts(toy: Toy, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="by their number alone"):
         make(toy, tmp_path, rows_of(*2 * [[picture(0), picture(1)], []]), method="cepo")
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # its processor's
+def test_paligemma_sees_the_completions_that_it_is_trained_on(tmp_path: Path) -> None:
+    """TRL gives completions the token type of the prompt, among which PaliGemma attends in both directions."""
+    toy, rows = paligemma(), rows_of(*2 * [[picture(0)], [picture(1)]])
+    with pytest.raises(ModelError, match="PaliGemmaForConditionalGeneration sees the tokens that it predicts"):
+        make(toy, tmp_path, rows, method="cepo", prompt_style="prefill")
+    trainer = make(toy, tmp_path, rows, method="grpo")
+    _, batch = generated(trainer)
+    before = trl_logps(trainer, batch)
+    batch["completion_ids"][:, -1] = 7
+    moved = (trl_logps(trainer, batch) - before)[:, :-1].abs().max()
+    assert moved > 1e-3
 
 
 @pytest.mark.parametrize("toy", ["llava"], indirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig
 from torch import nn
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import GPTNeoConfig, GPTNeoForCausalLM, Qwen3VLForConditionalGeneration
 
 from cepo.errors import ModelError
 from cepo.models.embedded import EMBEDDED
 from cepo.scoring.weights import Teacher
-from cepo.trainer.probing import probe_rows
+from cepo.trainer.probing import Probing, as_long_as_completed, probe_rows
+from tests.scoring.test_exact import text_model
+from tests.scoring.test_probe import ROWS, unlike_its_start
 from tests.trainer.conftest import MakeTrainer, embedded
 
 METHODS = ["cepo", "rlsd", "opsd", "sdpo"]
@@ -78,6 +81,20 @@ def test_wrong_prefixes_mean_whole_rows_and_a_warning(make_trainer: MakeTrainer)
     with pytest.warns(UserWarning, match="encoded again for every row, .* NoCache are off by"):
         trainer.probe()
     assert not trainer.scorer.share
+
+
+def test_where_attention_reaches_less_far_than_a_run_the_probe_is_as_long() -> None:
+    """GPT-Neo's local layers count places of the cache, those of padding too: short rows agree, long ones do not."""
+    config = GPTNeoConfig(vocab_size=300, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["local"], 2]],
+                          window_size=128, max_position_embeddings=512)  # fmt: skip
+    torch.manual_seed(0)
+    model = GPTNeoForCausalLM(config).eval()
+    unlike_its_start(model, 0.1)
+    probing = Probing(None, 1.0, "float32", None)
+    assert probing(model, ROWS).shares
+    with pytest.warns(UserWarning, match="with one the log-probs of GPTNeoForCausalLM are off by"):
+        assert not replace(probing, completion=200)(model, ROWS).shares
+    assert as_long_as_completed(text_model("llama"), ROWS, 100) is ROWS
 
 
 def test_a_copy_that_does_not_score_is_refused(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,7 +229,11 @@ def probed(run: RunConfig, config: CEPOConfig, data: Dataset) -> Finding:
         token = getattr(model.config, "image_token_id", None)
         rows = probe_rows(data, host.encoded, host.tokenizer, token, views_of(host, config))
         check_other_layout(rows, data, False, host.made_together)
-        found = Probing(None, config.temperature, config.credit.credit_precision, token)(model, rows)
+        completion = config.max_completion_length or 0
+        probing = Probing(None, config.temperature, config.credit.credit_precision, token, completion)
+        half = torch.float16 if config.fp16 else torch.bfloat16
+        with torch.autocast(model.device.type, half, enabled=bool(config.fp16 or config.bf16)):  # as a run's forwards
+            found = probing(model, rows)
     except CepoError as error:
         return Finding("probe", "fail", _one_line(error), "training would refuse with this sentence")
     seen = f"scored log-probs are the model's own within {found.difference:.0e} nats"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cepo.scoring.forward import continues_from_prefixes, run_plan
 from cepo.scoring.head import LOGITS_PER_CHUNK, LOGITS_PER_CHUNK_CPU, Quantity, Reading
+from cepo.scoring.lengths import turning_length
 from cepo.scoring.logits import logits_map
 from cepo.scoring.models import causal_model
 from cepo.scoring.plan import WORTH_A_FORWARD, Forwards, Plan, make_plan, unique_rows
@@ -107,12 +108,13 @@ def _plan(
         image_token_id,
         share=share and continues_from_prefixes(model),
         launch=_launch_on_cpu(model) if on_cpu else WORTH_A_FORWARD,
+        turning=turning_length(model),
     )
 
 
 def _launch_on_cpu(model: nn.Module) -> int:
     """What a forward's launch costs on a CPU, in tokens of this model."""
-    layers = causal_model(model).config.get_text_config().num_hidden_layers
+    layers = getattr(causal_model(model).config.get_text_config(), "num_hidden_layers", 1)
     per_token = 2 * sum(map(whole_size, model.parameters()))
     return max(WORTH_A_FORWARD_CPU, round(WORTH_A_LAYER_CPU * layers / per_token))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +13,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from cepo.scoring.head import Reading, Target, captured_states, read_tokens
+from cepo.scoring.lengths import turning_length
 from cepo.scoring.models import ModelInputs, causal_model
 from cepo.scoring.plan import Forwards, Plan, SharedBatch
 from cepo.scoring.rows import Images, OtherImages, RowImages, ScoreRow
@@ -20,8 +22,12 @@ __all__ = ["causal_model", "continues_from_prefixes", "hidden_of_whole", "read_w
 
 
 def continues_from_prefixes(model: nn.Module) -> bool:
-    """Whether every layer keeps a plain cache of keys and values; not with sliding windows or recurrent states."""
-    layers = DynamicCache(config=causal_model(model).config.get_text_config()).layers
+    """Whether every layer keeps a plain cache of keys and values; not with sliding windows or recurrent states, nor in
+    a model of several stacks (BLT), whose config has no layers of its own."""
+    config = causal_model(model).config.get_text_config()
+    if not hasattr(config, "num_hidden_layers"):
+        return False
+    layers = DynamicCache(config=config).layers
     return all(type(layer) is DynamicLayer for layer in layers)
 
 
@@ -68,8 +74,10 @@ def read_whole(
 
 def hidden_of_whole(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: int | None) -> list[Tensor]:
     """For each row the states (T, D) that predict its completion; one forward over right-padded rows, or one for each
-    where images are in another layout than Qwen-VL's."""
-    if len(rows) > 1 and any(isinstance(row.images, OtherImages) for row in rows):
+    where images are in another layout than Qwen-VL's, or rows so long that the model turns positions otherwise."""
+    turning = turning_length(model)
+    apart = [isinstance(row.images, OtherImages) or (turning is not None and row.length > turning) for row in rows]
+    if len(rows) > 1 and any(apart):
         return [state for row in rows for state in hidden_of_whole(model, [row], image_token_id)]
     inputs = _whole_inputs(model, rows, image_token_id)
     with captured_states(model) as states:
@@ -82,7 +90,7 @@ def hidden_of_whole(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: 
 class _Prefix:
     """Encoded beginnings of prompts: the cache, its mask (P, S), and each one's length and next position.
 
-    `place`: group, or row whose stem is encoded -> index.
+    `place`: group, or row whose stem is encoded -> index. `axes`: of M-RoPE's positions; 0: plain ones.
     """
 
     place: Mapping[Hashable, int]
@@ -109,7 +117,7 @@ def _encode(
     reached = positions.masked_fill(mask == 0, -1)
     after = (reached.amax(dim=(0, 2)) if positions.dim() == 3 else reached.amax(dim=1)) + 1
     place = {group: index for index, group in enumerate(batch.prefixes)}
-    return _Prefix(place, cache, mask, lengths, after, positions.dim())
+    return _Prefix(place, cache, mask, lengths, after, len(positions) if positions.dim() == 3 else 0)
 
 
 def _continue(
@@ -151,7 +159,8 @@ def _with_stems(
 def _continuing_inputs(sequences: Sequence[Sequence[int]], place: Tensor, prefix: _Prefix) -> ModelInputs:
     """A batch of sequences, each of which continues from `place` in `prefix`."""
     ids, mask = _right_padded(sequences, place.device)
-    positions = prefix.after[place][:, None] + torch.arange(ids.shape[1], device=ids.device)
+    # Padding stands where its row ends: no forward reaches further than its longest row.
+    positions = prefix.after[place][:, None] + (mask.cumsum(dim=1) - 1).clamp(min=0)
     cache = DynamicCache()
     for number, layer in enumerate(prefix.cache.layers):
         plain = cast(Any, layer)
@@ -159,7 +168,7 @@ def _continuing_inputs(sequences: Sequence[Sequence[int]], place: Tensor, prefix
     return {
         "input_ids": ids,
         "attention_mask": torch.cat([prefix.mask_PS.index_select(0, place), mask], dim=1),
-        "position_ids": positions.expand(3, -1, -1) if prefix.axes == 3 else positions,
+        "position_ids": positions.expand(prefix.axes, -1, -1) if prefix.axes else positions,
         "past_key_values": cache,
         "use_cache": True,
     }
@@ -199,14 +208,13 @@ def _whole_inputs(model: nn.Module, rows: Sequence[ScoreRow], image_token_id: in
 
 
 def _positions(base: Any, ids: Tensor, mask: Tensor, vision: ModelInputs) -> Tensor:
-    """(B, S), or (3, B, S) for M-RoPE."""
+    """(B, S), or (axes, B, S) for M-RoPE."""
     if not hasattr(base, "get_rope_index"):
         return torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
-    kinds = vision.get("mm_token_type_ids", torch.zeros_like(ids))
-    positions, _ = base.get_rope_index(
-        ids, mm_token_type_ids=kinds, image_grid_thw=vision.get("image_grid_thw"), attention_mask=mask
-    )
-    return positions
+    given = {"image_grid_thw": vision.get("image_grid_thw"), "attention_mask": mask}
+    if "mm_token_type_ids" in inspect.signature(base.get_rope_index).parameters:  # else told from the ids
+        given["mm_token_type_ids"] = vision.get("mm_token_type_ids", torch.zeros_like(ids))
+    return base.get_rope_index(ids, **given)[0]
 
 
 def _right_padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

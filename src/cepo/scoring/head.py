@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from cepo.errors import ModelError
 from cepo.scoring.logits import LogitsMap
-from cepo.scoring.models import ModelInputs, causal_model
+from cepo.scoring.models import ModelInputs, causal_model, output_layer
 from cepo.scoring.precision import in_fp32, replaced_forward, tf32_products
 
 __all__ = ["Quantity", "Reading", "Target", "captured_states", "read_tokens"]
@@ -71,7 +71,7 @@ def read_tokens(
     """
     inner = causal_model(model)
     config = inner.config.get_text_config()
-    layer = inner.get_output_embeddings()
+    layer = output_layer(model)
     read: list[list[Tensor]] = []
 
     def stand_in(project: Callable[[Tensor], Tensor], hidden_BSD: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def captured_states(model: nn.Module) -> Iterator[list[Tensor]]:
     same, in name: DDP looks there for what a step will give gradients to.
     """
     states: list[Tensor] = []
-    layer = causal_model(model).get_output_embeddings()
+    layer = output_layer(model)
 
     def stand_in(_project: Callable[[Tensor], Tensor], hidden_BSD: Tensor) -> Tensor:
         states.append(hidden_BSD)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cepo.errors import ModelError
-from cepo.scoring.models import causal_model
+from cepo.scoring.models import causal_model, output_layer
 from cepo.scoring.precision import replaced_forward
 
 __all__ = ["LogitsMap", "logits_map"]
@@ -69,7 +69,7 @@ def logits_map(model: nn.Module) -> LogitsMap:
 def _measure(model: nn.Module) -> tuple[Tensor, Tensor]:
     """Known logits (V,), and what the model gives in their place (V,)."""
     inner = causal_model(model)
-    layer = inner.get_output_embeddings()
+    layer = output_layer(model)
     size = getattr(layer, "out_features", inner.config.get_text_config().vocab_size)
     device = next(model.parameters()).device
     given = torch.linspace(-REACH, REACH, size, device=device)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from torch import nn
 
 from cepo.errors import ModelError
 
-__all__ = ["CausalModel", "ModelInputs", "causal_model"]
+__all__ = ["CausalModel", "ModelInputs", "causal_model", "output_layer"]
 
 
 ModelInputs: TypeAlias = dict[str, Any]
@@ -23,6 +24,7 @@ class CausalModel(Protocol):
     config: Any
 
     def get_output_embeddings(self) -> Any: ...
+    def modules(self) -> Iterator[nn.Module]: ...
 
 
 def causal_model(model: nn.Module) -> CausalModel:
@@ -39,3 +41,20 @@ def causal_model(model: nn.Module) -> CausalModel:
         )
     inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model  # pyright: ignore[reportCallIssue]
     return cast(CausalModel, inner)
+
+
+def output_layer(model: nn.Module) -> Any:
+    """The layer that turns states into logits: the model's own, else that of a whole text model inside it.
+
+    Raises:
+        ModelError: there is none.
+    """
+    inner = causal_model(model)
+    for part in inner.modules():
+        ask = getattr(part, "get_output_embeddings", None)
+        if ask is not None and (layer := ask()) is not None:
+            return layer
+    raise ModelError(
+        f"{type(inner).__name__} names no output layer (get_output_embeddings gives None): its tokens cannot be "
+        "scored; use method='grpo' with it"
+    )

@@ -4,7 +4,8 @@ Rows of one group share a prompt up to where the references begin. That prefix, 
 once. What follows of a prompt, its stem, is the same in all rows that are told the same reference; where that
 saves a forward's worth of tokens, stems are encoded once too. The rows continue from the keys and values of
 either. Rows without a shared prefix go whole. Images in another layout than Qwen-VL's go through one forward each:
-what several rows' have in common is their processor's to know.
+what several rows' have in common is their processor's to know. So do rows that a model reads otherwise than shorter
+ones, which it would read so too in the same forward.
 """
 
 from __future__ import annotations
@@ -108,16 +109,22 @@ def make_plan(
     *,
     share: bool = True,
     launch: int = WORTH_A_FORWARD,
+    turning: int | None = None,
 ) -> Plan:
     """Batches of at most `tokens_per_forward` padded tokens each (prefix included), or of one row.
 
     `share`: False for models that cannot continue from a prefix. `launch`: what a forward costs beside its tokens,
-    in tokens.
+    in tokens. `turning`: rows of more tokens go whole, each through a forward of its own.
     """
     limits = Limits(tokens_per_forward, launch)
-    prefixes = _prefixes(rows, image_token_id) if share else {}
-    lengths = {group: length for group, (_, length) in prefixes.items()}
+    apart = {index: row.length for index, row in enumerate(rows) if turning is not None and row.length > turning}
     members = _members(rows)
+    prefixes = {
+        group: found
+        for group, found in (_prefixes(rows, image_token_id) if share else {}).items()
+        if apart.keys().isdisjoint(members[group])
+    }
+    lengths = {group: length for group, (_, length) in prefixes.items()}
     shared, whole = [], []
     one_by_one = any(isinstance(row.images, OtherImages) for row in rows)
     for has_images in (True, False):
@@ -127,7 +134,8 @@ def make_plan(
             for index, row in enumerate(rows)
             if (row.images is not None) == has_images and row.group not in prefixes
         }
-        whole.append(_batches(alone, alone, 0, seeing))
+        near = [index for index in alone if index not in apart]
+        whole.append(_batches(near, alone, 0, seeing) + [[index] for index in alone if index in apart])
         continued = [group for group, (row, _) in prefixes.items() if (rows[row].images is not None) == has_images]
         for groups in _batches(continued, lengths, 0, seeing):
             mine = {group: prefixes[group] for group in groups}

@@ -180,7 +180,7 @@ def _weights_in_fp32(model: nn.Module) -> Iterator[None]:
         stack.enter_context(_without_casts(model))
         for module in model.modules():
             if id(module) in embeddings:
-                stack.enter_context(replaced_forward(module, _embed_in_fp32))
+                stack.enter_context(replaced_forward(module, partial(_embed_in_fp32, module)))
             elif id(module) in turned:
                 stack.enter_context(replaced_forward(module, partial(_run_in_fp32, turned[id(module)])))
         inner: Any = causal_model(model)
@@ -210,7 +210,10 @@ def _run_in_fp32(holders: list[nn.Module], forward: Callable[..., object], *args
         return forward(*args, **kwargs)
 
 
-def _embed_in_fp32(forward: Callable[..., Tensor], *args: object, **kwargs: object) -> Tensor:
+def _embed_in_fp32(table: nn.Module, forward: Callable[..., Tensor], *args: object, **kwargs: object) -> Tensor:
+    """Rows of a table; or, given shares of them in place of their numbers, a product (Ovis 2)."""
+    if any(isinstance(a, Tensor) and a.is_floating_point() for a in args):
+        return cast(Tensor, _run_in_fp32([table], forward, *args, **kwargs))
     return forward(*args, **kwargs).float()
 
 

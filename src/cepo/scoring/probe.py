@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from cepo.errors import CepoError, ModelError
 from cepo.scoring import score
 from cepo.scoring.forward import continues_from_prefixes, read_whole, vision_inputs
 from cepo.scoring.head import Reading
+from cepo.scoring.logits import logits_map
 from cepo.scoring.models import causal_model
 from cepo.scoring.precision import Precision, scoring_in
 from cepo.scoring.rows import ScoreRow
@@ -30,9 +31,6 @@ BOUND = 1e-4
 
 ROUNDING_BOUND = 0.25
 """Nats, on average over tokens, between the run's own precision and fp32: more is no rounding of bf16."""
-
-_FAULTS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
-"""What a forward that is asked for what it cannot do has been seen to raise; RuntimeError holds torch's own kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +63,13 @@ def probe(
     every process must be given the same ones where weights are sharded.
 
     Raises:
-        ModelError: log-probs that are not the model's own, or not of the precision that was asked for.
+        ModelError: a model that sees the tokens it predicts, or draws at random; log-probs that are not its own, or not
+            of the precision that was asked for.
     """
     kind = type(causal_model(model)).__name__
     own = _tried(f"{kind} cannot compute in fp32", lambda: _own_in_fp32(model, rows, temperature, image_token_id))
+
+    _check_causal(model, rows, own, temperature, image_token_id)
 
     def scored(share: bool) -> list[Tensor]:
         width = max(len(row.completion_ids) for row in rows)
@@ -102,7 +103,7 @@ def _sharing(
         return Agreement(False, _nats(whole, own))
     try:
         shared = scored()
-    except _FAULTS as error:
+    except Exception as error:  # whatever its code raises when it is asked for what it cannot do
         _raise_if_memory(error)
         return Agreement(False, _nats(whole, own), f"{kind} cannot continue from one ({_line(error)})")
     if not _largest(shared, own) < 1.0:
@@ -135,21 +136,54 @@ def _own_in_fp32(
         return [own_logps(model, row, temperature, image_token_id) for row in rows]
 
 
+def _check_causal(
+    model: nn.Module, rows: Sequence[ScoreRow], own: Sequence[Tensor], temperature: float, image_token_id: int | None
+) -> None:
+    """Another last token moves no log-prob before it: one row, of the longest completion."""
+    place = max(range(len(rows)), key=lambda index: len(rows[index].completion_ids))
+    row, own_T = rows[place], own[place][:-1]
+    last = row.completion_ids[-1]
+    words = [token for one in rows for token in one.completion_ids]
+    other = next((token for token in words if token != last), int(not last))
+    changed = replace(row, completion_ids=[*row.completion_ids[:-1], other])
+
+    def before_last(given: ScoreRow) -> Tensor:
+        return _own_in_fp32(model, [given], temperature, image_token_id)[0][:-1]
+
+    kind, found_T = type(causal_model(model)).__name__, before_last(changed)
+    if _within(found_T, own_T):
+        return
+    if not _within(before_last(row), own_T):
+        raise ModelError(
+            f"{kind} gives other log-probs for the same tokens each time, in eval mode and fp32: a difference of two "
+            "contexts would be its noise. Use method='grpo' with this model"
+        )
+    raise ModelError(
+        f"{kind} sees the tokens that it predicts: another last token moves log-probs before it by up to "
+        f"{_nats([found_T], [own_T]):.1e} nats in fp32. By method='grpo' too it would be trained on what it cannot "
+        "know when it generates; train a causal model (is_decoder, where its config has that)"
+    )
+
+
 def _check_rounding(
     model: nn.Module, row: ScoreRow, exact_T: Tensor, temperature: float, image_token_id: int | None
 ) -> None:
     """In the run's own precision and attention the model gives the same but for rounding."""
+    kind = type(causal_model(model)).__name__
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        found_T = own_logps(model, row, temperature, image_token_id)
+        (found_T,) = _tried(
+            f"{kind} cannot compute in the run's own precision",
+            lambda: [own_logps(model, row, temperature, image_token_id)],
+        )
     finally:
         for module, training in modes.items():
             module.training = training
     off = (found_T - exact_T).abs().mean().item()
     if not off < ROUNDING_BOUND:
         raise ModelError(
-            f"{type(causal_model(model)).__name__} computes something else in fp32 than in the run's own precision and "
+            f"{kind} computes something else in fp32 than in the run's own precision and "
             f"attention: log-probs differ by {off:.2f} nats on average (rounding: less than {ROUNDING_BOUND}). Set "
             "attn_implementation: eager, or credit_precision: bfloat16"
         )
@@ -160,7 +194,7 @@ def _tried(what: str, compute: Callable[[], list[Tensor]]) -> list[Tensor]:
         return compute()
     except CepoError:
         raise
-    except _FAULTS as error:
+    except Exception as error:
         _raise_if_memory(error)
         raise ModelError(f"{what}: {_line(error)}. Use method='grpo' with this model") from error
 
@@ -171,21 +205,33 @@ def _raise_if_memory(error: Exception) -> None:
 
 
 def _blame(model: nn.Module, row: ScoreRow, image_token_id: int | None) -> str:
-    """What is likely to be wrong when whole rows disagree; told by states, so that what is read of them is one."""
+    """What is likely to be wrong when whole rows disagree, looked for in one row alone: first in its states."""
+    reading = Reading(logits_map=logits_map(model))
+    own: list[Tensor] = []
+    alone: list[Tensor] = []
     with scoring_in(model, "float32"):
         found = first_difference(
             model,
-            lambda: own_logps(model, row, 1.0, image_token_id),
-            lambda: read_whole(model, [row], image_token_id, Reading()),
+            lambda: own.append(own_logps(model, row, reading.temperature, image_token_id)),
+            lambda: alone.extend(read_whole(model, [row], image_token_id, reading)),
         )
     kind = type(causal_model(model)).__name__
-    return f"they part at its {found}" if found else f"they part in {kind}.forward, after the output layer"
+    if found:
+        return f"they part at its {found}"
+    if not _largest(alone, own) < 1.0:
+        return f"they part in {kind}.forward, after the output layer"
+    return "a row alone agrees: its log-probs depend on the rows beside it, or on their padding"
 
 
 def _largest(found: Sequence[Tensor], own: Sequence[Tensor]) -> float:
     """The largest difference as a share of what is allowed."""
     pairs = zip(found, own, strict=True)
     return max(((f - o).abs() / (BOUND * (1 + o.abs() / 10))).nan_to_num(torch.inf).max().item() for f, o in pairs)
+
+
+def _within(found_T: Tensor, own_T: Tensor) -> bool:
+    """Whether two agree, or are of no token."""
+    return not len(own_T) or _largest([found_T], [own_T]) < 1.0
 
 
 def _nats(found: Sequence[Tensor], own: Sequence[Tensor]) -> float:

@@ -28,7 +28,7 @@ FIELDS = ("pixel_values", "pixel_attention_mask", "spatial_shapes", "image_sizes
 
 TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
 _OF_IMAGES = ("image_sizes", "image_position_ids")
-_OF_TEXT = ("input_ids", "attention_mask")
+_OF_TEXT = ("input_ids", "attention_mask", "labels")
 
 
 def images_of_rows(raw: Mapping[str, Any]) -> list[RowImages | None]:

@@ -33,9 +33,10 @@ from cepo.credit.settings import CreditSettings
 from cepo.credit.step import Row, View
 from cepo.errors import ModelError
 from cepo.scoring import LOGITS_PER_CHUNK, ScoreRow
-from cepo.scoring.forward import causal_model, hidden_of_whole
+from cepo.scoring.forward import hidden_of_whole
 from cepo.scoring.head import Reading, captured_states
 from cepo.scoring.logits import logits_map
+from cepo.scoring.models import output_layer
 from cepo.scoring.precision import scoring_in
 from cepo.scoring.probe import BOUND, own_logps
 from cepo.scoring.weights import Teacher
@@ -123,7 +124,7 @@ class DistillationLoss:
             return student_NTD.sum() * 0.0 + nothing
         teacher_NTD, weight, bias = self._teacher_states(policy, batch, rows)
         counted_NT = batch.loss_mask[rows].bool()
-        own = causal_model(policy).get_output_embeddings()
+        own = output_layer(policy)
         reading = Reading(self.temperature, logits_map=logits_map(policy))
         teachers = _Taught(teacher_NTD[counted_NT], weight, bias, self._reading(policy))
         divergence_N = self._divergence(student_NTD[counted_NT], teachers, own, reading)
@@ -163,7 +164,7 @@ class DistillationLoss:
         model, here = self.other or policy, next(policy.parameters()).device
         with torch.no_grad(), self.teacher.in_place(policy), scoring_in(model, precision):
             found = [state.to(here) for state in hidden_of_whole(model, sequences, self.image_token_id)]
-            head = causal_model(model).get_output_embeddings()
+            head = output_layer(model)
             weight, bias = head.weight.data.to(here), None if head.bias is None else head.bias.data.to(here)
         states = found[0].new_zeros(len(sequences), width, found[0].shape[-1])
         for place, state in enumerate(found):
@@ -185,7 +186,7 @@ class DistillationLoss:
         model = self.other or policy
         width = max(len(row.completion_ids) for row in rows)
         states_NTD, weight, bias = self._states_of(policy, rows, width, "float32")
-        students = len(causal_model(policy).get_output_embeddings().weight)
+        students = len(output_layer(policy).weight)
         if len(weight) != students:
             raise ModelError(
                 f"method={self.method.name!r} compares distributions over {students} tokens, and the teacher has "

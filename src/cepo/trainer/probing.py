@@ -18,11 +18,14 @@ from transformers import PreTrainedTokenizerBase
 from cepo.errors import ModelError
 from cepo.glossary import DataRow
 from cepo.scoring import Precision, RowImages, ScoreRow, score
+from cepo.scoring.forward import continues_from_prefixes
+from cepo.scoring.lengths import may_look_nearby
+from cepo.scoring.plan import common_prefix
 from cepo.scoring.probe import BOUND, Agreement, probe
 from cepo.scoring.weights import Teacher
 from cepo.trainer.teacher_view import TeacherViews
 
-__all__ = ["Encode", "Probing", "probe_rows"]
+__all__ = ["Encode", "Probing", "as_long_as_completed", "probe_rows"]
 
 Encode = Callable[[DataRow], tuple[Sequence[int], RowImages | None]]
 """A row of the data set -> its prompt's ids, images expanded, and its images."""
@@ -40,13 +43,15 @@ PLAIN_TEXT = "Each of these words is here so that there is something to be read 
 class Probing:
     """What the probe of a run rests on; `teacher` None: the model as it is.
 
-    The other attributes are those of the run's scoring (`cepo.trainer.scorer`).
+    `completion`: tokens that a completion may have; 0: not told. The other attributes are those of the run's scoring
+    (`cepo.trainer.scorer`).
     """
 
     teacher: Teacher | None
     temperature: float
     precision: str
     image_token_id: int | None
+    completion: int = 0
 
     def __call__(self, policy: nn.Module, rows: Sequence[ScoreRow]) -> Agreement:
         """Compare the teacher's scoring with the model's own forward; warns where rows have to be scored whole.
@@ -65,7 +70,7 @@ class Probing:
     def _compared(self, policy: nn.Module, rows: Sequence[ScoreRow]) -> Agreement:
         found = probe(
             policy,
-            rows,
+            as_long_as_completed(policy, rows, self.completion),
             temperature=self.temperature,
             image_token_id=self.image_token_id,
             precision=cast(Precision, self.precision),
@@ -116,6 +121,22 @@ def probe_rows(
         own = _groups(view.prompt_ids, view.images, tokenizer, image_token_id)
         found += [replace(one, group=f"teacher {one.group}") for one in own]
     return found
+
+
+def as_long_as_completed(model: nn.Module, rows: Sequence[ScoreRow], more: int) -> Sequence[ScoreRow]:
+    """The same rows; with `more` words in what their group shares, where `model` may look at nearby tokens only."""
+    longest = max(row.length for row in rows) + more
+    if not continues_from_prefixes(model) or not may_look_nearby(model, longest):
+        return rows
+    groups = {row.group for row in rows}
+    place = {group: common_prefix(row.prompt_ids for row in rows if row.group == group) for group in groups}
+    words = ([*rows[0].completion_ids] * more)[:more]
+
+    def longer(row: ScoreRow) -> ScoreRow:
+        ids, at = row.prompt_ids, place[row.group]
+        return replace(row, prompt_ids=[*ids[:at], *words, *ids[at:]])
+
+    return [longer(row) for row in rows]
 
 
 def _groups(

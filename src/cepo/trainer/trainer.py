@@ -348,7 +348,8 @@ class CEPOTrainer(HostTrainer):
         """Compare what scores with the model's own forward: before the run, or once its weights are sharded."""
         rows = probe_rows(self.train_dataset, self.encoded, self.tokenizer, self.image_token_id, self.views)
         check_other_layout(rows, self.train_dataset, self.weights_are_sharded, self.made_together)
-        probing = Probing(self.teacher, self.temperature, self.credit.credit_precision, self.image_token_id)
+        completion = self.args.max_completion_length or 0
+        probing = Probing(self.teacher, self.temperature, self.credit.credit_precision, self.image_token_id, completion)
         found = probing(self.policy, rows)
         self.scorer = replace(self.scorer, share=found.shares)
         for name, floor in self.others.probe(rows, replace(probing, teacher=None)).items():
