@@ -36,6 +36,7 @@ from cepo.glossary import Completion
 from cepo.scoring.weights import Part, Teacher
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.balance.batches import Balancer
+from cepo.trainer.balance.padding import check_padding
 from cepo.trainer.batch import Batch, RawBatch
 from cepo.trainer.checks import preflight
 from cepo.trainer.completions import credit_columns
@@ -49,7 +50,7 @@ from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, has_null, is_due, null_level, null_references
 from cepo.trainer.other_teachers import OtherTeachers
 from cepo.trainer.phases import PhaseClock
-from cepo.trainer.probing import Probing, probe_rows
+from cepo.trainer.probing import PLAIN_TEXT, Probing, probe_rows
 from cepo.trainer.prompt_host import Rows
 from cepo.trainer.recorder import StepRecorder
 from cepo.trainer.resample import Drawn, Graded
@@ -128,6 +129,7 @@ class CEPOTrainer(HostTrainer):
         self._feedback.take()
         if self.asks_teacher:
             self.teacher.check(self.policy)
+        if self.asks_teacher or self._balancer is not None:
             self.add_callback(AlongTraining(self))
             if not self.weights_are_sharded:
                 self.teacher.start(self.policy)
@@ -346,6 +348,10 @@ class CEPOTrainer(HostTrainer):
 
     def probe(self) -> None:
         """Compare what scores with the model's own forward: before the run, or once its weights are sharded."""
+        if self._balancer is not None:
+            check_padding(self.policy, cast(list[int], self.tokenizer(PLAIN_TEXT)["input_ids"]))
+        if not self.asks_teacher:
+            return
         rows = probe_rows(self.train_dataset, self.encoded, self.tokenizer, self.image_token_id, self.views)
         check_other_layout(rows, self.train_dataset, self.weights_are_sharded, self.made_together)
         completion = self.args.max_completion_length or 0

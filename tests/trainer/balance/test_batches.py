@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from cepo.errors import SettingError
 from cepo.trainer.batch import Batch
-from tests.trainer.conftest import MakeTrainer
+from tests.trainer.conftest import MakeTrainer, text_model
 from tests.trainer.test_micro_batch import live_and_dead_batch
 
 STEPS: dict[str, Any] = {
@@ -83,3 +84,15 @@ def test_rows_stay_in_their_optimiser_step(
 def test_what_it_cannot_be_used_with_is_said(make_text_trainer: MakeTrainer) -> None:
     with pytest.raises(SettingError, match="set skip_dead_groups: true"):
         make_text_trainer(balance_batch=True)
+
+
+@pytest.mark.parametrize("method", ["cepo", "grpo"])
+def test_a_model_that_counts_its_padding_is_refused(method: str, make_text_trainer: MakeTrainer) -> None:
+    """Learnt positions, which TRL does not pass, are told from the first column on."""
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256, "initializer_range": 0.5}
+    own = text_model().config
+    config = GPT2Config(vocab_size=own.vocab_size, eos_token_id=own.eos_token_id, bos_token_id=None, **sizes)
+    fields: dict[str, Any] = {"model": GPT2LMHeadModel(config).eval(), "method": method, "skip_dead_groups": True}
+    make_text_trainer(**fields)
+    with pytest.raises(SettingError, match="GPT2LMHeadModel reads it: log-probs behind 8 columns"):
+        make_text_trainer(**fields, balance_batch=True)
