@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from cepo.answers import BOXED
+from cepo import Grading
 
 __all__ = ["IN_WORDS", "ORDINALS", "REFERENCE", "build_tokenizer", "called", "own_and_others", "question"]
 
@@ -61,7 +61,7 @@ _PIECE = Regex(r'\\boxed\{|calculator\(expression="|"\)\n|[a-z]+\n|[A-Za-z]+ ?|\
 def question(start: str, steps: Sequence[tuple[str, str]]) -> str:
     """What is asked, of the first value and the steps (sign, operand): each step has its number as a word."""
     said = ", ".join(f"{ORDINALS[k]} {IN_WORDS[sign]} {operand}" for k, (sign, operand) in enumerate(steps))
-    return f"Count modulo ten from {start}, {said}.\n{BOXED.instruction}"
+    return f"Count modulo ten from {start}, {said}.\n{Grading().instruction}"
 
 
 def called(expression: str) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from training import rows, start
-
-from cepo.glossary import DataRow
 
 FOLDER = "runs/calculator-start"
 
@@ -24,9 +22,9 @@ def main(folder: str = FOLDER) -> None:
     print(f"model and problems are in {out}; next: cepo train --config examples/calculator/recipe.yaml")
 
 
-def _line(numbered: tuple[int, object]) -> str:
+def _line(numbered: tuple[int, Any]) -> str:
     number, row = numbered
-    return json.dumps({"id": f"calculator-{number}", **cast(DataRow, row)}) + "\n"
+    return json.dumps({"id": f"calculator-{number}", **row}) + "\n"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cepo.data.tools import TOOLS
+from cepo import TOOLS
 
 _SUM = re.compile(r"([0-9]{1,3}) ?([+-]) ?([0-9]{1,3})")
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cepo.data.rewards import accuracy_reward, bind_reward, format_reward
     from cepo.data.rows import problem_row
     from cepo.data.scores import TokenReward
+    from cepo.data.tools import TOOLS
     from cepo.errors import CepoError
     from cepo.geometry import generate as generate_problems
     from cepo.glossary import Told
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED",
     "METHODS",
+    "TOOLS",
     "CEPOConfig",
     "CEPOTrainer",
     "CepoError",
@@ -87,6 +89,7 @@ _HOMES = {
     "cepo.data.rewards": ("accuracy_reward", "bind_reward", "format_reward"),
     "cepo.data.rows": ("problem_row",),
     "cepo.data.scores": ("TokenReward",),
+    "cepo.data.tools": ("TOOLS",),
     "cepo.errors": ("CepoError",),
     "cepo.glossary": ("Told",),
     "cepo.models.embedded": ("EMBEDDED",),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 from trl.chat_template_utils import qwen3_chat_template
 
@@ -71,8 +73,11 @@ def recipe(tmp_path: Path, own_registrations: None, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(PromptTrainer, "_generate_single_turn", speak)
     monkeypatch.setattr(evaluation, "BATCH", 8)
+    before = dict(TOOLS)
+    TOOLS.clear()
     yield written
-    TOOLS.pop("add", None)
+    TOOLS.clear()
+    TOOLS.update(before)
 
 
 def test_evaluations_are_conversations(recipe: Path, tmp_path: Path) -> None:
@@ -112,7 +117,106 @@ def test_what_tools_need_is_said(recipe: Path, tmp_path: Path, capsys: pytest.Ca
     assert (
         main([*words, "--method_files", "[]", "--rewards", "accuracy_reward", "--wrong_reward", "accuracy_reward"]) == 2
     )
-    assert "put it into cepo.data.tools.TOOLS" in capsys.readouterr().err
+    assert "put it into cepo.TOOLS" in capsys.readouterr().err
     assert main(words) == 0
     assert main(["eval", str(tmp_path / "run")]) == 2
     assert "was trained with tools (add)" in capsys.readouterr().err
+
+
+def train(recipe: Path, out: Path, *words: str) -> int:
+    return main(["train", "--config", str(recipe), "--output_dir", str(out), *words])
+
+
+def unevaluated(recipe: Path) -> Path:
+    """The same recipe without evaluations."""
+    other = recipe.with_name("unevaluated.yaml")
+    lines = recipe.read_text().splitlines()
+    other.write_text("\n".join(line for line in lines if not line.startswith(("eval_data", "eval_samples"))))
+    return other
+
+
+def largest_difference(one: Path, other: Path) -> float:
+    own, others = (load_file(run / "model" / "model.safetensors") for run in (one, other))
+    return max(float((own[name] - others[name]).abs().max()) for name in own)
+
+
+def first_log(run: Path) -> dict[str, Any]:
+    return json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+
+
+def test_rewards_are_not_asked_in_evaluations(recipe: Path, tmp_path: Path) -> None:
+    """A reward may read a column that the data for evaluation lack: without tools nothing calls it there."""
+    folder = recipe.parent
+    rows = [json.loads(line) for line in (folder / "sums.jsonl").read_text().splitlines()]
+    (folder / "train.jsonl").write_text("".join(json.dumps({**row, "solution": "add them"}) + "\n" for row in rows))
+    (folder / "more.py").write_text(
+        "from cepo.data.rewards import REWARDS\n\n\ndef by_solution(prompts, completions, solution, **_):\n"
+        "    return [float(place % 2) for place in range(len(solution))]\n\n\nREWARDS['by_solution'] = by_solution\n"
+    )
+    words = ["--data", str(folder / "train.jsonl"), "--rewards", "by_solution", "--wrong_reward", "by_solution"]
+    words += ["--method_files", f"[{folder / 'tool.py'},{folder / 'more.py'}]"]
+    assert train(recipe, tmp_path / "run", *words) == 0
+
+
+@pytest.mark.parametrize("who", ["reward", "tool"])
+def test_an_evaluation_leaves_pythons_random_state(who: str, recipe: Path, tmp_path: Path) -> None:
+    """Rewards and tools may draw with `random`: with eval_data and without, the training is the same."""
+    file = recipe.parent / "tool.py"
+    text = "import random\n" + file.read_text()
+    if who == "reward":
+        text = text.replace("float(place % 2)", "float(random.random() < 0.5)")
+    else:
+        text = text.replace("{a + b}", "{random.randrange(10_000_000)}")
+    file.write_text(text)
+    assert train(recipe, tmp_path / "a", "--max_steps", "2") == 0
+    assert train(unevaluated(recipe), tmp_path / "b", "--max_steps", "2") == 0
+    assert largest_difference(tmp_path / "a", tmp_path / "b") == 0.0
+
+
+def test_an_evaluation_is_not_gone_on_with_by_other_tools(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off before there is a checkpoint; then the tool is another."""
+    inner, calls = evaluation._conversations, []
+
+    def cut(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt("cut")
+        return inner(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "_conversations", cut)
+        assert train(recipe, tmp_path / "run") != 0
+    assert list((tmp_path / "run" / "eval" / "before.parts").glob("*.jsonl"))
+    file = recipe.parent / "tool.py"
+    file.write_text(file.read_text().replace("a + b", "a + b + 1"))
+    assert train(recipe, tmp_path / "run") == 0
+    found = load_generations(tmp_path / "run" / "eval" / "before.jsonl")
+    assert not any(one.correct for one in found), "of the first tool, which was right"
+
+
+def test_an_evaluation_is_no_phase_of_a_step(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations of half a second a batch; a step's own generation takes hundredths."""
+    inner = PromptTrainer._generate_single_turn
+
+    def slow(self: Any, *given: Any, **named: Any) -> Any:
+        if not self.model.training:
+            time.sleep(0.5)
+        return inner(self, *given, **named)
+
+    monkeypatch.setattr(PromptTrainer, "_generate_single_turn", slow)
+    assert train(recipe, tmp_path / "run") == 0
+    assert first_log(tmp_path / "run")["phase/generation_s"] < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_tools_on_sharded_weights_are_refused(recipe: Path, tmp_path: Path) -> None:
+    """A process whose model calls one would generate once more than the others, which is a collective call there."""
+
+    def work(rank: int, folder: Path) -> int:
+        return main(["train", "--config", str(recipe), "--output_dir", str(folder / "run"), "--max_steps", "1"])
+
+    both = on_two(work, tmp_path / "two", "fsdp2", seconds=40)
+    assert [one.value for one in both] == [2, 2], "".join(one.error for one in both)

@@ -23,4 +23,4 @@ def get_tool(name: str) -> Callable[..., Any]:
     if name in TOOLS:
         return TOOLS[name]
     known = f"known are {', '.join(sorted(TOOLS))}{did_you_mean(name, TOOLS)}" if TOOLS else "there is none"
-    raise SettingError(f"unknown tool {name!r}: {known}; put it into cepo.data.tools.TOOLS in one of method_files")
+    raise SettingError(f"unknown tool {name!r}: {known}; put it into cepo.TOOLS in one of method_files")

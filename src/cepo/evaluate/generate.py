@@ -5,10 +5,12 @@ Left out on purpose: generation engines other than `model.generate`.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 import torch
 from datasets import Dataset
 from PIL import Image
@@ -199,7 +201,21 @@ def evaluating(model: PreTrainedModel, config: GenerationConfig) -> Iterator[Non
 
 @contextmanager
 def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Within the block draws come from `seed`; afterwards the caller's random state is as it was."""
+    """Within the block draws come from `seed`, Python's and NumPy's too, since tools and rewards may draw; afterwards
+    the caller's random state is as it was."""
+    kept = random.getstate(), np.random.get_state()  # noqa: NPY002 - others' draws are of this generator
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        with _torchs_randomness(device, seed):
+            yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
+
+
+@contextmanager
+def _torchs_randomness(device: torch.device, seed: int) -> Iterator[None]:
     if device.type == "cpu":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the GPUs too

@@ -46,12 +46,20 @@ Found = TypeVar("Found")
 
 
 def evaluate_run(
-    trainer: CEPOTrainer, data: Dataset | None, run: RunConfig, file: Path, say: Callable[[str], None], *, keep: bool
+    trainer: CEPOTrainer,
+    data: Dataset | None,
+    run: RunConfig,
+    file: Path,
+    say: Callable[[str], None],
+    *,
+    keep: bool,
+    identity: Mapping[str, object],
 ) -> EvalReport | None:
     """Evaluate on all processes and save the generations (a collective call); None: nothing is to be evaluated.
 
     The sampling seed is the same before and after training. `keep`: take what `file` holds if it is of these problems.
-    What a start that was cut off has left of the same evaluation is not generated again.
+    What a start that was cut off has left of the same evaluation is not generated again; `identity`: of the run that it
+    must be of.
     """
     if data is None:
         return None
@@ -61,7 +69,7 @@ def evaluate_run(
         say(f"evaluated {when} training: {file} is kept")
         return report(kept, run.eval_samples)
     say(f"evaluating {when} training: {len(data)} held-out problems x {run.eval_samples}")
-    parts = PartsOfEvaluation(file.with_suffix(".parts"), _about(trainer, data, run))
+    parts = PartsOfEvaluation(file.with_suffix(".parts"), _about(trainer, data, run, identity))
     done = _of_main(trainer, parts.found)
     generations = _generate(trainer, data, run.eval_samples, done=done, keep=parts.keep)
     if is_main:
@@ -145,7 +153,7 @@ def _conversations(trainer: CEPOTrainer, size: int, rows: Sequence[DataRow]) -> 
     return [(completion_text(completion), cut) for completion, cut in found[: len(rows)]]
 
 
-def _about(trainer: CEPOTrainer, data: Dataset, run: RunConfig) -> dict[str, object]:
+def _about(trainer: CEPOTrainer, data: Dataset, run: RunConfig, identity: Mapping[str, object]) -> dict[str, object]:
     """What two evaluations must have in common for one to go on with the other's generations."""
     problems = hashlib.sha256(json.dumps([data["id"][:], data["answer"][:]], default=str).encode()).hexdigest()
     return {
@@ -156,6 +164,7 @@ def _about(trainer: CEPOTrainer, data: Dataset, run: RunConfig) -> dict[str, obj
         "max_new_tokens": trainer.args.max_completion_length,
         "grading": repr(trainer.args.grading),
         "stops": repr(stops_of(trainer.args.generation_kwargs)),
+        "run": hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest(),
     }
 
 

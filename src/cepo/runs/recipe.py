@@ -82,7 +82,7 @@ class RunConfig:
         default_factory=lambda: ["accuracy_reward"], metadata={"help": "Names in cepo.data.rewards."}
     )
     tools: list[str] = field(
-        default_factory=list, metadata={"help": "Tools that the model may call: names in cepo.data.tools."}
+        default_factory=list, metadata={"help": "Tools that the model may call: names in cepo.TOOLS."}
     )
     lora_rank: int | None = field(default=None, metadata={"help": "LoRA rank; none: all weights are trained."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha."})

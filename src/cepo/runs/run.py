@@ -21,7 +21,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from cepo.data.rewards import get_reward
 from cepo.data.tools import get_tool
 from cepo.errors import CepoError, ModelError, OutOfMemory, RunFolderError, SettingError
-from cepo.evaluate import EvalReport
+from cepo.evaluate import EvalReport, own_randomness
 from cepo.models.processor import fix_template_arguments
 from cepo.models.vision import adapters_outside
 from cepo.runs.callbacks import MetricsFile, Progress
@@ -167,7 +167,8 @@ class _Work:
         trainer.accelerator.wait_for_everyone()
 
     def _evaluate(self, trainer: CEPOTrainer, data: Dataset | None, when: str, *, keep: bool) -> EvalReport | None:
-        return evaluate_run(trainer, data, self.run, self.folder.generations(when), self.say, keep=keep)
+        file, identity = self.folder.generations(when), self._identity.record
+        return evaluate_run(trainer, data, self.run, file, self.say, keep=keep, identity=identity)
 
     @contextmanager
     def _told(
@@ -255,7 +256,8 @@ def _build_trainer(
         raise
     except ValueError as error:  # TRL's and transformers' word for settings that do not go together
         raise SettingError(str(error)) from error
-    check_held_out(subject, held_out)
+    with own_randomness(trainer.accelerator.device, config.seed):  # the training is the same with eval_data and without
+        check_held_out(subject, held_out)
     ends = model.generation_config
     if ends is not None and set(trainer.eos_token_ids) != {*_listed(ends.eos_token_id)}:
         ends.eos_token_id = list(trainer.eos_token_ids)  # the evaluation ends where training ends

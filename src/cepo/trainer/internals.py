@@ -47,6 +47,7 @@ class HostTrainer(PromptTrainer):
     """Who stops the training on a signal; nobody but in `cepo train`."""
     _said: Sequence[Completion] = ()
     """The completions of the last generation."""
+    _converses = False
     _random_of_all: Sequence[Mapping[str, Any]] | None = None
 
     @staticmethod
@@ -98,6 +99,10 @@ class HostTrainer(PromptTrainer):
     def _calculate_rewards(
         self, inputs: Rows, prompts: list[Prompt], completions: list[Completion], completion_ids_list: list[list[int]]
     ) -> Tensor:
+        if self._converses:  # nobody asks what they are worth, and the rows may lack what a reward reads
+            self._said = completions
+            shape = (len(prompts) * self.accelerator.num_processes, len(self.reward_funcs))
+            return torch.zeros(shape, device=self.accelerator.device)
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._said = completions
         self.rewarded(rewards, completions)
@@ -191,11 +196,12 @@ class HostTrainer(PromptTrainer):
         """
         kept = self._metrics, self._logs, self.num_generations_eval
         self._metrics, self._logs = {"train": defaultdict(list), "eval": defaultdict(list)}, deepcopy(self._logs)
-        self.num_generations_eval = 1
+        self.num_generations_eval, self._converses = 1, True
         try:
             batch = Batch(self._generate_and_score_completions([dict(row) for row in rows]))
         finally:
             self._metrics, self._logs, self.num_generations_eval = kept
+            self._converses = False
         ends = {*self.eos_token_ids, cast(int, self.tokenizer.pad_token_id)}
         cut = [not ids or ids[-1] not in ends for ids in batch.completions()]
         return list(zip(self._said, cut, strict=True))

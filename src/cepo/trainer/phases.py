@@ -42,6 +42,16 @@ class PhaseClock:
             self._book()
             self._running.pop()
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within the block no time counts, as in an evaluation; `running` and `failed_in` are kept."""
+        self._book()
+        kept = dict(self._wall), dict(self._cpu)
+        try:
+            yield
+        finally:
+            self._wall, self._cpu = kept
+
     def collect(self) -> dict[str, float]:
         """`phase/NAME_s` (wall) and `phase/NAME_cpu_s`, seconds since the last call."""
         self._book()

@@ -11,7 +11,7 @@ from torch import nn
 from cepo.data.guards import RewardFunc, guard_reward
 from cepo.data.pictures import with_pictures
 from cepo.data.rewards import bind_reward
-from cepo.errors import SettingError
+from cepo.errors import DataError, SettingError
 from cepo.models.processor import load_processor
 from cepo.trainer.checks import check_folder, check_images_alike, check_resampling, check_router, check_vllm
 from cepo.trainer.config import CEPOConfig
@@ -43,12 +43,27 @@ def check_with_model(args: CEPOConfig, trainer: CEPOTrainer) -> None:
     check_band(args, dataset)
     if trainer.weights_are_sharded:
         check_images_alike(dataset)
+        if trainer.tools and not args.use_vllm:
+            raise SettingError(
+                "tools need whole weights: a process whose model calls one more generates once more, where sharded "
+                "weights (FSDP, ZeRO-3) have all processes generate together; use DDP or ZeRO-2"
+            )
+    elif trainer.accelerator.num_processes > 1 and not _images_alike(dataset):
+        trainer.log_multimodal = False  # TRL gathers a table's images where a process has some
     columns = getattr(dataset, "column_names", None) or ()
     if trainer.environment_factories is not None and trainer.views.differ(columns):
         raise SettingError(
             "environment_factory says something of each rollout's own, which teachers with prompts, images or template "
             f"arguments of their own would not read: drop {', '.join(COLUMNS)} and teacher_chat_template_kwargs"
         )
+
+
+def _images_alike(dataset: object) -> bool:
+    try:
+        check_images_alike(dataset)
+    except DataError:
+        return False
+    return True
 
 
 def guarded_rewards(reward_funcs: object, args: CEPOConfig, *seen: Seen) -> list[object]:

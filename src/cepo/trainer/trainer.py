@@ -150,9 +150,10 @@ class CEPOTrainer(HostTrainer):
             batch = Batch(generate(rows))
             return Drawn(rows, batch, cast(Graded, self._graded))
 
-        with self._clock.phase("generation"):
-            if not self.is_training:
+        if not self.is_training:
+            with self._clock.aside(), self._clock.phase("generation"):
                 return generate(inputs)
+        with self._clock.phase("generation"):
             check_told(inputs, self.args, bool(self.method.references))
             found = self._sampling(inputs, drawn, self.state.global_step)
         with self._clock.phase("credit"):

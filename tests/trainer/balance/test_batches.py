@@ -94,5 +94,5 @@ def test_a_model_that_counts_its_padding_is_refused(method: str, make_text_train
     config = GPT2Config(vocab_size=own.vocab_size, eos_token_id=own.eos_token_id, bos_token_id=None, **sizes)
     fields: dict[str, Any] = {"model": GPT2LMHeadModel(config).eval(), "method": method, "skip_dead_groups": True}
     make_text_trainer(**fields)
-    with pytest.raises(SettingError, match="GPT2LMHeadModel reads it: log-probs behind 8 columns"):
+    with pytest.raises(SettingError, match="GPT2LMHeadModel reads it: its log-probs behind 8 columns"):
         make_text_trainer(**fields, balance_batch=True)

@@ -145,3 +145,34 @@ def test_a_run_goes_on_with_dealt_batches(tmp_path: Path) -> None:
     assert not any(one.error or one.hung for one in both), "".join(one.error for one in both)
     through, resumed = both[0].value
     assert largest_difference(through, resumed) == 0.0
+
+
+def half(completions: list[Any], **_: Any) -> list[float]:
+    return [float(row % 2) for row in range(len(completions))]
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("on", [False, True])
+def test_one_process_without_an_image(on: bool, tmp_path: Path) -> None:
+    """Without balance_batch too: TRL gathers its table's images where a process has some (`log_multimodal`), and the
+    next collective takes them for its own."""
+
+    def work(rank: int, folder: Path) -> int:
+        rows: list[dict[str, Any]] = [dict(problem_row(problem)) for problem in generate("train", 8, seed=5)]
+        rows = [{**row, "images": row["images"] if place % 2 else []} for place, row in enumerate(rows)]
+        fields = {
+            **SETTINGS, "output_dir": str(folder / "run"), "per_device_train_batch_size": 4, "shuffle_dataset": False,
+            "max_completion_length": 8, "wrong_reward": "half", "null_control_every": 1, "max_steps": 1,
+            "skip_dead_groups": True, "balance_batch": on,
+        }  # fmt: skip
+        parts: dict[str, Any] = {
+            "train_dataset": Dataset.from_list(rows),
+            "processing_class": load_processor(str(EMBEDDED)),
+        }
+        trainer = CEPOTrainer(embedded(), [half], CEPOConfig(**fields), **parts)
+        trainer.train()
+        return trainer.state.global_step
+
+    both = on_two(work, tmp_path / "two", "ddp", seconds=60)
+    assert [one.value for one in both] == [1, 1], "".join(one.error for one in both)

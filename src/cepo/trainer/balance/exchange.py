@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
+from accelerate.utils import recursively_apply, send_to_device
 from torch import Tensor, distributed
 
 __all__ = ["exchange"]
@@ -35,7 +35,7 @@ def exchange(parcels: Mapping[int, object], accelerator: Accelerator) -> dict[in
 
 def _packed(parcel: object) -> Tensor:
     file = BytesIO()
-    torch.save(parcel, file)
+    torch.save(recursively_apply(torch.clone, parcel), file)  # of a view it writes the whole storage: a batch's images
     return torch.frombuffer(bytearray(file.getbuffer()), dtype=torch.uint8)
 
 
