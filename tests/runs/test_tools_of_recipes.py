@@ -17,6 +17,7 @@ import cepo.runs.evaluation as evaluation
 from cepo.cli import main
 from cepo.data.tools import TOOLS
 from cepo.evaluate import load_generations
+from cepo.trainer import phases
 from cepo.trainer.internals_prompts import PromptTrainer
 from tests.pair import on_two
 from tests.runs.small import write_model, write_recipe
@@ -158,7 +159,7 @@ def test_rewards_are_not_asked_in_evaluations(recipe: Path, tmp_path: Path) -> N
     assert train(recipe, tmp_path / "run", *words) == 0
 
 
-@pytest.mark.parametrize("who", ["reward", "tool"])
+@pytest.mark.parametrize("who", ["reward", pytest.param("tool", marks=pytest.mark.long)])
 def test_an_evaluation_leaves_pythons_random_state(who: str, recipe: Path, tmp_path: Path) -> None:
     """Rewards and tools may draw with `random`: with eval_data and without, the training is the same."""
     file = recipe.parent / "tool.py"
@@ -197,17 +198,20 @@ def test_an_evaluation_is_not_gone_on_with_by_other_tools(
 
 
 def test_an_evaluation_is_no_phase_of_a_step(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluations of half a second a batch; a step's own generation takes hundredths."""
+    """A clock that a turn in an evaluation moves by a hundred seconds."""
+    past = [0.0]
     inner = PromptTrainer._generate_single_turn
 
     def slow(self: Any, *given: Any, **named: Any) -> Any:
-        if not self.model.training:
-            time.sleep(0.5)
+        past[0] += 0.0 if self.model.training else 100.0
         return inner(self, *given, **named)
 
+    real = time.perf_counter
+    monkeypatch.setattr(phases.time, "perf_counter", lambda: real() + past[0])
     monkeypatch.setattr(PromptTrainer, "_generate_single_turn", slow)
     assert train(recipe, tmp_path / "run") == 0
-    assert first_log(tmp_path / "run")["phase/generation_s"] < 0.5
+    assert past[0] > 0.0
+    assert first_log(tmp_path / "run")["phase/generation_s"] < 100.0
 
 
 @pytest.mark.slow
