@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cepo.credit.rules import METHODS, Credit, Distillation, Inputs, Knobs, Rule, credit_from, register
     from cepo.data.datasets import DataSpec, load_data
     from cepo.data.feedback import FeedbackReward
-    from cepo.data.rewards import accuracy_reward, bind_reward, format_reward
+    from cepo.data.rewards import REWARDS, accuracy_reward, bind_reward, format_reward
     from cepo.data.rows import problem_row
     from cepo.data.scores import TokenReward
     from cepo.data.tools import TOOLS
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED",
     "METHODS",
+    "REWARDS",
     "TOOLS",
     "CEPOConfig",
     "CEPOTrainer",
@@ -86,7 +87,7 @@ _HOMES = {
     ),
     "cepo.data.datasets": ("DataSpec", "load_data"),
     "cepo.data.feedback": ("FeedbackReward",),
-    "cepo.data.rewards": ("accuracy_reward", "bind_reward", "format_reward"),
+    "cepo.data.rewards": ("REWARDS", "accuracy_reward", "bind_reward", "format_reward"),
     "cepo.data.rows": ("problem_row",),
     "cepo.data.scores": ("TokenReward",),
     "cepo.data.tools": ("TOOLS",),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 from trl.chat_template_utils import qwen3_chat_template
@@ -19,7 +20,7 @@ from cepo.data.tools import TOOLS
 from cepo.evaluate import load_generations
 from cepo.trainer import phases
 from cepo.trainer.internals_prompts import PromptTrainer
-from tests.pair import on_two
+from tests.pair import Outcome, Sharding, on_two
 from tests.runs.small import write_model, write_recipe
 
 TOOL = '''
@@ -81,9 +82,10 @@ def recipe(tmp_path: Path, own_registrations: None, monkeypatch: pytest.MonkeyPa
     TOOLS.update(before)
 
 
-def test_evaluations_are_conversations(recipe: Path, tmp_path: Path) -> None:
+def test_evaluations_are_conversations(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert main(["train", "--config", str(recipe), "--output_dir", str(run)]) == 0
+    assert "cepo eval" not in capsys.readouterr().out, "it would ask for one turn"
     for when in ("before", "after"):
         found = load_generations(run / "eval" / f"{when}.jsonl")
         assert len(found) == 20
@@ -101,13 +103,22 @@ def test_evaluations_are_conversations(recipe: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.long
 def test_two_processes_converse_as_one(recipe: Path, tmp_path: Path) -> None:
-    def work(rank: int, folder: Path) -> int:
-        return main(["train", "--config", str(recipe), "--output_dir", str(folder / "run"), "--max_steps", "1"])
-
-    both = on_two(work, tmp_path / "two", "ddp", seconds=100)
+    both = train_on_two(recipe, tmp_path / "two", "ddp")
     assert [one.value for one in both] == [0, 0], "".join(one.error for one in both)
     found = load_generations(tmp_path / "two" / "run" / "eval" / "after.jsonl")
     assert [one.correct for one in found] == [False] * 2 + [True] * 18
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_tools_on_sharded_weights_are_refused(recipe: Path, tmp_path: Path) -> None:
+    both = train_on_two(recipe, tmp_path / "two", "fsdp2")
+    assert [one.value for one in both] == [2, 2], "".join(one.error for one in both)
+
+
+def train_on_two(recipe: Path, folder: Path, sharding: Sharding) -> list[Outcome]:
+    """Exit codes of a step."""
+    return on_two(lambda rank, to: train(recipe, to / "run", "--max_steps", "1"), folder, sharding, seconds=100)
 
 
 def test_what_tools_need_is_said(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,6 +133,22 @@ def test_what_tools_need_is_said(recipe: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(words) == 0
     assert main(["eval", str(tmp_path / "run")]) == 2
     assert "was trained with tools (add)" in capsys.readouterr().err
+    experiment = tmp_path / "experiment.yaml"
+    arms = [{"name": name, "method": name} for name in ("cepo", "grpo")]
+    experiment.write_text(
+        yaml.safe_dump(
+            {
+                "recipe": str(recipe),
+                "arms": arms,
+                "seeds": [0],
+                "baseline": "grpo",
+                "checkpoint_steps": 1,
+                "evaluate": {"data": str(recipe.with_name("sums.jsonl")), "split": "train", "limit": 2},
+            }
+        )
+    )
+    assert main(["compare", "--config", str(experiment), "--out", str(tmp_path / "compared")]) == 2
+    assert "tools=['add']: a comparison asks for one turn" in capsys.readouterr().err
 
 
 def train(recipe: Path, out: Path, *words: str) -> int:
@@ -212,15 +239,3 @@ def test_an_evaluation_is_no_phase_of_a_step(recipe: Path, tmp_path: Path, monke
     assert train(recipe, tmp_path / "run") == 0
     assert past[0] > 0.0
     assert first_log(tmp_path / "run")["phase/generation_s"] < 100.0
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_tools_on_sharded_weights_are_refused(recipe: Path, tmp_path: Path) -> None:
-    """A process whose model calls one would generate once more than the others, which is a collective call there."""
-
-    def work(rank: int, folder: Path) -> int:
-        return main(["train", "--config", str(recipe), "--output_dir", str(folder / "run"), "--max_steps", "1"])
-
-    both = on_two(work, tmp_path / "two", "fsdp2", seconds=40)
-    assert [one.value for one in both] == [2, 2], "".join(one.error for one in both)

@@ -20,6 +20,7 @@ from cepo.glossary import Group
 from cepo.scoring import OtherImages
 from cepo.trainer.batch import KINDS, Batch, Kind
 from cepo.trainer.batch_images import joined, same_images
+from cepo.trainer.batch_rows import replaced, together, trimmed
 
 OURS = {"teacher_ids", "teacher_mask", "teacher_pictures", "taught", "taught_tokens"}
 """Distillation's own."""
@@ -207,7 +208,7 @@ def test_rows_without_images_are_taken_out_of_a_batch_with_some() -> None:
 def test_replacing_pads_prompts_on_the_left_and_completions_on_the_right() -> None:
     old = batch(3, [2, 1], [3, 3], **pictures(10.0, [1, 2], 5))
     new = batch(7, [3, 2], [2, 1], **pictures(20.0, [3, 4], 5))
-    merged = old.replacing({1: 0}, new, pad_id=9)
+    merged = replaced(old, {1: 0}, new, pad_id=9)
     assert merged.raw["prompt_ids"].tolist() == [[9, 3, 3], [7, 7, 7]]
     assert merged.raw["prompt_mask"].tolist() == [[0, 1, 1], [1, 1, 1]]
     assert merged.raw["completion_ids"].tolist() == [[3, 3, 3], [7, 7, 9]]
@@ -223,14 +224,14 @@ def test_replacing_pads_prompts_on_the_left_and_completions_on_the_right() -> No
 def test_replacing_by_shorter_and_longer_ones() -> None:
     for old_lengths, new_lengths in (([1, 1], [4, 4]), ([4, 4], [1, 1])):
         old, new = batch(3, old_lengths, new_lengths), batch(7, new_lengths, old_lengths)
-        merged = old.replacing({0: 1}, new, pad_id=9)
+        merged = replaced(old, {0: 1}, new, pad_id=9)
         assert merged.prompts() == [new.prompts()[1], old.prompts()[1]]
         assert merged.completions() == [new.completions()[1], old.completions()[1]]
 
 
 def test_rows_of_several_batches_are_put_together_in_order() -> None:
     one, two = batch(3, [2, 1], [1, 3], **pictures(10.0, [2, 1], 5)), batch(7, [1, 3], [2, 1])
-    made = Batch.of([one, two], [(1, 0), (0, 1), (1, 1), (1, 0)], pad_id=9)
+    made = together([one, two], [(1, 0), (0, 1), (1, 1), (1, 0)], pad_id=9)
     assert made.prompts() == [[7], [4], [8, 8, 8], [7]]
     assert made.completions() == [[7, 7], [4, 4, 4], [8], [7, 7]]
     assert made.raw["prompt_ids"][1].tolist() == [9, 0, 4]
@@ -241,7 +242,7 @@ def test_rows_of_several_batches_are_put_together_in_order() -> None:
 def test_advantages_of_rows_beside_those_of_tokens() -> None:
     rows = batch(3, [1, 1], [2, 1])
     tokens = batch(7, [1], [3], advantages=torch.tensor([[0.5, -0.5, 1.0]]))
-    made = Batch.of([rows, tokens], [(0, 1), (1, 0)], pad_id=9)
+    made = together([rows, tokens], [(0, 1), (1, 0)], pad_id=9)
     assert made.advantages.tolist() == [[4.0, 4.0, 4.0], [0.5, -0.5, 1.0]]
 
 
@@ -254,7 +255,7 @@ def test_teachers_prompts_of_several_batches_are_padded() -> None:
         teacher_pictures=[None],
     )  # fmt: skip
     for parts in ([own, other], [other, own]):  # without pictures of its own a teacher sees the student's
-        made = Batch.of(parts, [(0, 0), (1, 0)], pad_id=9)
+        made = together(parts, [(0, 0), (1, 0)], pad_id=9)
         assert sorted(made.teacher_prompts) == [[5, 6], [7, 8, 9]]
         assert [image is None for image in made.teacher_images()] == [one is other for one in parts]
         assert made.alive().tolist() == [one is own for one in parts]
@@ -265,20 +266,20 @@ def test_teachers_prompts_of_several_batches_are_padded() -> None:
 def test_columns_of_padding_alone_are_cut() -> None:
     wide = batch(3, [1, 2, 4], [2, 1, 5], **pictures(10.0, [1, None, 2], 9), **{RATIO: torch.tensor([[1.0]] * 3)})
     narrow = wide.taking([0, 1])
-    cut = narrow.trimmed()
+    cut = trimmed(narrow)
     assert (cut.prompts(), cut.completions()) == (narrow.prompts(), narrow.completions())
     assert (cut.raw["prompt_ids"].shape, cut.completion_ids.shape) == ((2, 2), (2, 2))
     assert cut.raw["mm_token_type_ids"].tolist() == narrow.raw["mm_token_type_ids"][:, 2:6].tolist()
     assert cut.raw[RATIO].shape == (2, 1)
     assert cut.tokens.tolist() == narrow.tokens.tolist() == [3, 3]
     assert pixels_of(cut) == pixels_of(narrow)
-    by_three = narrow.trimmed(3)
+    by_three = trimmed(narrow, 3)
     assert (by_three.raw["prompt_ids"].shape[1], by_three.width) == (3, 3)
 
 
 def test_a_batch_of_empty_completions_keeps_a_column() -> None:
     empty = batch(3, [2, 2], [1, 1]).having(completion_mask=torch.zeros(2, 1, dtype=torch.long))
-    assert empty.trimmed().width == 1
+    assert trimmed(empty).width == 1
 
 
 RATIO = "importance_sampling_ratio"
@@ -296,7 +297,7 @@ RATIO = "importance_sampling_ratio"
 )
 def test_importance_ratios_of_rows_and_of_tokens(old: Any, new: Any, expected: Any) -> None:
     first = batch(3, [1, 1], [2, 2], **{RATIO: torch.tensor(old)})
-    merged = first.replacing({1: 0}, batch(7, [1, 1], [3, 3], **{RATIO: torch.tensor(new)}), pad_id=9)
+    merged = replaced(first, {1: 0}, batch(7, [1, 1], [3, 3], **{RATIO: torch.tensor(new)}), pad_id=9)
     assert merged.raw[RATIO].tolist() == expected
 
 
@@ -304,7 +305,7 @@ def test_log_probs_keep_their_tokens_and_their_type() -> None:
     logps = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]], dtype=torch.bfloat16)
     first = batch(3, [1, 1], [2, 2], old_per_token_logps=logps)
     second = batch(7, [1, 1], [3, 3], old_per_token_logps=torch.full((2, 3), -9.0))
-    merged = first.replacing({0: 0}, second, pad_id=9).old_logps
+    merged = replaced(first, {0: 0}, second, pad_id=9).old_logps
     assert merged is not None
     assert merged.tolist() == [[-9.0, -9.0, -9.0], [-3.0, -4.0, 0.0]]
     assert merged.dtype == torch.bfloat16
@@ -316,7 +317,7 @@ def test_rows_with_images_and_rows_without_replace_each_other(images: str) -> No
     old_images = pictures(10.0, [2, 1], 4) if images in ("old", "both") else {}
     new_images = pictures(20.0, [None, 3], 5) if images in ("new", "both") else {}
     old, new = batch(3, [2, 2], [2, 2], **old_images), batch(7, [3, 3], [2, 2], **new_images)
-    merged = old.replacing({0: 1}, new, pad_id=9)
+    merged = replaced(old, {0: 1}, new, pad_id=9)
     expected = {
         "old": [None, [11.0]],
         "new": [[21.0, 21.0, 21.0], None],
@@ -333,7 +334,7 @@ def test_rows_with_images_and_rows_without_replace_each_other(images: str) -> No
 
 
 def test_the_batch_without_images_stays_without_them() -> None:
-    merged = batch(3, [1, 1], [1, 1]).replacing({0: 0}, batch(7, [1, 1], [1, 1]), pad_id=9)
+    merged = replaced(batch(3, [1, 1], [1, 1]), {0: 0}, batch(7, [1, 1], [1, 1]), pad_id=9)
     assert not {name for name in merged.raw if KINDS[name] in (Kind.IMAGES, Kind.SEQUENCE)}
     assert "num_images" not in merged.raw
 

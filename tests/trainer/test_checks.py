@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,7 +16,8 @@ from PIL import Image
 
 from cepo.data.guards import RewardError
 from cepo.data.rewards import accuracy_reward
-from cepo.errors import DataError
+from cepo.errors import DataError, SettingError
+from cepo.trainer import starting
 from cepo.trainer.checks import check_images_alike
 from tests.trainer.conftest import MakeTrainer
 
@@ -322,3 +325,39 @@ def test_rows_with_and_without_images_do_not_go_with_sharded_weights(rows: list[
     mixed = Dataset.from_list([*rows[:2], rows[2] | {"images": []}])
     with pytest.raises(DataError, match="1 of 3 rows have no image"):
         check_images_alike(mixed)
+
+
+@pytest.mark.parametrize(
+    ("generator", "sharded", "words"),
+    [
+        ({"use_vllm": False}, True, r"sharded weights \(FSDP, ZeRO-3\) are gathered from all processes at once"),
+        ({"use_vllm": True, "vllm_mode": "server"}, False, "vLLM's server is asked by all processes"),
+        ({"use_vllm": True, "vllm_mode": "colocate", "vllm_tensor_parallel_size": 2}, False, "spreads vLLM over all"),
+        ({"use_vllm": True, "vllm_mode": "colocate", "vllm_tensor_parallel_size": 1}, True, None),
+        ({"use_vllm": False}, False, None),
+    ],
+)
+def test_tools_where_processes_generate_together(generator: dict[str, Any], sharded: bool, words: str | None) -> None:
+    args: Any = SimpleNamespace(**generator)
+    for tools in ([], [print]):
+        trainer: Any = SimpleNamespace(tools=tools, weights_are_sharded=sharded)
+        with pytest.raises(SettingError, match=words) if words and tools else nullcontext():
+            starting._check_turns(args, trainer)
+
+
+@pytest.mark.parametrize(
+    ("images", "rewrites", "kept"),
+    [([1, 1], False, True), ([0, 0], False, True), ([1, 0], False, False), ([1, 1], True, False), (None, False, False)],
+    ids=["all", "none", "some", "made by tools", "a stream"],
+)
+def test_tables_have_images_where_every_process_has_some(images: list[int] | None, rewrites: bool, kept: bool) -> None:
+    """TRL gathers them on the processes alone that have some."""
+    rows = [{"prompt": "?", "images": ["x.png"] * count} for count in images or []]
+    dataset: Any = Dataset.from_list(rows) if images is not None else iter(())
+    trainer: Any = SimpleNamespace(
+        train_dataset=dataset, log_multimodal=True, rewrites_prompts=rewrites, image_token_id=5
+    )
+    loud = pytest.warns(UserWarning, match="the tables have no images") if not kept else nullcontext()
+    with loud:
+        starting._leave_images_out_of_tables(cast(Any, SimpleNamespace(log_completions=True)), trainer)
+    assert trainer.log_multimodal is kept

@@ -24,6 +24,7 @@ from cepo.scoring.probe import probe
 from cepo.trainer import trainer as hook
 from cepo.trainer.balance.batches import Balancer
 from cepo.trainer.batch import Batch
+from cepo.trainer.batch_rows import replaced
 from cepo.trainer.image_checks import FirstImages, check_other_layout
 from cepo.trainer.prompt_host import PromptHost
 from tests.gpu import ON_GPU
@@ -230,10 +231,10 @@ def test_parts_of_a_batch_have_their_own_images(toy: Toy, pictures: Any, tmp_pat
         check(part, [int(value) for value in part["advantages"]])
     check(dict(whole.taking([6, 1, 4]).raw), [6, 1, 4])
     fresh = whole.taking([0, 2, 4])
-    check(dict(whole.replacing({3: 1, 7: 2}, fresh, 0).raw), [0, 1, 2, 2, 4, 5, 6, 4])
+    check(dict(replaced(whole, {3: 1, 7: 2}, fresh, 0).raw), [0, 1, 2, 2, 4, 5, 6, 4])
     texts = [row for row in range(8) if not inputs[row]["images"]]
     if texts:
-        check(dict(whole.taking(texts).replacing({0: 2}, fresh, 0).raw), [4, *texts[1:]])
+        check(dict(replaced(whole.taking(texts), {0: 2}, fresh, 0).raw), [4, *texts[1:]])
 
 
 def _rows(batch: Batch) -> list[ScoreRow]:

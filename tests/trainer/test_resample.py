@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 
 from cepo.data.scores import TokenReward
+from cepo.trainer import resample
 from cepo.trainer.batch import Batch
 from cepo.trainer.checks import check_resampling
 from cepo.trainer.resample import Graded, dead_groups, fresh_problems
@@ -87,14 +88,14 @@ def test_problems_with_images_replace_problems_without(
         reward_funcs=[turns], wrong_reward="turns",
     )  # fmt: skip
     made: list[Batch] = []
-    kept = Batch.replacing
+    kept = resample.replaced
 
     def keeping(old: Batch, taken: Any, fresh: Batch, pad_id: int) -> Batch:
         made.extend([old, fresh, kept(old, taken, fresh, pad_id)])
         return made[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Batch, "replacing", keeping)
+        patch.setattr(resample, "replaced", keeping)
         calls.clear()
         trainer.model.train()
         trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))

@@ -44,7 +44,7 @@ def run_method_files(paths: Sequence[str]) -> None:
         if not any(_differ(old, new) for old, new in zip(before, _REGISTERED, strict=True)):
             raise RuleError(
                 f"method_files: {path} registers no method, reward or tool: call cepo.register(Rule(...)) in it, or "
-                "put a function into cepo.data.rewards.REWARDS or cepo.TOOLS"
+                "put a function into cepo.REWARDS or cepo.TOOLS"
             )
 
 

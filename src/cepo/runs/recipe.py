@@ -78,9 +78,7 @@ class RunConfig:
         default=0, metadata={"help": "Steps between evaluations during training (curve.jsonl); 0: none."}
     )
     eval_curve_limit: int = field(default=200, metadata={"help": "Problems of each: the first of the evaluation's."})
-    rewards: list[str] = field(
-        default_factory=lambda: ["accuracy_reward"], metadata={"help": "Names in cepo.data.rewards."}
-    )
+    rewards: list[str] = field(default_factory=lambda: ["accuracy_reward"], metadata={"help": "Names in cepo.REWARDS."})
     tools: list[str] = field(
         default_factory=list, metadata={"help": "Tools that the model may call: names in cepo.TOOLS."}
     )

@@ -24,7 +24,7 @@ from cepo.scoring.precision import Precision, scoring_in
 from cepo.scoring.rows import ScoreRow
 from cepo.scoring.watch import first_difference, half_precision
 
-__all__ = ["BOUND", "ROUNDING_BOUND", "Agreement", "own_logps", "probe"]
+__all__ = ["BOUND", "ROUNDING_BOUND", "Agreement", "own_logps", "padding_moves", "probe"]
 
 BOUND = 1e-4
 """Nats between two ways to compute a log-prob in fp32, and as much again for every ten nats of the log-prob itself."""
@@ -112,14 +112,18 @@ def _sharing(
     return Agreement(True, max(_nats(whole, own), _nats(shared, own)))
 
 
-def own_logps(model: nn.Module, row: ScoreRow, temperature: float, image_token_id: int | None) -> Tensor:
-    """Log-probs of a completion (T,) from the logits of the model's own forward, as it is called in training."""
+def own_logps(
+    model: nn.Module, row: ScoreRow, temperature: float, image_token_id: int | None, padding: int = 0
+) -> Tensor:
+    """Log-probs of a completion (T,) from the logits of the model's own forward, as it is called in training, behind so
+    many columns of padding."""
     for module in model.modules():
         if getattr(module, "rope_deltas", None) is not None:  # Qwen-VL would go on from the last prompt
             module.rope_deltas = None  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     device = next(model.parameters()).device
-    ids = torch.tensor([[*row.prompt_ids, *row.completion_ids]], device=device)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+    ids = torch.tensor([[*[row.prompt_ids[0]] * padding, *row.prompt_ids, *row.completion_ids]], device=device)
+    mask = (torch.arange(ids.shape[1], device=device) >= padding).long()[None]
+    inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
     inputs |= vision_inputs([row.images], ids, image_token_id)
     count = len(row.completion_ids)
     if "logits_to_keep" in inspect.signature(causal_model(model).forward).parameters:  # pyright: ignore[reportAttributeAccessIssue]
@@ -163,6 +167,14 @@ def _check_causal(
         f"{_nats([found_T], [own_T]):.1e} nats in fp32. By method='grpo' too it would be trained on what it cannot "
         "know when it generates; train a causal model (is_decoder, where its config has that)"
     )
+
+
+@torch.no_grad()
+def padding_moves(model: nn.Module, row: ScoreRow, columns: int) -> float | None:
+    """Nats by which padding on the left moves a text's log-probs in fp32, positions not passed; None: within BOUND."""
+    with scoring_in(model, "float32"):
+        own_T, behind_T = (own_logps(model, row, 1.0, None, padding) for padding in (0, columns))
+    return None if _within(behind_T, own_T) else _nats([behind_T], [own_T])
 
 
 def _check_rounding(

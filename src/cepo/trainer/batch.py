@@ -1,9 +1,9 @@
-"""TRL's generated batch: the only place that names its keys, and says of each what it holds.
+"""TRL's generated batch: what each of its keys holds, and a view that reads them.
 
 A batch is a dict of tensors and lists. Whether an entry has one element for each row, for each image or for the
 whole batch is written down in KINDS, never guessed from a length; whose image is whose, in
-`cepo.trainer.batch_images`. A key that is not there is refused, so that a new
-release of TRL cannot be misread in silence.
+`cepo.trainer.batch_images`; batches of several batches' rows are put together in `cepo.trainer.batch_rows`. A key that
+is not there is refused, so that a new release of TRL cannot be misread in silence.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import accumulate
-from math import ceil
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -80,8 +78,6 @@ KINDS: dict[str, Kind] = {
     "taught_tokens": Kind.WHOLE,
 }
 """Key -> what it holds. `advantages` and `importance_sampling_ratio` may also have one number for each row."""
-
-_PADDED_WITH_PAD = ("prompt_ids", "completion_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +178,7 @@ class Batch:
     @property
     def image_counts(self) -> list[int]:
         """How many images each row has."""
-        return self._entry("num_images")
+        return self.entry("num_images")
 
     @property
     def image_inputs(self) -> dict[str, Tensor]:
@@ -251,98 +247,17 @@ class Batch:
             kept |= joined([images[row] for row in rows])
         return Batch(kept)
 
-    def replacing(self, taken: Mapping[int, int], fresh: Batch, pad_id: int) -> Batch:
-        """The batch with the rows `taken` (row -> row of `fresh`) replaced; both are padded to the wider one."""
-        rows = [(1, taken[row]) if row in taken else (0, row) for row in range(len(self))]
-        return Batch.of([self, fresh], rows, pad_id)
-
-    @classmethod
-    def of(cls, parts: Sequence[Batch], rows: Sequence[tuple[int, int]], pad_id: int) -> Batch:
-        """Rows of several batches in this order, each (part, row), padded to the widest part; types of numbers, and
-        what holds for a whole batch, are those of the first part that has them."""
-        starts = list(accumulate(map(len, parts), initial=0))
-        places = [starts[part] + row for part, row in rows]
-        widths = _Widths(*(max(part._width(name) for part in parts) for name in _Widths._fields))
-        made: dict[str, object] = {}
-        for name in {name: None for part in parts for name in part.raw}:
-            kind, values = KINDS[name], [part._entry(name) for part in parts]
-            if kind is Kind.IMAGES:
-                continue
-            if kind is Kind.WHOLE or values[0] is None:
-                made[name] = values[0]
-            elif isinstance(values[0], Tensor):
-                fill = pad_id if name in _PADDED_WITH_PAD else 0
-                padded = _alike([part._padded(name, widths, fill) for part in parts])
-                made[name] = torch.cat([one.to(padded[0].dtype) for one in padded])[places]
-            else:
-                together = [one for value in values for one in value]
-                made[name] = [together[place] for place in places]
-        if any("pixel_values" in part.raw for part in parts):
-            images = [image for part in parts for image in part.images()]
-            made |= joined([images[place] for place in places])
-        return cls(made)
-
-    def trimmed(self, multiple: int = 1) -> Batch:
-        """Without the columns that are padding in every row; widths stay multiples of `multiple`."""
-        prompts, completions = self.raw["prompt_mask"].sum(dim=1), self.raw["completion_mask"].sum(dim=1)
-        widest = [int(lengths.max()) for lengths in (prompts, completions)]
-        left, right = (
-            max(0, width - multiple * max(1, ceil(length / multiple)))
-            for width, length in zip((self.raw["prompt_ids"].shape[1], self.width), widest, strict=True)
-        )
-        cut = {
-            Kind.PROMPT: slice(left, None), Kind.COMPLETION: slice(0, self.width - right),
-            Kind.SEQUENCE: slice(left, self.sequences[0].shape[1] - right),
-        }  # fmt: skip
-        entries = {
-            name: value for name, value in self.raw.items() if KINDS[name] in cut and not _is_per_row(name, value)
-        }
-        return self.having(**{name: value[:, cut[KINDS[name]]] for name, value in entries.items()})
-
-    def _entry(self, name: str) -> Any:
-        """An entry; where no row has an image TRL leaves out what goes with images, and this stands for it."""
-        if name not in self.raw and KINDS[name] is Kind.SEQUENCE:
+    def entry(self, name: str) -> Any:
+        """An entry; what a batch without images, or without pictures of teachers' own, leaves out stands for it."""
+        if name in self.raw:
+            return self.raw[name]
+        if KINDS[name] is Kind.SEQUENCE:
             return torch.zeros_like(self.sequences[0])  # every token is text
-        if name not in self.raw and name in ("num_images", "num_tiles"):  # where images are one tile, TRL counts none
+        if name in ("num_images", "num_tiles"):  # where images are one tile, TRL counts none
             return self.raw.get("num_images") or [0] * len(self)
-        if name == "teacher_pictures" and name not in self.raw:  # teachers see what the student sees
+        if name == "teacher_pictures":  # teachers see what the student sees
             return [fields_of(image) for image in self.images()]
-        return self.raw.get(name)
-
-    def _width(self, name: str) -> int:
-        return self.raw[name].shape[1] if name in self.raw else 0
-
-    def _padded(self, name: str, widths: _Widths, fill: int) -> Tensor:
-        value, kind = self._entry(name), KINDS[name]
-        if kind is Kind.ROW or _is_per_row(name, value):
-            return value
-        more = {wanted: getattr(widths, wanted) - self._width(wanted) for wanted in _Widths._fields}
-        left = more["prompt_ids"] if kind in (Kind.PROMPT, Kind.SEQUENCE) else 0
-        right = more["completion_ids"] if kind in (Kind.COMPLETION, Kind.SEQUENCE) else 0
-        right = more["teacher_ids"] if kind is Kind.TEACHER else right
-        return torch.nn.functional.pad(value, (left, right), value=fill)
-
-
-class _Widths(NamedTuple):
-    """Padded lengths."""
-
-    prompt_ids: int
-    completion_ids: int
-    teacher_ids: int
-
-
-def _is_per_row(name: str, value: Tensor) -> bool:
-    """One number for each row, not a token: vLLM's importance ratio of a whole sequence is (B, 1)."""
-    return value.dim() == 1 or (name == "importance_sampling_ratio" and value.shape[1] == 1)
-
-
-def _alike(parts: Sequence[Tensor]) -> list[Tensor]:
-    """One number for each row against one for each token: the row's holds for all of its tokens."""
-    if all(part.dim() == 1 for part in parts):
-        return list(parts)
-    columns = [part[:, None] if part.dim() == 1 else part for part in parts]
-    width = max(part.shape[1] for part in columns)
-    return [part.expand(-1, width) for part in columns]
+        return None
 
 
 def _unpadded(ids_BT: Tensor, mask_BT: Tensor, rows: Sequence[int] | None = None) -> list[list[int]]:

@@ -29,7 +29,7 @@ from cepo.trainer.teacher_view import PROMPT, check_columns, teacher_image_colum
 
 __all__ = [
     "CHECKS", "check_answers", "check_folder", "check_images_alike", "check_resampling", "check_router",
-    "check_vllm", "preflight",
+    "check_vllm", "preflight", "rows_without_image",
 ]  # fmt: skip
 
 SHOWN = 5
@@ -223,15 +223,17 @@ def check_images(dataset: Dataset, image_token: str | None) -> None:
         raise DataError(f"{len(bad)} of {len(dataset)} prompts do not fit their images: {'; '.join(bad[:SHOWN])}")
 
 
+def rows_without_image(dataset: Dataset) -> int:
+    """How many rows have no image where others have; 0: all have some, or none has."""
+    columns = {image_column(dataset), teacher_image_column(dataset)}
+    counts = [image_counts(dataset, range(len(dataset)), name) for name in columns]
+    return sum(not all(of_row) for of_row in zip(*counts, strict=True)) if any(map(any, counts)) else 0
+
+
 def check_images_alike(dataset: object) -> None:
     """All rows have images or none has, as sharded weights need: a forward with images gathers the vision tower's,
     and a process whose rows have none would not take part."""
-    if not isinstance(dataset, Dataset):
-        return
-    columns = {image_column(dataset), teacher_image_column(dataset)}
-    counts = [image_counts(dataset, range(len(dataset)), name) for name in columns]
-    without = sum(not all(of_row) for of_row in zip(*counts, strict=True))
-    if without and any(map(any, counts)):
+    if isinstance(dataset, Dataset) and (without := rows_without_image(dataset)):
         raise DataError(
             f"{without} of {len(dataset)} rows have no image and the others have: where weights are sharded (FSDP, "
             "ZeRO-3) the processes would wait for each other; use DDP or ZeRO-2, or train on one kind of rows"

@@ -202,7 +202,7 @@ class HostTrainer(PromptTrainer):
         finally:
             self._metrics, self._logs, self.num_generations_eval = kept
             self._converses = False
-        ends = {*self.eos_token_ids, cast(int, self.tokenizer.pad_token_id)}
+        ends = {*self.eos_token_ids, self.pad_id}
         cut = [not ids or ids[-1] not in ends for ids in batch.completions()]
         return list(zip(self._said, cut, strict=True))
 

@@ -52,6 +52,11 @@ class PromptTrainer(GRPOTrainer):
         return cast(PreTrainedTokenizerBase, self._tokenizer)
 
     @property
+    def pad_id(self) -> int:
+        """The id that fills padding; TRL sees to it that there is one."""
+        return cast(int, self.tokenizer.pad_token_id)
+
+    @property
     def policy(self) -> nn.Module:
         """The policy without its distributed wrapper: scoring runs outside of gradient synchronisation."""
         return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)

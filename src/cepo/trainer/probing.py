@@ -25,7 +25,7 @@ from cepo.scoring.probe import BOUND, Agreement, probe
 from cepo.scoring.weights import Teacher
 from cepo.trainer.teacher_view import TeacherViews
 
-__all__ = ["Encode", "Probing", "as_long_as_completed", "probe_rows"]
+__all__ = ["Encode", "Probing", "as_long_as_completed", "plain_text", "probe_rows"]
 
 Encode = Callable[[DataRow], tuple[Sequence[int], RowImages | None]]
 """A row of the data set -> its prompt's ids, images expanded, and its images."""
@@ -121,6 +121,12 @@ def probe_rows(
         own = _groups(view.prompt_ids, view.images, tokenizer, image_token_id)
         found += [replace(one, group=f"teacher {one.group}") for one in own]
     return found
+
+
+def plain_text(tokenizer: PreTrainedTokenizerBase) -> ScoreRow:
+    """A text behind its first token."""
+    first, *rest = cast(list[int], tokenizer(PLAIN_TEXT)["input_ids"])
+    return ScoreRow([first], rest)
 
 
 def as_long_as_completed(model: nn.Module, rows: Sequence[ScoreRow], more: int) -> Sequence[ScoreRow]:

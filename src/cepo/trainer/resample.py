@@ -20,6 +20,7 @@ from cepo.data.scores import TokenReward
 from cepo.errors import SettingError
 from cepo.glossary import Completion
 from cepo.trainer.batch import Batch
+from cepo.trainer.batch_rows import replaced
 from cepo.trainer.prompt_host import Rows
 
 __all__ = ["Band", "Drawn", "Graded", "Resampler", "dead_groups", "fresh_problems"]
@@ -168,7 +169,7 @@ class Resampler:
         live = [group for group in range(most) if group not in still_dead]
         pairs = zip(dead, live, strict=False)
         taken = {old * size + place: new * size + place for old, new in pairs for place in range(size)}
-        merged = drawn.batch.replacing(taken, fresh.batch, self.pad_id)
+        merged = replaced(drawn.batch, taken, fresh.batch, self.pad_id)
         tokens = cast(Tensor, accelerator.gather(merged.loss_mask.sum())).sum()
         self.log("resample/rows_generated", float(len(fresh.inputs)))
         self.log("resample/groups_replaced", len(taken) / size)

@@ -47,7 +47,8 @@ class Scorer:
     balance: bool = False
 
     def __call__(self, sequences: Sequence[ScoreRow], width: int) -> Tensor:
-        """Log-probs under the teacher's weights, (N, width), nats; a collective call where weights are sharded."""
+        """Log-probs under the teacher's weights, (N, width), nats; a collective call where weights are sharded, or with
+        `balance`."""
         with self.teacher.in_place(self.policy()):
             return self._score(sequences, width, "logp")
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from datasets import Dataset
 from torch import nn
 
 from cepo.data.guards import RewardFunc, guard_reward
 from cepo.data.pictures import with_pictures
 from cepo.data.rewards import bind_reward
-from cepo.errors import DataError, SettingError
+from cepo.errors import SettingError
 from cepo.models.processor import load_processor
-from cepo.trainer.checks import check_folder, check_images_alike, check_resampling, check_router, check_vllm
+from cepo.trainer.checks import (
+    check_folder,
+    check_images_alike,
+    check_resampling,
+    check_router,
+    check_vllm,
+    rows_without_image,
+)
 from cepo.trainer.config import CEPOConfig
 from cepo.trainer.internals_prompts import tokens_of_images
 from cepo.trainer.sampling import check_band, with_row_numbers
@@ -43,13 +52,9 @@ def check_with_model(args: CEPOConfig, trainer: CEPOTrainer) -> None:
     check_band(args, dataset)
     if trainer.weights_are_sharded:
         check_images_alike(dataset)
-        if trainer.tools and not args.use_vllm:
-            raise SettingError(
-                "tools need whole weights: a process whose model calls one more generates once more, where sharded "
-                "weights (FSDP, ZeRO-3) have all processes generate together; use DDP or ZeRO-2"
-            )
-    elif trainer.accelerator.num_processes > 1 and not _images_alike(dataset):
-        trainer.log_multimodal = False  # TRL gathers a table's images where a process has some
+    if trainer.accelerator.num_processes > 1:
+        _check_turns(args, trainer)
+        _leave_images_out_of_tables(args, trainer)
     columns = getattr(dataset, "column_names", None) or ()
     if trainer.environment_factories is not None and trainer.views.differ(columns):
         raise SettingError(
@@ -58,12 +63,34 @@ def check_with_model(args: CEPOConfig, trainer: CEPOTrainer) -> None:
         )
 
 
-def _images_alike(dataset: object) -> bool:
-    try:
-        check_images_alike(dataset)
-    except DataError:
-        return False
-    return True
+def _check_turns(args: CEPOConfig, trainer: CEPOTrainer) -> None:
+    """A process whose model calls a tool generates once more than the others: not where they generate together."""
+    if not trainer.tools:
+        return
+    together = "vLLM's server is asked by" if args.use_vllm and args.vllm_mode == "server" else None
+    if args.use_vllm and args.vllm_mode == "colocate" and args.vllm_tensor_parallel_size > 1:
+        together = "vllm_tensor_parallel_size > 1 spreads vLLM over"
+    if trainer.weights_are_sharded and not args.use_vllm:
+        together = "sharded weights (FSDP, ZeRO-3) are gathered from"
+    if together:
+        raise SettingError(
+            f"tools: a process whose model calls one more generates once more than the others, but {together} all "
+            "processes at once; use DDP or ZeRO-2, with transformers or a vLLM of each process's own (colocate)"
+        )
+
+
+def _leave_images_out_of_tables(args: CEPOConfig, trainer: CEPOTrainer) -> None:
+    """TRL gathers them for its tables (`log_multimodal`) on the processes alone whose rows have some."""
+    dataset = trainer.train_dataset
+    alike = isinstance(dataset, Dataset) and not rows_without_image(dataset)
+    if not trainer.log_multimodal or (alike and not trainer.rewrites_prompts):
+        return
+    trainer.log_multimodal = False
+    if args.log_completions and trainer.image_token_id is not None:
+        warnings.warn(
+            "log_completions: the tables have no images, since with several processes TRL can log them only where "
+            "every row has some", stacklevel=2,
+        )  # fmt: skip
 
 
 def guarded_rewards(reward_funcs: object, args: CEPOConfig, *seen: Seen) -> list[object]:

@@ -36,7 +36,7 @@ from cepo.glossary import Completion
 from cepo.scoring.weights import Part, Teacher
 from cepo.trainer.along import AlongTraining
 from cepo.trainer.balance.batches import Balancer
-from cepo.trainer.balance.padding import check_padding
+from cepo.trainer.balance.padding import PaddingCheck
 from cepo.trainer.batch import Batch, RawBatch
 from cepo.trainer.checks import preflight
 from cepo.trainer.completions import credit_columns
@@ -50,7 +50,7 @@ from cepo.trainer.micro_batch import without_dead_rows
 from cepo.trainer.null import NullLevel, has_null, is_due, null_level, null_references
 from cepo.trainer.other_teachers import OtherTeachers
 from cepo.trainer.phases import PhaseClock
-from cepo.trainer.probing import PLAIN_TEXT, Probing, probe_rows
+from cepo.trainer.probing import Probing, plain_text, probe_rows
 from cepo.trainer.prompt_host import Rows
 from cepo.trainer.recorder import StepRecorder
 from cepo.trainer.resample import Drawn, Graded
@@ -94,18 +94,12 @@ class CEPOTrainer(HostTrainer):
         render = self.views.host.render if self.views.other_template else self.render
         self.prompts = args.credit.teacher_prompts(self.tokenizer, render)
         self.scorer = Scorer(
-            policy=lambda: self.policy,
-            teacher=self.teacher,
-            accelerator=self.accelerator,
-            image_token_id=self.image_token_id,
-            temperature=self.temperature,
-            precision=self.credit.credit_precision,
-            tokens_per_forward=args.score_tokens_per_forward,
-            is_sharded=self.weights_are_sharded,
+            policy=lambda: self.policy, teacher=self.teacher, accelerator=self.accelerator,
+            image_token_id=self.image_token_id, temperature=self.temperature, precision=self.credit.credit_precision,
+            tokens_per_forward=args.score_tokens_per_forward, is_sharded=self.weights_are_sharded,
             balance=args.balance_batch and self.accelerator.num_processes > 1,
-        )
-        pad_id = cast(int, self.tokenizer.pad_token_id)
-        self._balancer = Balancer.of(args, self.accelerator, pad_id)
+        )  # fmt: skip
+        self._balancer = Balancer.of(args, self.accelerator, self.pad_id)
         self._graded: Graded | None = None
         self._clock = PhaseClock()
         self._silence = Silence()
@@ -118,7 +112,7 @@ class CEPOTrainer(HostTrainer):
         told = columns_of(self.method.references)
         self._grader = Grader(args, told, self.reward_func_names, self.total_rewards)
         self._sampling = Sampling(
-            args, self.train_dataset, self.accelerator, pad_id, self.total_rewards,
+            args, self.train_dataset, self.accelerator, self.pad_id, self.total_rewards,
             self._grader.verdicts, self.log_step,
         )  # fmt: skip
         subject = subject_of(self)
@@ -129,11 +123,13 @@ class CEPOTrainer(HostTrainer):
         self._feedback.take()
         if self.asks_teacher:
             self.teacher.check(self.policy)
-        if self.asks_teacher or self._balancer is not None:
             self.add_callback(AlongTraining(self))
             if not self.weights_are_sharded:
                 self.teacher.start(self.policy)
                 self.probe()
+        if self._balancer is not None:
+            check = PaddingCheck(lambda: self.policy, plain_text(self.tokenizer))
+            self.add_callback(check) if self.weights_are_sharded else check()
 
     # --- TRL's hooks ------------------------------------------------------------------------------------------
 
@@ -330,29 +326,18 @@ class CEPOTrainer(HostTrainer):
     def _log_columns(self, batch: Batch, step: StepCredit | None) -> None:
         """The credit beside TRL's own table of completions (`log_completions`): file, wandb, trackio."""
         if self.log_completions and isinstance(self.method, Rule) and self.method.assign is not None:
-            columns = credit_columns(batch, self.method.references, step, self.tokenizer)
-            for name, values in columns.items():
+            for name, values in credit_columns(batch, self.method.references, step, self.tokenizer).items():
                 self.log_table(name, values)
 
     def _distilling(self) -> DistillationLoss:
         return DistillationLoss(
-            method=cast(Distillation, self.method),
-            settings=self.credit,
-            teacher=self.teacher,
-            prompts=self.prompts,
-            accelerator=self.accelerator,
-            image_token_id=self.image_token_id,
-            temperature=self.temperature,
-            is_sharded=self.weights_are_sharded,
-            other=self.others.models.get(DEFAULT),
-        )
+            method=cast(Distillation, self.method), settings=self.credit, teacher=self.teacher, prompts=self.prompts,
+            accelerator=self.accelerator, image_token_id=self.image_token_id, temperature=self.temperature,
+            is_sharded=self.weights_are_sharded, other=self.others.models.get(DEFAULT),
+        )  # fmt: skip
 
     def probe(self) -> None:
         """Compare what scores with the model's own forward: before the run, or once its weights are sharded."""
-        if self._balancer is not None:
-            check_padding(self.policy, cast(list[int], self.tokenizer(PLAIN_TEXT)["input_ids"]))
-        if not self.asks_teacher:
-            return
         rows = probe_rows(self.train_dataset, self.encoded, self.tokenizer, self.image_token_id, self.views)
         check_other_layout(rows, self.train_dataset, self.weights_are_sharded, self.made_together)
         completion = self.args.max_completion_length or 0

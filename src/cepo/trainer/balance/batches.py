@@ -19,6 +19,7 @@ from accelerate.utils import gather_object
 from cepo.trainer.balance.deal import Place, deal
 from cepo.trainer.balance.exchange import exchange
 from cepo.trainer.batch import Batch, RawBatch
+from cepo.trainer.batch_rows import together, trimmed
 from cepo.trainer.config import CEPOConfig
 
 __all__ = ["Balancer"]
@@ -73,10 +74,10 @@ class Balancer:
             own = [found[place] for place in shares[self._me]]
             picks += [*own, *[filler] * (count - len(own))]
             dead += [False] * len(own) + [True] * (count - len(own))
-        whole = Batch.of([*window, *arrived], picks, self.pad_id)
+        whole = together([*window, *arrived], picks, self.pad_id)
         whole, ends = whole.dead(torch.tensor(dead, device=whole.device)), list(accumulate(counts))
         return [
-            whole.taking(range(end - count, end)).trimmed(self.multiple).raw
+            trimmed(whole.taking(range(end - count, end)), self.multiple).raw
             for end, count in zip(ends, counts, strict=True)
         ]
 
@@ -96,7 +97,7 @@ class Balancer:
                 leaving.setdefault(to, []).append(rows[place.row])
             if to == self._me:
                 coming.setdefault(place.process, []).append(place)
-        parcels = {to: dict(Batch.of(window, own, self.pad_id).raw) for to, own in leaving.items()}
+        parcels = {to: dict(together(window, own, self.pad_id).raw) for to, own in leaving.items()}
         came = exchange(parcels, self.accelerator)
         found = {
             place: (len(window) + part, row)
