@@ -1,9 +1,11 @@
 """Evaluation: generation on a random tiny model, reports against numbers worked by hand."""
 
 import json
+import random
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -18,6 +20,7 @@ from cepo.evaluate import (
     format_report,
     generate_answers,
     load_generations,
+    own_randomness,
     regrade,
     report,
     save_generations,
@@ -324,3 +327,24 @@ def test_a_broken_file_is_named_by_line(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="line 1: not JSON"):
         load_generations(path)
+
+
+def test_draws_of_an_evaluation_are_its_own() -> None:
+    def seed() -> None:
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        torch.manual_seed(1)
+
+    def draws() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+
+    seed()
+    expected = draws(), draws()
+    seed()
+    first, within = draws(), []
+    for _ in range(2):
+        with own_randomness(torch.device("cpu"), 7):
+            within.append(draws())
+    assert (first, draws()) == expected
+    assert within[0] == within[1]
+    assert within[0] not in expected

@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 import yaml
+from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, Qwen3Config
 from trl.chat_template_utils import qwen3_chat_template
 
 import cepo.runs.evaluation as evaluation
 from cepo.cli import main
 from cepo.data.tools import TOOLS
 from cepo.evaluate import load_generations
+from cepo.runs.recipe import load_recipe, resolve_recipe
+from cepo.runs.subject import subject_of
 from cepo.trainer import phases
 from cepo.trainer.internals_prompts import PromptTrainer
 from tests.pair import Outcome, Sharding, on_two
@@ -84,7 +87,7 @@ def recipe(tmp_path: Path, own_registrations: None, monkeypatch: pytest.MonkeyPa
 
 def test_evaluations_are_conversations(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    assert main(["train", "--config", str(recipe), "--output_dir", str(run)]) == 0
+    assert train(recipe, run, "--eval_curve_every", "1") == 0
     assert "cepo eval" not in capsys.readouterr().out, "it would ask for one turn"
     for when in ("before", "after"):
         found = load_generations(run / "eval" / f"{when}.jsonl")
@@ -119,6 +122,14 @@ def test_tools_on_sharded_weights_are_refused(recipe: Path, tmp_path: Path) -> N
 def train_on_two(recipe: Path, folder: Path, sharding: Sharding) -> list[Outcome]:
     """Exit codes of a step."""
     return on_two(lambda rank, to: train(recipe, to / "run", "--max_steps", "1"), folder, sharding, seconds=100)
+
+
+def test_prompts_are_measured_with_their_tools(recipe: Path) -> None:
+    """By the doctor, and where rows that are too long are dropped: before there is a trainer."""
+    run, config = resolve_recipe(load_recipe(recipe))
+    tokenizer: Any = AutoTokenizer.from_pretrained(run.model)
+    subject = subject_of(run, config, Dataset.from_list([]), tokenizer, Qwen3Config())
+    assert '"name": "add"' in subject.render([{"role": "user", "content": "1+4=?"}])
 
 
 def test_what_tools_need_is_said(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

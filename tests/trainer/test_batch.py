@@ -275,6 +275,7 @@ def test_columns_of_padding_alone_are_cut() -> None:
     assert pixels_of(cut) == pixels_of(narrow)
     by_three = trimmed(narrow, 3)
     assert (by_three.raw["prompt_ids"].shape[1], by_three.width) == (3, 3)
+    assert (trimmed(wide, 3).prompts(), trimmed(wide, 3).completions()) == (wide.prompts(), wide.completions())
 
 
 def test_a_batch_of_empty_completions_keeps_a_column() -> None:

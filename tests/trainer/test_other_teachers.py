@@ -17,7 +17,7 @@ from cepo.credit.references import ReferencePolicy as Policy
 from cepo.credit.rules import METHODS
 from cepo.errors import ModelError, RuleError, SettingError
 from cepo.glossary import Group, Rollout
-from cepo.trainer.other_teachers import check_tokenizer
+from cepo.trainer.other_teachers import OtherTeachers, check_tokenizer
 from cepo.trainer.teacher_specs import parse_teachers
 from tests.runs.small import write_model
 from tests.trainer.small_text import build
@@ -181,3 +181,12 @@ def test_weights_of_the_policys_and_others_are_refused(make: Any, large: Path) -
     with pytest.raises(SettingError, match="teacher_weights='ema' names weights of the policy's"):
         make(teachers=str(large), teacher_weights="ema")
     assert parse_teachers('{"a": "b"}')["a"].model == "b"
+
+
+def test_a_teacher_of_some_rows_is_asked_by_their_process_alone(small: Path, make: Callable[..., Any]) -> None:
+    """Sharing its scoring would be a collective call, to which a process without such rows does not come."""
+    trainer = make()
+    scorer = replace(trainer.scorer, balance=True, is_sharded=True)
+    others = OtherTeachers.load(parse_teachers({"big": str(small)}), scorer, trainer.tokenizer, False)
+    own: Any = others.scorers["big"]
+    assert (own.balance, own.is_sharded) == (False, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from accelerate import Accelerator
 from cepo.scoring import ScoreRow
 from cepo.trainer.balance import scoring
 from cepo.trainer.balance.exchange import _packed, exchange
+from cepo.trainer.balance.share import loads
 from cepo.trainer.batch_images import images_of_rows, same_images
 from tests.pair import on_two
 
@@ -56,3 +58,28 @@ def test_nothing_and_something_arrive(tmp_path: Path) -> None:
     first, second = (one.value for one in on_two(work, tmp_path, seconds=60))
     assert first == [{1: ([0, 1, 2, 3], [1, None])}, {}]
     assert second == [{0: ([0, 1, 2], [0, None])}, {0: "text"}]
+
+
+def test_guests_of_several_processes_go_home_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of three processes, which the two others give a sequence each; a score is the prompt's first token."""
+    home = [ScoreRow([5], [1, 1])]
+    theirs = {1: [ScoreRow([7], [1] * 300), ScoreRow([8], [1] * 300)], 2: [ScoreRow([9], [1] * 400)] * 2}
+    sent: list[dict[int, Any]] = []
+
+    def exchanged(parcels: dict[int, Any], accelerator: Any) -> dict[int, Any]:
+        sent.append(parcels)
+        return {source: scoring._packed(rows[:1]) for source, rows in theirs.items()} if len(sent) == 1 else {}
+
+    monkeypatch.setattr(scoring, "gather_object", lambda own: [*own, *map(loads, theirs.values())])
+    monkeypatch.setattr(scoring, "exchange", exchanged)
+
+    def score(rows: Any, width: int) -> torch.Tensor:
+        return torch.tensor([[float(row.prompt_ids[0])] * width for row in rows])
+
+    accelerator: Any = SimpleNamespace(process_index=0)
+    assert scoring.score_shared(home, 2, score, accelerator).tolist() == [[5.0, 5.0]]
+    assert sent[0] == {}
+    assert {to: (own.shape, own.unique().tolist()) for to, own in sent[1].items()} == {
+        1: ((1, 300), [7.0]),
+        2: ((1, 400), [9.0]),
+    }

@@ -86,6 +86,12 @@ def test_a_prefix_that_costs_more_than_is_won_stays() -> None:
     assert len(share(numbered([[(10, [30, 30])], [(0, [20])]]), 1)) == 1
 
 
+def test_a_whole_group_leaves_no_prefix_behind() -> None:
+    two = numbered([[(100, [30]), (100, [30])], []])
+    assert len(share(two, 100)) == 1
+    assert after(two, 100) == [130, 130]
+
+
 def test_a_move_that_saves_too_little_is_not_made() -> None:
     one = numbered([[(0, [10]), (0, [10])], []])
     assert share(one, 11) == []
